@@ -1,0 +1,1 @@
+"""Run directories, manifests, atomic writes and table schemas; knows no algorithm."""

@@ -1,0 +1,78 @@
+"""Writing files so that a reader sees either the old file or the whole new one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellkey.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["atomic_path", "fsync_directory", "safe_name", "write_text"]
+
+_FORBIDDEN = '<>:"/\\|?*\0'
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; rename it to ``path`` when the block succeeds.
+
+    The content is flushed to disk before the rename. When the block fails, the temporary file is removed and
+    an existing file at ``path`` stays as it was.
+
+    Raises
+    ------
+    RunError
+        If the file system refuses (no space, no permission), with the path and the reason.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.stem[:60]}.{secrets.token_hex(4)}{target.suffix}")
+    try:
+        yield temporary
+        _fsync(temporary)
+        temporary.replace(target)
+        fsync_directory(target.parent)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        msg = f"cannot write {target}: {error.strerror}"
+        raise RunError(msg) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text with ``\\n`` line ends atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def fsync_directory(path: Path) -> None:
+    """Flush a directory entry where the platform allows it, so that a rename survives a power cut."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _fsync(path: Path) -> None:
+    if path.is_file():
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+
+
+def safe_name(name: str) -> str:
+    """Return a file name for ``name`` that cannot leave its directory and is the same on all platforms.
+
+    Path separators, control characters and characters that some file systems refuse become ``_``; leading
+    dots are dropped; an empty result becomes ``_``.
+    """
+    cleaned = "".join("_" if c in _FORBIDDEN or not c.isprintable() else c for c in name).strip().lstrip(".")
+    return cleaned[:120] or "_"
