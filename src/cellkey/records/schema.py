@@ -10,7 +10,6 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,15 +19,11 @@ from cellkey.errors import InputError, Problem, did_you_mean
 from cellkey.records.atomic import atomic_path
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
+    from pathlib import Path
 
 __all__ = ["Column", "TableSchema"]
 
 Kind = Literal["string", "int", "float", "bool", "json", "list"]
-
-_DTYPES: dict[Kind, DTypeLike] = {
-    "string": object, "int": np.int64, "float": np.float64, "bool": np.bool_, "json": object, "list": object,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +85,14 @@ class TableSchema:
         for name in self.names:
             if name not in frame.columns:
                 yield Problem("column is missing", name)
-        for name in frame.columns:
+        for name in map(str, frame.columns):
             if name not in self.names:
-                yield Problem(f"column is not part of the table{did_you_mean(str(name), self.names)}", str(name))
+                yield Problem(f"column is not part of the table{did_you_mean(name, self.names)}", name)
         for column in self.columns:
-            if column.allowed and column.name in frame.columns:
-                found = set(frame[column.name].dropna()) - set(column.allowed) - {""}
-                if found:
-                    yield Problem(f"holds {sorted(map(str, found))}, allowed are {list(column.allowed)}", column.name)
+            if column.name in frame.columns:
+                fault = _fault(frame[column.name], column)
+                if fault:
+                    yield Problem(fault, column.name)
 
     def write_csv(self, frame: pd.DataFrame, path: str | Path) -> None:
         """Write the table atomically as UTF-8 CSV: comma, header, ``\\n``, 10 significant digits."""
@@ -107,32 +102,77 @@ class TableSchema:
             )
 
     def read_csv(self, path: str | Path) -> pd.DataFrame:
-        """Read a table written by :meth:`write_csv`; ids stay text, empty text cells become ``""``."""
+        """Read a table written by :meth:`write_csv`; ids stay text, empty text cells become ``""``.
+
+        Raises
+        ------
+        InputError
+            If the file is missing or not a table, or the table does not follow the schema.
+        """
         text = {c.name: str for c in self.columns if c.kind in ("string", "list", "json")}
-        raw = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={
-            c.name: [""] for c in self.columns if c.kind in ("float", "int", "bool")})
+        empty = {c.name: [""] for c in self.columns if c.kind in ("float", "int", "bool")}
+        try:
+            raw = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error).strip()
+            msg = f"cannot read the table {self.name} from {path}: {reason}"
+            raise InputError(msg) from error
         return self.conform(raw)
+
+
+def _fault(values: pd.Series, column: Column) -> str:
+    """Say what keeps ``values`` from being a column of this kind, or return an empty string."""
+    present = values.dropna()
+    if column.allowed:
+        found = sorted({str(v) for v in present} - set(column.allowed) - {""})
+        if found:
+            return f"holds {found}, allowed are {[str(a) for a in column.allowed]}"
+    if column.kind == "float":
+        numbers = pd.to_numeric(present, errors="coerce")
+        return "" if numbers.notna().all() else "holds values that are not numbers"
+    if column.kind not in ("int", "bool"):
+        return ""
+    if len(present) < len(values):
+        return f"holds {len(values) - len(present)} missing value(s), but must be complete"
+    if column.kind == "bool":
+        logical = all(isinstance(v, bool | np.bool_) for v in present)
+        return "" if logical else "holds values other than True and False"
+    values_or_nan = pd.to_numeric(present, errors="coerce").to_numpy(np.float64)
+    whole = np.isfinite(values_or_nan) & (values_or_nan == np.floor(values_or_nan))
+    return "" if whole.all() else "holds values that are not whole numbers"
 
 
 def _cast(values: pd.Series, column: Column) -> pd.Series:
     if column.kind == "list":
-        return values.map(_join).astype(object)
+        return values.astype(object).map(_join).astype(object)
     if column.kind == "json":
-        return values.map(_json).astype(object)
+        return values.astype(object).map(_json).astype(object)
     if column.kind == "string":
-        return values.map(lambda v: "" if v is None or v is pd.NA or v != v else str(v)).astype(object)
-    return values.astype(_DTYPES[column.kind])
+        return values.astype(object).map(_text).astype(object)
+    if column.kind == "int":
+        return values.astype(np.int64)
+    return values.astype(np.bool_) if column.kind == "bool" else values.astype(np.float64)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and value != value)
+
+
+def _text(value: Any) -> str:
+    return "" if _is_missing(value) else str(value)
 
 
 def _join(value: Any) -> str:
-    if value is None:
+    if _is_missing(value):
         return ""
     return value if isinstance(value, str) else ",".join(str(v) for v in value)
 
 
 def _json(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
+    if _is_missing(value):
+        return ""
+    if isinstance(value, str):
+        return value
     return json.dumps(value, allow_nan=False, ensure_ascii=False, default=_plain)
 
 
