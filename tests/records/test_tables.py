@@ -27,7 +27,8 @@ PROMISED = {
     ],
     "marker_scores": [
         "cluster_id", "label", "path", "level", "score", "coverage", "mean_enrichment",
-        "mean_positive_fraction", "frac_markers_on", "de_component", "anti_penalty", "resolved_markers", "missing_markers", "n_cells",
+        "mean_positive_fraction", "frac_markers_on", "de_component", "anti_penalty", "resolved_markers",
+        "missing_markers", "n_cells",
     ],
     "decision_steps": [
         "cluster_id", "step_idx", "parent_label", "child_label", "child_passed_gate", "child_score",

@@ -33,8 +33,8 @@ class FieldSpec:
     ----------
     slot, name, kind
         Where it is, its key (with at most one placeholder) and its type. ``categorical`` holds strings,
-        ``json`` is strict JSON text, ``mapping`` a dictionary of strings, numbers, booleans and arrays of strings,
-        ``rank_genes_groups`` the structure that scanpy's function of that name writes.
+        ``json`` is strict JSON text, ``mapping`` a dictionary of strings, numbers, booleans and arrays of
+        strings, ``rank_genes_groups`` the structure that scanpy's function of that name writes.
     meaning
         One sentence for the reference page, with unit or scale.
     allowed
