@@ -1,0 +1,129 @@
+"""Read and write bundle directories."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cellkey.errors import BundleError, ParameterError, Problem
+from cellkey.isoforms.bundle import Bundle, BundleManifest
+from cellkey.isoforms.parquet import read_matrix, read_parquet, sha256_of, write_matrix, write_parquet
+from cellkey.isoforms.validation import bundle_problems
+from cellkey.records.atomic import write_text
+
+__all__ = ["read_bundle", "read_manifest", "write_bundle"]
+
+MANIFEST = "manifest.json"
+_HASH = "sha256:"
+
+
+def write_bundle(bundle: Bundle, directory: str | Path) -> Path:
+    """Write all files of a bundle and, last, its manifest with the SHA-256 of every file under ``provenance``."""
+    root = Path(directory)
+    root.mkdir(parents=True, exist_ok=True)
+    manifest = bundle.manifest
+    frames = {manifest.sample_table: bundle.samples}
+    frames |= {spec.filename: bundle.tables[spec.kind.value] for spec in manifest.feature_tables}
+    for name, frame in frames.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_parquet(frame, root / name)
+    for spec in manifest.matrices:
+        (root / spec.filename).parent.mkdir(parents=True, exist_ok=True)
+        write_matrix(bundle.matrices[spec.assay_name], root / spec.filename)
+    names = [*frames, *(spec.filename for spec in manifest.matrices)]
+    provenance = {k: v for k, v in manifest.provenance.items() if not k.startswith(_HASH)}
+    provenance |= {f"{_HASH}{name}": sha256_of(root / name) for name in names}
+    content = manifest.model_dump(mode="json") | {"provenance": provenance}
+    write_text(root / MANIFEST, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    return root
+
+
+def read_manifest(directory: str | Path) -> BundleManifest:
+    """Read ``manifest.json``.
+
+    Raises
+    ------
+    BundleError
+        If it is missing or not valid JSON, or with one problem per field that breaks its rule.
+    """
+    path = Path(directory) / MANIFEST
+    if not path.is_file():
+        msg = (f"{directory} is no isoform bundle: it has no {MANIFEST}; make one with "
+               "'cellkey isoforms prepare' or 'cellkey isoforms simulate'")
+        raise BundleError(msg)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        msg = f"{path} is not valid JSON: {error}"
+        raise BundleError(msg) from None
+    if not isinstance(content, dict):
+        msg = f"{path} must hold an object, but holds {type(content).__name__}"
+        raise BundleError(msg)
+    try:
+        return BundleManifest.parse(content, option=str(path))
+    except ParameterError as error:
+        raise BundleError(error.message, error.problems) from None
+
+
+def read_bundle(directory: str | Path, *, validate: bool = True) -> Bundle:
+    """Read a bundle directory.
+
+    Parameters
+    ----------
+    directory
+        Directory with ``manifest.json``.
+    validate
+        Check shapes, ids, values and stored hashes; False only checks that the files can be read.
+
+    Raises
+    ------
+    BundleError
+        With every problem found.
+    """
+    root = Path(directory)
+    manifest = read_manifest(root)
+    names = [manifest.sample_table, *(t.filename for t in manifest.feature_tables),
+             *(m.filename for m in manifest.matrices)]
+    problems = [p for name in dict.fromkeys(names) for p in _file_problems(root, name, manifest)]
+    listed = {t.filename for t in manifest.feature_tables}
+    problems += [Problem("is listed under truth_tables but not under feature_tables", name, "list it with its kind")
+                 for name in manifest.truth_tables if name not in listed]
+    if problems:
+        msg = f"bundle {root} cannot be read: {len(problems)} problem(s)"
+        raise BundleError(msg, problems)
+    bundle = _load(root, manifest)
+    if validate:
+        problems = bundle_problems(bundle)
+        if problems:
+            msg = f"bundle {root} cannot be used: {len(problems)} problem(s)"
+            raise BundleError(msg, problems)
+    return bundle
+
+
+def _file_problems(root: Path, name: str, manifest: BundleManifest) -> list[Problem]:
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        return [Problem("is a link that leaves the bundle directory", name, "copy the file into the bundle")]
+    if not path.is_file():
+        return [Problem("is named in the manifest but missing", name, "restore the file or write the bundle again")]
+    stored = manifest.provenance.get(f"{_HASH}{name}")
+    if stored is not None and stored != sha256_of(path):
+        return [Problem("content differs from the SHA-256 in the manifest", name,
+                        "the file was changed or damaged: write the bundle again")]
+    return []
+
+
+def _load(root: Path, manifest: BundleManifest) -> Bundle:
+    tables: dict[str, pd.DataFrame] = {}
+    for spec in manifest.feature_tables:
+        table = read_parquet(root / spec.filename)
+        tables[spec.kind.value] = table
+        if spec.filename in manifest.truth_tables:
+            tables[spec.filename] = table
+    matrices: dict[str, NDArray[np.float64]] = {
+        spec.assay_name: read_matrix(root / spec.filename) for spec in manifest.matrices}
+    return Bundle(manifest, read_parquet(root / manifest.sample_table), tables, matrices)
