@@ -4,6 +4,7 @@ Identity of a cell type is its path from the root, so labels may repeat and orde
 Nothing here knows of expression data; names of measured genes and proteins are plain lists of text.
 """
 
+from cellkey.hierarchy.resolution import Resolution, no_marker_measured, resolve_names
 from cellkey.hierarchy.tree import (
     CellType,
     Hierarchy,
@@ -18,8 +19,11 @@ __all__ = [
     "CellType",
     "Hierarchy",
     "Path",
+    "Resolution",
     "UnknownNodeError",
     "as_path",
     "label_problem",
+    "no_marker_measured",
     "path_text",
+    "resolve_names",
 ]
