@@ -1,0 +1,156 @@
+"""A cells x genes matrix on the scale that scoring uses, read in blocks and never copied as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellkey.profiles import _kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["Expression"]
+
+_BLOCK_CELLS = 8192
+
+
+class Expression:
+    """Values of a cells x genes matrix on the scale that scoring uses.
+
+    Parameters
+    ----------
+    X
+        Cells x genes; a dense array, CSR or CSC, in memory or backed by an HDF5 file (h5py dataset or
+        AnnData's backed sparse matrix). Never modified, never made dense as a whole.
+    scale
+        Per-cell factor, float64, shape (cells,). When given, ``X`` holds counts and values are read as
+        ``log1p(X * scale)``; when None, values are read as they are.
+
+    Notes
+    -----
+    All values are handed out as float32, so that a value has one bit pattern however it is read.
+    """
+
+    def __init__(self, X: Any, *, scale: NDArray[np.float64] | None = None) -> None:
+        self.X = X
+        self.scale = None if scale is None else np.ascontiguousarray(scale, dtype=np.float64)
+        self._rows_sorted: bool | None = None
+        self.shape: tuple[int, int] = (int(X.shape[0]), int(X.shape[1]))
+        if self.scale is not None and self.scale.shape != (self.n_obs,):
+            msg = f"scale has shape {self.scale.shape}, expected ({self.n_obs},)"
+            raise ValueError(msg)
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return self.shape[0]
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return self.shape[1]
+
+    @property
+    def storage(self) -> str:
+        """``"csr"``, ``"csc"`` or ``"dense"``."""
+        return getattr(self.X, "format", "dense")
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the matrix is an ndarray or a SciPy sparse matrix."""
+        return isinstance(self.X, np.ndarray) or sp.issparse(self.X)
+
+    def row_blocks(
+        self,
+        columns: NDArray[np.intp] | None = None,
+        rows: NDArray[np.intp] | None = None,
+        block_cells: int = _BLOCK_CELLS,
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield ``(start, block)`` over cells, in order; blocks are float32 CSR or dense arrays.
+
+        Parameters
+        ----------
+        columns
+            Genes to keep, in the order given; None keeps all.
+        rows
+            Cells to visit, ascending; ``start`` then counts positions in ``rows``. None visits all.
+        block_cells
+            Cells per block; bounds the memory.
+        """
+        if self.storage == "csc" and self.in_memory:
+            yield from _csc_row_blocks(self, columns, rows, block_cells)
+            return
+        total = self.n_obs if rows is None else len(rows)
+        for start in range(0, total, block_cells):
+            stop = min(start + block_cells, total)
+            chosen = slice(start, stop) if rows is None else np.asarray(rows[start:stop])
+            block = self.X[chosen]
+            if columns is not None:
+                block = block[:, columns]
+            yield start, self._scaled(block, chosen)
+
+    def columns(self, index: NDArray[np.intp]) -> sp.csc_matrix:
+        """Return the values of some genes as float32 CSC, cells x ``len(index)``; stored zeros are dropped."""
+        index = np.asarray(index, dtype=np.int64)
+        if self.storage == "csr" and self.in_memory:
+            block = self._gather_csr(index)
+        elif self.in_memory:
+            block = sp.csc_matrix(self.X[:, index], copy=True)
+        else:
+            parts = [sp.csr_matrix(block) for _, block in self._raw_blocks(index)]
+            block = sp.vstack(parts, format="csc") if parts else sp.csc_matrix((0, len(index)))
+        if block.has_canonical_format is False:
+            block.sum_duplicates()
+        data = np.asarray(block.data)
+        if self.scale is not None:
+            data = _kernels.log_scaled(data.astype(np.float64, copy=False), block.indices, self.scale)
+        result = sp.csc_matrix((data.astype(np.float32, copy=False), block.indices, block.indptr), shape=block.shape)
+        result.eliminate_zeros()
+        return result
+
+    def _gather_csr(self, index: NDArray[np.int64]) -> sp.csc_matrix:
+        # Only the chosen genes are turned around; a full conversion to CSC would double the memory.
+        X = self.X
+        if self._sorted_rows() and len(index) and np.array_equal(index, np.arange(index[0], index[0] + len(index))):
+            parts = _kernels.gather_range(X.data, X.indices, X.indptr, int(index[0]), int(index[-1]) + 1)
+            return sp.csc_matrix(parts, shape=(self.n_obs, len(index)))
+        position = np.full(self.n_vars, -1, dtype=np.int64)
+        position[index] = np.arange(len(index))
+        data, indices, indptr = _kernels.gather_columns(X.data, X.indices, X.indptr, position, len(index))
+        return sp.csc_matrix((data, indices, indptr), shape=(self.n_obs, len(index)))
+
+    def _sorted_rows(self) -> bool:
+        if self._rows_sorted is None:
+            self._rows_sorted = bool(_kernels.rows_sorted(self.X.indices, self.X.indptr))
+        return self._rows_sorted
+
+    def _raw_blocks(self, columns: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
+        for start in range(0, self.n_obs, _BLOCK_CELLS):
+            yield start, self.X[start : min(start + _BLOCK_CELLS, self.n_obs)][:, columns]
+
+    def _scaled(self, block: Any, chosen: slice | NDArray[np.intp]) -> Any:
+        scale = None if self.scale is None else self.scale[chosen]
+        if sp.issparse(block):
+            block = block.tocsr()
+            data = block.data
+            if scale is not None:
+                data = _kernels.log_scaled_rows(data.astype(np.float64, copy=False), block.indptr, scale)
+            return sp.csr_matrix((data.astype(np.float32, copy=False), block.indices, block.indptr), shape=block.shape)
+        dense = np.asarray(block)
+        if scale is not None:
+            dense = np.log1p(dense.astype(np.float64) * scale[:, None])
+        return dense.astype(np.float32, copy=False)
+
+
+def _csc_row_blocks(
+    expression: Expression, columns: NDArray[np.intp] | None, rows: NDArray[np.intp] | None, block_cells: int
+) -> Iterator[tuple[int, Any]]:
+    # Cells of a gene-major matrix are scattered; turn only the genes asked for around, once.
+    kept = expression.X if columns is None else expression.X[:, columns]
+    turned = Expression(sp.csr_matrix(kept), scale=expression.scale)
+    yield from turned.row_blocks(rows=rows, block_cells=block_cells)

@@ -1,0 +1,127 @@
+"""Profiles on disk, and the fingerprint that says which matrix and which groups they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellkey.errors import RunError
+from cellkey.profiles.profile import ClusterProfiles
+from cellkey.records.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["FORMAT_VERSION", "fingerprint", "load_profiles", "save_profiles"]
+
+FORMAT_VERSION = 1
+_ARRAYS = (
+    "n_cells", "mean", "median", "detection", "rank_z", "overall_mean", "overall_median", "overall_std",
+    "zero_share", "thresholds", "positive",
+)
+_SAMPLES, _SAMPLE_LENGTH = 64, 4096
+
+
+def save_profiles(profiles: ClusterProfiles, path: str | Path) -> None:
+    """Write profiles atomically as HDF5 (lzf), one data set per array; float64 throughout."""
+    import h5py
+
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["cellkey_profiles"] = FORMAT_VERSION
+        file.attrs["basis"] = profiles.basis
+        file.attrs["info"] = json.dumps(profiles.info)
+        file.create_dataset("quantiles", data=np.asarray(profiles.quantiles))
+        for name, texts in (("groups", profiles.groups), ("var_names", profiles.var_names)):
+            file.create_dataset(name, data=[str(t) for t in texts], dtype=h5py.string_dtype(), compression="lzf")
+        for name in _ARRAYS:
+            file.create_dataset(name, data=getattr(profiles, name), compression="lzf", shuffle=True)
+
+
+def load_profiles(path: str | Path, *, quantiles: Iterable[float] | None = None) -> ClusterProfiles:
+    """Read profiles written by :func:`save_profiles`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    quantiles
+        Read the positive shares of these quantiles only (those that the file holds); None reads all.
+
+    Raises
+    ------
+    RunError
+        If the file is missing, damaged or of another format version.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            version = int(file.attrs.get("cellkey_profiles", 0))
+            if version != FORMAT_VERSION:
+                msg = f"{path} holds profiles of format {version}, this version reads {FORMAT_VERSION}: run without it"
+                raise RunError(msg)
+            held = file["quantiles"][:]
+            kept = np.arange(len(held)) if quantiles is None else _positions(held, quantiles)
+            values: dict[str, Any] = {name: file[name][:] for name in _ARRAYS if name not in _BY_QUANTILE}
+            values |= {name: file[name][kept] for name in _BY_QUANTILE}
+            return ClusterProfiles(
+                groups=tuple(file["groups"].asstr()[:]),
+                var_names=file["var_names"].asstr()[:].astype(object),
+                quantiles=tuple(float(q) for q in held[kept]),
+                basis=file.attrs["basis"],
+                info=json.loads(file.attrs["info"]),
+                **values,
+            )
+    except (OSError, KeyError) as error:
+        msg = f"cannot read profiles from {path}: {error}"
+        raise RunError(msg) from error
+
+
+_BY_QUANTILE = ("thresholds", "positive")
+
+
+def _positions(held: NDArray[np.float64], wanted: Iterable[float]) -> NDArray[np.intp]:
+    asked = np.asarray(list(wanted))
+    return np.flatnonzero(np.isclose(held[:, None], asked[None], rtol=0, atol=1e-9).any(axis=1))
+
+
+def fingerprint(X: Any, labels: NDArray[np.object_], var_names: Iterable[str], **settings: Any) -> str:
+    """Return a short hash of a matrix, the groups of its cells, its gene names and further settings.
+
+    The matrix enters with its shape, its number of stored values and samples of them spread evenly, so that
+    the answer takes milliseconds for a matrix on disk and is the same in memory and backed.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([list(map(int, X.shape)), settings], sort_keys=True, default=str).encode())
+    digest.update("\x1f".join(map(str, var_names)).encode())
+    digest.update("\x1f".join(map(str, labels)).encode())
+    for part in _stored_parts(X):
+        digest.update(np.ascontiguousarray(part).astype(np.float64).tobytes())
+    return digest.hexdigest()
+
+
+def _stored_parts(X: Any) -> Iterable[NDArray[Any]]:
+    group = getattr(X, "group", None)
+    if group is not None:  # a sparse matrix on disk
+        yield from _samples(group["data"])
+        yield from _samples(group["indices"])
+    elif hasattr(X, "indptr"):
+        yield from _samples(X.data)
+        yield from _samples(X.indices)
+    else:
+        step = max(1, X.shape[0] // _SAMPLES)
+        for row in range(0, X.shape[0], step):
+            yield np.asarray(X[row])
+
+
+def _samples(values: Any) -> Iterable[NDArray[Any]]:
+    n = int(values.shape[0])
+    yield np.array([n])
+    for start in np.unique(np.linspace(0, max(n - _SAMPLE_LENGTH, 0), _SAMPLES).astype(np.int64)):
+        yield values[int(start) : int(start) + _SAMPLE_LENGTH]
