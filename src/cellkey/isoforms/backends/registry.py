@@ -1,0 +1,36 @@
+"""Names of backends and where they live; a backend is imported when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from cellkey.errors import ParameterError, did_you_mean
+from cellkey.isoforms.backends.interface import Backend
+
+__all__ = ["backend_names", "get_backend"]
+
+_BACKENDS = {
+    "spectral": "cellkey.isoforms.backends.spectral",
+    "correlation": "cellkey.isoforms.backends.correlation",
+    "baseline": "cellkey.isoforms.backends.baseline",
+}
+
+
+def backend_names() -> tuple[str, ...]:
+    """Return the names of all backends, the default first."""
+    return tuple(_BACKENDS)
+
+
+def get_backend(name: str) -> Backend:
+    """Return a backend by name.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such backend.
+    """
+    if name not in _BACKENDS:
+        msg = f"unknown backend {name!r}{did_you_mean(name, _BACKENDS)}; backends are {', '.join(_BACKENDS)}"
+        raise ParameterError(msg)
+    backend: Backend = import_module(_BACKENDS[name]).BACKEND
+    return backend

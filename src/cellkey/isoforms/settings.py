@@ -1,0 +1,304 @@
+"""All parameters of an isoform analysis, one frozen model per block.
+
+A block is addressed on the command line as ``block.key=value`` and in files as a nested mapping.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from cellkey.parameters import Parameters
+
+__all__ = [
+    "BaselineParameters",
+    "Channels",
+    "CorrelationParameters",
+    "EvidenceParameters",
+    "FeatureParameters",
+    "FitParameters",
+    "GeneGraphParameters",
+    "ModuleParameters",
+    "PrepareParameters",
+    "SpectralParameters",
+    "TraitParameters",
+]
+
+Channels = Literal["both", "switch", "abundance"]
+
+
+class FeatureParameters(Parameters):
+    """How counts become features.
+
+    Parameters
+    ----------
+    pseudocount
+        Reads added to every transcript before usage is taken.
+    abundance_normalisation
+        ``median_of_ratios`` is not pulled by a few strong genes; ``cpm`` is; ``tmm`` trims.
+    scale_switch
+        Divide every switch coordinate by its standard deviation, so that both channels weigh alike.
+    orientation
+        Sign of a switch coordinate: by the reference isoform, or by the first of the largest loadings.
+    covariates
+        Sample columns to regress out; None takes RIN, PMI, mito_mapping_rate and percent_assigned where present.
+    residualise_composition
+        Regress the covariates out of the log-ratios as well, before coordinates are taken.
+    reliability
+        Weight of switch features in gene graphs: ``none``, ``estimability`` (minor usage) or ``degradation``.
+    """
+
+    pseudocount: float = Field(default=0.5, gt=0)
+    abundance_normalisation: Literal["median_of_ratios", "cpm", "tmm"] = "median_of_ratios"
+    scale_switch: bool = True
+    orientation: Literal["reference", "pivot"] = "reference"
+    covariates: tuple[str, ...] | None = None
+    residualise_composition: bool = False
+    reliability: Literal["none", "estimability", "degradation"] = "none"
+    degradation_covariate: str | None = None
+    reliability_floor: float = Field(default=0.0, ge=0, le=1)
+    reliability_power: float = Field(default=1.0, gt=0)
+    min_minor_usage: float = Field(default=0.1, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _needs_covariate(self) -> Self:
+        if self.reliability == "degradation" and self.degradation_covariate is None:
+            msg = "reliability 'degradation' needs degradation_covariate, the name of a numeric sample column"
+            raise ValueError(msg)
+        return self
+
+
+class SpectralParameters(Parameters):
+    """Modules from cross-validated subspaces; one setting serves all data sets.
+
+    Parameters
+    ----------
+    n_permutations
+        Row-permuted copies that a component must beat.
+    max_rank
+        Components per channel at most.
+    n_folds, row_fdr
+        Rows are kept when their communality with a subspace fitted on other rows passes this FDR. In pure noise
+        this gate is what protects.
+    max_extra_components
+        Components added in the second pass, which separates small modules.
+    min_cosine
+        Least cosine of two projected rows that makes an edge.
+    resolution, min_module_size
+        Leiden resolution (modularity) and least number of genes of a module.
+    attach_fdr, attach_lead, attach_rounds
+        Unassigned genes join a module at this FDR when they lead over the second module by this much.
+    merge_correlation
+        Merge modules whose eigengenes correlate above this; None never merges.
+    """
+
+    n_permutations: int = Field(default=20, ge=1)
+    max_rank: int = Field(default=60, ge=1)
+    n_folds: int = Field(default=5, ge=2)
+    row_fdr: float = Field(default=0.01, gt=0, lt=1)
+    max_extra_components: int = Field(default=5, ge=0)
+    min_cosine: float = Field(default=0.85, gt=0, le=1)
+    resolution: float = Field(default=1.0, gt=0)
+    min_module_size: int = Field(default=5, ge=2)
+    attach_fdr: float = Field(default=0.01, gt=0, lt=1)
+    attach_lead: float = Field(default=0.1, ge=0)
+    attach_rounds: int = Field(default=3, ge=0)
+    merge_correlation: float | None = Field(default=None, gt=0, le=1)
+    max_edges: int = Field(default=5_000_000, ge=1000)
+
+
+class CorrelationParameters(Parameters):
+    """Plain correlation network: edges where one false pair is expected by chance, then Leiden."""
+
+    expected_false_pairs: float = Field(default=1.0, gt=0)
+    resolution: float = Field(default=1.0, gt=0)
+    min_module_size: int = Field(default=5, ge=2)
+    merge_correlation: float | None = Field(default=None, gt=0, le=1)
+    max_edges: int = Field(default=5_000_000, ge=1000)
+
+
+class GeneGraphParameters(Parameters):
+    """Rules that turn a similarity of features into a graph of genes.
+
+    Parameters
+    ----------
+    alpha
+        Least absolute similarity of an edge; ``alpha_switch`` and ``alpha_abundance`` replace it within a channel.
+    allow_abundance_abundance
+        Whether two abundance features may join genes. None means yes exactly when ``alpha_abundance`` or
+        ``alpha_abundance_grid`` is given.
+    alpha_abundance_grid
+        Candidates, of which the smallest is taken that fuses no modules of the graph without abundance edges.
+    leiden_resolution
+        Leiden communities (RB configuration) at this resolution; None takes connected components.
+    """
+
+    alpha: float = Field(default=0.12, ge=0)
+    alpha_switch: float | None = Field(default=None, ge=0)
+    alpha_abundance: float | None = Field(default=None, ge=0)
+    alpha_abundance_grid: tuple[float, ...] | None = None
+    allow_abundance_abundance: bool | None = None
+    min_module_size: int = Field(default=3, ge=1)
+    leiden_resolution: float | None = Field(default=None, gt=0)
+    grey_min_intra_degree: int | None = Field(default=None, ge=1)
+
+    @property
+    def joins_abundance(self) -> bool:
+        """Whether edges between abundance features are made."""
+        if self.allow_abundance_abundance is not None:
+            return self.allow_abundance_abundance
+        return self.alpha_abundance is not None or self.alpha_abundance_grid is not None
+
+    @model_validator(mode="after")
+    def _grid_implies_edges(self) -> Self:
+        if self.allow_abundance_abundance is False and self.alpha_abundance_grid is not None:
+            msg = "alpha_abundance_grid asks for abundance edges, allow_abundance_abundance=false forbids them"
+            raise ValueError(msg)
+        return self
+
+
+class BaselineParameters(GeneGraphParameters):
+    """Partial correlations of a Ledoit-Wolf covariance."""
+
+
+class ModuleParameters(Parameters):
+    """What is told about modules.
+
+    Parameters
+    ----------
+    eigengene
+        ``component``: first right singular vector of z-scored rows, unit norm, mean membership positive.
+        ``mean``: plain mean of the rows, kept for comparison.
+    hub_kme, hub_top
+        A gene is a hub among the ``hub_top`` strongest of its module or at an absolute membership of ``hub_kme``.
+    role_threshold, role_fdr
+        A channel of a gene is active at this absolute correlation with the eigengene; with ``role_fdr`` given
+        the correlation must also be significant at that FDR.
+    """
+
+    eigengene: Literal["component", "mean"] = "component"
+    hub_kme: float = Field(default=0.8, ge=0, le=1)
+    hub_top: int = Field(default=5, ge=0)
+    role_threshold: float = Field(default=0.2, ge=0, le=1)
+    role_fdr: float | None = Field(default=None, gt=0, le=1)
+    hidden_factor_share: float = Field(default=0.5, gt=0, le=1)
+    hidden_factor_covariates: tuple[str, ...] = ()
+    remove_hidden_factors: bool = False
+
+
+class TraitParameters(Parameters):
+    """Tests of modules against sample columns.
+
+    Parameters
+    ----------
+    columns
+        Traits; None takes all sample columns that are not ids or removed covariates.
+    covariates
+        Sample columns that enter the linear models beside the trait.
+    min_samples
+        Least number of complete samples.
+    max_levels
+        A text column with more levels than this is taken for an identifier and skipped.
+    method
+        Correlation of numeric traits.
+    """
+
+    columns: tuple[str, ...] | None = None
+    covariates: tuple[str, ...] = ()
+    min_samples: int = Field(default=6, ge=4)
+    max_levels: int = Field(default=20, ge=2)
+    method: Literal["pearson", "spearman"] = "pearson"
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+
+
+class EvidenceParameters(Parameters):
+    """How much of a module is more than chance.
+
+    Parameters
+    ----------
+    n_null
+        Random gene sets of the same size per module for the coherence null; 0 skips it.
+    n_resamples
+        Fits on resampled samples for the stability of modules; 0 skips them.
+    resample
+        ``subsample`` draws ``fraction`` of the samples without replacement, ``split`` takes random halves.
+    """
+
+    n_null: int = Field(default=200, ge=0)
+    n_resamples: int = Field(default=0, ge=0)
+    resample: Literal["subsample", "split"] = "subsample"
+    fraction: float = Field(default=0.8, gt=0.3, lt=1)
+
+
+class FitParameters(Parameters):
+    """All parameters of a fit; one seed drives everything.
+
+    Parameters
+    ----------
+    backend
+        Name of a registered backend; its own parameters are the block of that name.
+    channels
+        Which features are built: ``both``, ``switch`` or ``abundance``.
+    trait_columns
+        Short form of ``traits.columns``.
+    """
+
+    backend: str = "spectral"
+    channels: Channels = "both"
+    seed: int = Field(default=7, ge=0)
+    trait_columns: tuple[str, ...] | None = None
+    features: FeatureParameters = FeatureParameters()
+    spectral: SpectralParameters = SpectralParameters()
+    correlation: CorrelationParameters = CorrelationParameters()
+    baseline: BaselineParameters = BaselineParameters()
+    modules: ModuleParameters = ModuleParameters()
+    traits: TraitParameters = TraitParameters()
+    evidence: EvidenceParameters = EvidenceParameters()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _model_is_baseline(cls, values: Any) -> Any:
+        """Accept ``model`` as the block of the baseline backend, its original name."""
+        if isinstance(values, dict) and "model" in values:
+            values = {**values, "baseline": values.get("baseline", values["model"])}
+            values.pop("model")
+        return values
+
+    def backend_parameters(self) -> Parameters:
+        """Return the block of the chosen backend."""
+        block: Parameters = getattr(self, self.backend)
+        return block
+
+    @property
+    def traits_asked(self) -> tuple[str, ...] | None:
+        """Trait columns named by the user, or None for all usable ones."""
+        return self.traits.columns if self.traits.columns is not None else self.trait_columns
+
+
+class PrepareParameters(Parameters):
+    """How transcript counts become a bundle.
+
+    Parameters
+    ----------
+    min_count
+        A transcript needs this many reads in at least ``min_samples`` samples.
+    min_usage
+        And this share of its gene's reads in at least ``min_samples`` samples.
+    min_samples
+        None takes the size of the smallest group of ``group``, else a quarter of the samples (three at least).
+    group
+        Sample column whose smallest level sets ``min_samples``.
+    strip_versions
+        Cut ``.<number>`` from transcript and gene ids on all sides.
+    read_length
+        Reads per coverage unit of StringTie tables (average read length).
+    """
+
+    min_count: float = Field(default=10.0, ge=0)
+    min_usage: float = Field(default=0.05, ge=0, lt=1)
+    min_samples: int | None = Field(default=None, ge=1)
+    group: str | None = None
+    strip_versions: bool = False
+    keep_all: bool = False
+    read_length: float = Field(default=75.0, gt=0)
