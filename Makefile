@@ -27,7 +27,7 @@ test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready-lint
-	$(BIN)/ruff check src tests benchmarks docs .ci
+	$(BIN)/ruff check $(wildcard src tests benchmarks docs .ci)
 	$(BIN)/mypy
 
 docs: $(VENV)/.ready-docs

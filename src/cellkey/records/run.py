@@ -1,0 +1,151 @@
+"""Run directories: all files of a run appear together, and one manifest says what they are."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import secrets
+import shutil
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellkey.errors import RunError
+from cellkey.records.atomic import fsync_directory, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["MANIFEST", "file_hash", "package_versions", "read_manifest", "staged", "timestamp", "write_manifest"]
+
+MANIFEST = "manifest.json"
+_PACKAGES = ("anndata", "faiss-cpu", "h5py", "igraph", "numba", "numpy", "pandas", "scipy")
+
+
+def timestamp() -> str:
+    """Return the current time as ISO 8601 with seconds and UTC offset."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python, cellkey and the packages whose numbers reach the results."""
+    versions = {"python": platform.python_version(), "cellkey": metadata.version("cellkey")}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+@contextlib.contextmanager
+def staged(directory: str | Path) -> Iterator[Path]:
+    """Yield an empty folder for the files of a run; move them into ``directory`` when the block succeeds.
+
+    When the block fails, nothing is left behind: the staging folder goes, and so do folders that were made
+    for it. Existing files of the same names are replaced, others stay.
+
+    Raises
+    ------
+    RunError
+        If the directory cannot be created or written.
+    """
+    target = Path(directory)
+    made = _make(target)
+    staging = target / f".partial-{secrets.token_hex(4)}"
+    try:
+        staging.mkdir()
+        yield staging
+        _publish(staging, target)
+    except OSError as error:
+        _remove(staging, made)
+        msg = f"cannot write to {target}: {error.strerror or error}"
+        raise RunError(msg) from error
+    except BaseException:
+        _remove(staging, made)
+        raise
+
+
+def _make(target: Path) -> list[Path]:
+    missing = [p for p in (target, *target.parents) if not p.exists()]
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"cannot create the output directory {target}: {error.strerror}"
+        raise RunError(msg) from error
+    if not os.access(target, os.W_OK | os.X_OK):
+        msg = f"the output directory {target} is not writable: choose another with --output-dir"
+        raise RunError(msg)
+    return missing
+
+
+def _remove(staging: Path, made: list[Path]) -> None:
+    shutil.rmtree(staging, ignore_errors=True)
+    for folder in made:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _publish(staging: Path, target: Path) -> None:
+    # The manifest goes first and comes last, so that a directory without one is known to be incomplete.
+    (target / MANIFEST).unlink(missing_ok=True)
+    files = sorted(p for p in staging.rglob("*") if not p.is_dir())
+    for path in sorted(files, key=lambda p: p.name == MANIFEST):
+        place = target / path.relative_to(staging)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+    shutil.rmtree(staging, ignore_errors=True)
+    fsync_directory(target)
+
+
+def file_hash(path: Path) -> str:
+    """Return the BLAKE2b hash (32 hex digits) of a file's content."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def write_manifest(staging: Path, content: Mapping[str, Any], *, hash_below: int = 64 * 2**20) -> None:
+    """Write the manifest of a staged run: ``content``, versions, command and the list of files.
+
+    Files up to ``hash_below`` bytes are listed with their hash, larger ones with their size.
+    """
+    outputs = {}
+    for path in sorted(p for p in staging.rglob("*") if p.is_file()):
+        size = path.stat().st_size
+        outputs[path.relative_to(staging).as_posix()] = {
+            "bytes": size, **({"blake2b": file_hash(path)} if size <= hash_below else {})
+        }
+    record = {
+        "cellkey": metadata.version("cellkey"),
+        "status": "complete",
+        "created": timestamp(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        **content,
+        "versions": package_versions(),
+        "outputs": outputs,
+    }
+    write_text(staging / MANIFEST, json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def read_manifest(directory: str | Path) -> dict[str, Any]:
+    """Return the manifest of a run directory.
+
+    Raises
+    ------
+    RunError
+        If there is none (not a run directory, or a run that was interrupted) or it is damaged.
+    """
+    path = Path(directory) / MANIFEST
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        state = "is not complete: it has no manifest" if Path(directory).is_dir() else "does not exist"
+        msg = f"run directory {directory} {state}"
+        raise RunError(msg) from None
+    except (OSError, json.JSONDecodeError) as error:
+        msg = f"cannot read {path}: {error}"
+        raise RunError(msg) from error
+    return content
