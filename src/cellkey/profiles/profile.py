@@ -48,7 +48,7 @@ class ClusterProfiles:
         Share of the group's cells with a value above zero, float64, groups x genes.
     rank_z
         Tie-corrected Wilcoxon rank-sum Z of the group against all other cells, float64, groups x genes;
-        0 for constant genes and for a group that holds all cells.
+        0 for constant genes, for a group of one cell and for a group that holds all cells.
     overall_mean, overall_median, overall_std, zero_share
         Over all cells: mean, median, population standard deviation and share of values <= 0, shape (genes,).
     quantiles, thresholds, positive
@@ -271,4 +271,5 @@ def _rank_z(
     # Rounding leaves a correction of about 1e-16 for constant genes; their Z is 0 by definition.
     usable = (variance > 0) & (correction[None] > 1e-12)
     np.divide(centred, np.sqrt(variance, where=usable, out=np.ones_like(variance)), out=z, where=usable)
+    z[sizes < 2] = 0.0  # a single cell has no spread to test against
     return z

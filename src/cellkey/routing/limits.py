@@ -17,13 +17,14 @@ _Rule = TypeVar("_Rule", bound=Parameters)
 
 _ON_LIMIT = 0.15
 _ROOT_GAP = 0.25
-_PER_LEVEL: dict[str, tuple[float, ...]] = {
+_PER_LEVEL: dict[str, tuple[float | bool, ...]] = {
     "min_coverage": (0.50, 0.40, 0.30, 0.30),
     "min_pos_frac": (0.30, 0.20, 0.15, 0.15),
     "min_frac_markers_on": (0.40, 0.30, 0.25, 0.25),
     "min_enrichment": (0.0, -0.5, -1.0, -1.0),
     "min_gap": (_ROOT_GAP, 0.30, 0.20, 0.20),
     "max_ambiguity": (3, 3, 3, 3),
+    "child_support": (False, False, False, False),
 }
 _SINGLE = ("root_gap_threshold", "max_depth", "anti_penalty_hard_gate", "per_cell_gap_threshold")
 _BY_ROOT = ("root_hard_requirements", "root_veto_markers")
@@ -47,6 +48,10 @@ class LevelLimits(Parameters):
         Least score gap to the runner-up among passing siblings.
     max_ambiguity
         Most near-tied candidates that may enter a vote.
+    child_support
+        Whether a candidate whose own markers are too weak may pass on the strength of a child that passes, and
+        compete with that child's score. Broad lineages need it where they make up most of the data: nothing
+        can be enriched over itself. Requirements, vetoes and anti-markers of the candidate still hold.
     on_limit
         Positive fraction above which a marker counts as on; follows ``min_pos_frac``.
     """
@@ -57,6 +62,7 @@ class LevelLimits(Parameters):
     min_enrichment: float = 0.0
     min_gap: Annotated[float, Field(ge=0.0)] = _ROOT_GAP
     max_ambiguity: Annotated[int, Field(ge=1)] = 3
+    child_support: bool = False
     on_limit: Fraction = _ON_LIMIT
 
 
@@ -255,7 +261,7 @@ def _levels(
 
 
 def _filled(
-    defaults: tuple[float, ...], given: dict[int, Any], tail: tuple[int, Any] | None, deepest: int
+    defaults: tuple[float | bool, ...], given: dict[int, Any], tail: tuple[int, Any] | None, deepest: int
 ) -> list[Any]:
     """Value per level: given, else the tail, else the default; deeper than all of them repeats the last given."""
     values: list[Any] = []
@@ -272,7 +278,7 @@ def _filled(
     return values
 
 
-def _scaled(base: float, values: Mapping[str, Any], defaults: Mapping[str, float], leader: str) -> float:
+def _scaled(base: float, values: Mapping[str, Any], defaults: Mapping[str, float | bool], leader: str) -> float:
     try:
         return min(1.0, base * float(values[leader]) / defaults[leader])
     except (TypeError, ValueError):  # reported where the leader itself is validated

@@ -66,29 +66,42 @@ def gate_markers(evidence: Evidence, gating: Gating) -> tuple[Judgement, NDArray
     Returns
     -------
     The judgement, and the scores that compete: those of the evidence, except that a node without listed
-    markers takes the best score among its passing children. Such a node passes if a child passes.
+    markers takes the best score among its passing children and passes if one of them does, and that a node
+    with ``child_support`` may take either.
     """
     key = evidence.key
     strict = [bool(n.gating_overrides.get("require_anti_markers_off", False)) for n in key.hierarchy.nodes]
     material = GateMaterial(evidence, node_limits(key, gating), np.array(strict), gating)
     judgement = judge(MARKER_GATES, material, evidence.score.shape)
-    return _open_groupings(judgement, evidence)
+    return _supported_by_children(judgement, material)
 
 
-def _open_groupings(judgement: Judgement, evidence: Evidence) -> tuple[Judgement, NDArray[np.float64]]:
+def _supported_by_children(
+    judgement: Judgement, material: GateMaterial
+) -> tuple[Judgement, NDArray[np.float64]]:
+    """Let nodes without markers, and those with ``child_support``, pass on the strength of a child."""
+    evidence = material.evidence
     key = evidence.key
     parents = key.parents
     scores, failed = evidence.score.copy(), judgement.failed.copy()
-    groupings = (key.n_listed == 0) & np.isin(np.arange(key.n_nodes), parents)
-    for node in np.flatnonzero(groupings)[::-1]:  # children come after their parents
+    has_children = np.isin(np.arange(key.n_nodes), parents)
+    grouping = (key.n_listed == 0) & has_children
+    lifted = grouping | (has_children & np.array([limit.child_support for limit in material.limits]))
+    for node in np.flatnonzero(lifted)[::-1]:  # children come after their parents
         children = np.flatnonzero(parents == node)
         passing = failed[:, children] < 0
         any_passes = passing.any(axis=1)
-        best_passing = np.where(passing, scores[:, children], -np.inf).max(axis=1)
-        scores[:, node] = np.where(any_passes, best_passing, scores[:, children].max(axis=1))
-        all_uncovered = (failed[:, children] == _POSITION["coverage"]).all(axis=1)
-        reason = np.where(all_uncovered, _POSITION["coverage"], _POSITION["expressed"])
-        failed[:, node] = np.where(any_passes, -1, reason)
+        best = np.where(passing, scores[:, children], -np.inf).max(axis=1)
+        weak = np.isin(failed[:, node], _WEAK)
+        if grouping[node]:
+            uncovered = (failed[:, children] == _POSITION["coverage"]).all(axis=1)
+            reason = np.where(uncovered, _POSITION["coverage"], _POSITION["expressed"])
+            failed[:, node] = np.where(weak | (failed[:, node] < 0), np.where(any_passes, -1, reason), failed[:, node])
+            scores[:, node] = np.where(any_passes, best, scores[:, children].max(axis=1))
+        else:
+            failed[:, node] = np.where(weak & any_passes, -1, failed[:, node])
+            passes = failed[:, node] < 0
+            scores[:, node] = np.where(passes & any_passes, np.maximum(scores[:, node], best), scores[:, node])
     return replace(judgement, failed=failed), scores
 
 
@@ -213,7 +226,8 @@ MARKER_GATES: tuple[Gate, ...] = (
 )
 """The checks of a candidate; the first that fails decides."""
 
-_POSITION = {"coverage": 3, "expressed": 4}
+_POSITION = {"coverage": 3, "expressed": 4, "enriched": 5}
+_WEAK = tuple(_POSITION.values())  # failures that a child can make up for
 
 
 class MarkerRule:

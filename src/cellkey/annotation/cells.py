@@ -1,0 +1,530 @@
+"""Annotate an AnnData object: choose values and clusters, profile them once, call every cluster, write labels."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellkey import _keys
+from cellkey.annotation.core import Annotation, annotate_profiles, hold_votes
+from cellkey.annotation.tables import annotation_tables
+from cellkey.errors import CellkeyWarning, InputError, MissingFieldError, ParameterError, did_you_mean
+from cellkey.profiles.expression import Expression
+from cellkey.profiles.profile import POSITIVE_QUANTILES, ClusterProfiles, natural_key, profile_clusters
+from cellkey.records.run import package_versions, timestamp
+from cellkey.scoring.marker_evidence import MarkerScoring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from cellkey.clustering import Clustering, ClusteringParameters, MatrixReport
+    from cellkey.hierarchy.tree import Hierarchy
+
+__all__ = ["AnnotationResult", "annotate", "labels_by_cell", "write_result"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationResult:
+    """What :func:`annotate` found.
+
+    Attributes
+    ----------
+    annotation
+        Profiles, evidence, walks and calls.
+    tables
+        The tables of the run by name (``cluster_annotations``, ``marker_scores``, ``decision_steps``,
+        ``gating_details``, ``marker_evidence``).
+    labels
+        Group of each cell, shape (cells,); None where the cell had none.
+    facts
+        Plain facts for the record: layer, scale, number of cells, parameters, timings.
+    messages
+        What was found and done, as sentences.
+    """
+
+    annotation: Annotation
+    tables: Mapping[str, pd.DataFrame]
+    labels: NDArray[np.object_]
+    facts: dict[str, Any]
+    messages: tuple[str, ...] = ()
+    obs: Mapping[str, Any] = field(default_factory=dict)
+    uns: Mapping[str, Any] = field(default_factory=dict)
+    clustering: Clustering | None = None
+    umap: NDArray[np.float32] | None = None
+
+    @property
+    def cluster_annotations(self) -> pd.DataFrame:
+        """One row per cluster: label, path, score, confidence and reason."""
+        return self.tables["cluster_annotations"]
+
+    @property
+    def marker_scores(self) -> pd.DataFrame:
+        """One row per cluster and cell type."""
+        return self.tables["marker_scores"]
+
+    @property
+    def decision_steps(self) -> pd.DataFrame:
+        """One row per evaluated candidate."""
+        return self.tables["decision_steps"]
+
+    @property
+    def gating_details(self) -> pd.DataFrame:
+        """One row per cluster and top-level cell type."""
+        return self.tables["gating_details"]
+
+    def explain(self, group: str) -> str:
+        """Return the decision trace of a cluster as readable text."""
+        from cellkey.annotation.explain import explain_cluster
+
+        return explain_cluster(self.tables, group)
+
+    def _repr_html_(self) -> str:
+        from cellkey.annotation.explain import summary_html
+
+        return summary_html(self.tables, self.messages)
+
+    def __repr__(self) -> str:
+        from cellkey.annotation.explain import summary_text
+
+        return summary_text(self.tables)
+
+
+def annotate(
+    adata: AnnData,
+    hierarchy: Hierarchy | Mapping[str, Any] | str | Path | None = None,
+    *,
+    groupby: str | None = None,
+    layer: str | None = None,
+    scoring: MarkerScoring | Mapping[str, Any] | str | None = None,
+    gating: Mapping[str, Any] | str | None = None,
+    clustering: ClusteringParameters | Mapping[str, Any] | str | None = None,
+    technical_markers: Sequence[str] | None = None,
+    normalize: bool = True,
+    assume: str | None = None,
+    profiles: ClusterProfiles | None = None,
+    votes: bool = True,
+    umap: bool = False,
+    copy: bool = False,
+    n_jobs: int | None = None,
+    progress: Callable[[str, float | None], None] | None = None,
+) -> AnnotationResult:
+    """Name every cluster of cells, with the reasons.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes; counts, log-normalised values or intensities. ``X``, ``layers`` and existing columns
+        stay as they are.
+    hierarchy
+        Marker hierarchy: a value, a mapping, a file or the name of a built-in one; the default map if None.
+    groupby
+        Column of ``obs`` that holds clusters; None clusters the cells.
+    layer
+        Layer to score on; None takes ``batchcorr``, else ``aligned``, else ``X``.
+    scoring, gating, clustering
+        Parameters, as models, mappings, JSON text or file names; see :class:`MarkerScoring`,
+        :func:`~cellkey.routing.limits.merge_gating` and
+        :class:`~cellkey.clustering.ClusteringParameters`.
+    technical_markers
+        Markers that describe the stain and not the cell; moved to ``obs`` and not used for clustering.
+    normalize
+        Whether counts are scaled to 10,000 per cell and logged for scoring; ``X`` is never changed.
+    assume
+        ``"counts"``, ``"lognorm"`` or ``"intensity"`` where the check of the values would decide otherwise.
+    profiles
+        Profiles of the same matrix and clusters; the cells are then only read for votes.
+    votes
+        Whether the cells of undecided clusters vote (evidence only).
+    umap
+        Whether to compute a UMAP embedding as well (extra ``umap``).
+    copy
+        Leave ``adata`` untouched; labels are then in the result only.
+    n_jobs
+        Threads; all processors if None.
+    progress
+        Called with the name of the step and the share done.
+
+    Returns
+    -------
+    AnnotationResult
+        With tables and the decision traces.
+
+    Writes
+    ------
+    ``obs``: ``cluster_lvl0``, ``cell_type_auto``, ``cell_type_auto_root``, ``cell_type_auto_path`` and
+    ``annotation`` (categorical), ``cell_type_auto_conf`` and ``cell_type_auto_score`` (float64), and
+    ``<marker>_intensity`` (float32). ``uns``: ``stage_h_params``, ``stage_h_gating_params``,
+    ``stage_h_marker_map``, ``stage_h_timestamp`` and ``de_wilcoxon_<layer>``. A column of yours with one of
+    these names is kept as ``<name>_input``.
+
+    Raises
+    ------
+    InputError
+        If the values, the clusters, the hierarchy or a parameter cannot be used.
+    """
+    from cellkey.clustering import find_technical, pick_layer, technical_intensities
+
+    started = time.perf_counter()
+    clock = _Clock(progress)
+    key = _hierarchy(hierarchy)
+    score_parameters = _parsed(MarkerScoring, scoring, "scoring parameters")
+    gate_settings = _gating_mapping(gating)
+    var_names = np.asarray(adata.var_names.astype(str), dtype=object)
+    var_columns = _symbol_columns(adata)
+    _require_markers(key, var_names, var_columns)
+
+    layer_name, X = pick_layer(adata, layer)
+    messages: list[str] = []
+    expression, report = _expression(X, layer_name, var_names, normalize, assume, profiles, messages)
+    technical, is_feature = find_technical(list(var_names), technical_markers)
+
+    clock.step("clustering")
+    grouping = None
+    if groupby is None:
+        grouping = _cluster(expression, var_names, clustering, key, is_feature, var_columns)
+        labels = np.asarray(grouping.labels, dtype=object)
+        messages.extend(grouping.notes)
+    else:
+        labels = _labels(adata, groupby)
+
+    embedding = None
+    if umap and grouping is not None:
+        clock.step("UMAP")
+        embedding = _umap(grouping)
+
+    clock.step("profiles")
+    quantiles = sorted({*POSITIVE_QUANTILES, score_parameters.positive_quantile})
+    threads = n_jobs or _processors()
+    if not _sufficient(profiles, score_parameters):
+        profiles = profile_clusters(
+            expression, labels, var_names, quantiles=quantiles, basis=score_parameters.positive_basis,
+            n_jobs=threads, progress=clock.share,
+        )
+    if profiles is None:  # pragma: no cover - for the type checker; computed above
+        raise AssertionError
+    clock.step("scoring")
+    annotation = annotate_profiles(
+        profiles, key, scoring=score_parameters, gating=gate_settings, var_columns=var_columns, features=is_feature
+    )
+    messages.extend(annotation.key.resolution.notes)
+    if votes:
+        rows = {g: np.flatnonzero(labels == g) for g in profiles.groups}
+        annotation = _with_votes(annotation, expression, rows)
+    tables = annotation_tables(annotation)
+    facts = {
+        "layer": layer_name,
+        "values": report.kind if report is not None else profiles.info.get("values", ""),
+        "transform": report.transform if report is not None else profiles.info.get("transform", ""),
+        "n_cells": int(adata.n_obs),
+        "n_vars": int(adata.n_vars),
+        "n_clusters": profiles.n_groups,
+        "groupby": groupby or "",
+        "hierarchy": key.name,
+        "device": grouping.device if grouping is not None else "cpu",
+        "scoring": score_parameters.model_dump(mode="json"),
+        "clustering": grouping.params.model_dump(mode="json") if grouping is not None else {},
+        "seconds": {**clock.seconds(), "total": round(time.perf_counter() - started, 3)},
+    }
+    profiles.info.update({"values": str(facts["values"]), "transform": str(facts["transform"]), "layer": layer_name})
+    obs: dict[str, Any] = {**labels_by_cell(annotation, labels), **technical_intensities(expression, technical)}
+    result = AnnotationResult(
+        annotation, tables, labels, facts, tuple(messages), obs, _uns(annotation, facts, gate_settings), grouping,
+        embedding,
+    )
+    if not copy:
+        write_result(adata, result)
+    return result
+
+
+# --- input ---
+
+
+def _hierarchy(source: Hierarchy | Mapping[str, Any] | str | Path | None) -> Hierarchy:
+    from cellkey.hierarchy import Hierarchy
+
+    if isinstance(source, Hierarchy):
+        return source
+    from cellkey.hierarchy import read_hierarchy
+
+    return read_hierarchy("default" if source is None else source)
+
+
+def _parsed(model: Any, value: Any, option: str) -> Any:
+    return value if isinstance(value, model) else model.parse(value, option=option)
+
+
+def _gating_mapping(gating: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    from cellkey.parameters import read_mapping
+
+    return read_mapping(gating, option="gating parameters")
+
+
+def _symbol_columns(adata: AnnData) -> dict[str, list[str]]:
+    from cellkey.hierarchy.resolution import SYMBOL_COLUMNS
+
+    return {c: adata.var[c].astype(str).tolist() for c in SYMBOL_COLUMNS if c in adata.var}
+
+
+def _require_markers(key: Hierarchy, var_names: NDArray[np.object_], var_columns: dict[str, list[str]]) -> None:
+    from cellkey.hierarchy.resolution import no_marker_measured, resolve_names
+
+    listed = sorted({m for node in key.nodes for m in node.markers})
+    resolution = resolve_names(listed, list(var_names), var_columns=var_columns)
+    if not resolution.found:
+        raise no_marker_measured(resolution, f"hierarchy {key.name!r}" if key.name else "the marker map")
+
+
+def _expression(
+    X: Any,
+    layer: str,
+    var_names: NDArray[np.object_],
+    normalize: bool,
+    assume: str | None,
+    profiles: ClusterProfiles | None,
+    messages: list[str],
+) -> tuple[Expression, MatrixReport | None]:
+    from cellkey.clustering import inspect_matrix, working_scale
+
+    if profiles is not None and "transform" in profiles.info:  # checked when the profiles were made
+        return _LazyExpression(X, profiles.info["transform"]), None
+    report = inspect_matrix(X, var_names=[str(v) for v in var_names], assume=assume, name=layer)
+    messages.append(report.describe())
+    scale = working_scale(X, report) if normalize else None
+    if not normalize and report.transform != "none":
+        messages.append("Values are used as they are (normalisation was switched off).")
+    return Expression(X, scale=scale), report
+
+
+class _LazyExpression(Expression):
+    """Expression whose per-cell factors are only computed when cells are read."""
+
+    def __init__(self, X: Any, transform: str) -> None:
+        super().__init__(X)
+        self._transform = transform
+        self._ready = transform == "none"
+
+    def _prepare(self) -> None:
+        from cellkey.clustering import cell_factors
+
+        if not self._ready:
+            factors = cell_factors(self.X) if self._transform == "normalise" else np.ones(self.n_obs)
+            self.scale = np.ascontiguousarray(factors)
+            self._ready = True
+
+    def row_blocks(self, *args: Any, **kwargs: Any) -> Any:
+        self._prepare()
+        return super().row_blocks(*args, **kwargs)
+
+    def columns(self, index: NDArray[np.intp]) -> Any:
+        self._prepare()
+        return super().columns(index)
+
+
+def _labels(adata: AnnData, groupby: str) -> NDArray[np.object_]:
+    if groupby not in adata.obs:
+        few = [str(c) for c in adata.obs if 1 < adata.obs[c].nunique() <= max(200, adata.n_obs // 20)]
+        found = f"columns that could hold clusters: {', '.join(few)}" if few else "no column looks like clusters"
+        hint = did_you_mean(groupby, map(str, adata.obs.columns))
+        msg = f"obs has no column {groupby!r}{hint}; {found}. Name one with --cluster-key"
+        raise MissingFieldError(msg)
+    column = adata.obs[groupby]
+    missing = column.isna().to_numpy()
+    values = column.astype(str).to_numpy(dtype=object)
+    if missing.all():
+        msg = f"obs[{groupby!r}] holds no value at all"
+        raise InputError(msg)
+    if missing.any():
+        msg = (f"{int(missing.sum())} of {len(missing)} cells have no value in obs[{groupby!r}]: "
+               "they are left out of all statistics and stay Unassigned")
+        warnings.warn(msg, CellkeyWarning, stacklevel=3)
+        values[missing] = None
+    if len(set(values[~missing])) > 5000:
+        msg = f"obs[{groupby!r}] holds {len(set(values[~missing]))} different values: is it a column of clusters?"
+        raise ParameterError(msg)
+    return np.asarray(values, dtype=object)
+
+
+def _cluster(
+    expression: Expression,
+    var_names: NDArray[np.object_],
+    parameters: Any,
+    key: Hierarchy,
+    is_feature: NDArray[np.bool_],
+    var_columns: dict[str, list[str]],
+) -> Clustering:
+    from cellkey.clustering import ClusteringParameters, cluster_cells
+    from cellkey.hierarchy.resolution import resolve_names
+
+    wanted = resolve_names(key.all_markers(), list(var_names), var_columns=var_columns).found.values()
+    return cluster_cells(
+        expression, list(var_names), params=_parsed(ClusteringParameters, parameters, "clustering parameters"),
+        allowed=is_feature, always_use=sorted(set(wanted)),
+    )
+
+
+def _umap(grouping: Clustering) -> NDArray[np.float32] | None:
+    from cellkey.clustering import umap_embedding
+
+    if grouping.components is None:
+        return None
+    return umap_embedding(grouping.graph, grouping.components.scores, seed=grouping.params.seed)
+
+
+def _sufficient(profiles: ClusterProfiles | None, scoring: MarkerScoring) -> bool:
+    return (
+        profiles is not None
+        and profiles.at_quantile(scoring.positive_quantile) is not None
+        and profiles.basis == scoring.positive_basis
+    )
+
+
+def _processors() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _with_votes(
+    annotation: Annotation, expression: Expression, rows: Mapping[str, NDArray[np.intp]]
+) -> Annotation:
+    from dataclasses import replace
+
+    return replace(annotation, compositions=hold_votes(annotation, expression, rows))
+
+
+# --- output ---
+
+
+def labels_by_cell(annotation: Annotation, labels: NDArray[np.object_]) -> dict[str, Any]:
+    """Return the obs columns of an annotation, one value per cell; cells without a group are Unassigned."""
+    import pandas as pd
+
+    groups = list(annotation.evidence.groups)
+    position = {g: i for i, g in enumerate(groups)}
+    codes = np.array([position.get(v, -1) if v is not None else -1 for v in labels], dtype=np.int64)
+    calls = {c.group: c for c in annotation.calls}
+    ordered = [calls[g] for g in groups]
+
+    def spread(values: Sequence[str], missing: str) -> pd.Categorical:
+        whole = np.array([*values, missing], dtype=object)
+        names = sorted(set(whole[codes]), key=natural_key) if len(codes) else []
+        return pd.Categorical(whole[codes], categories=names)
+
+    def number(values: Sequence[float]) -> NDArray[np.float64]:
+        return np.array([*values, 0.0])[codes]
+
+    label = spread([c.label for c in ordered], _keys.UNASSIGNED)
+    return {
+        _keys.CLUSTER: pd.Categorical.from_codes(codes, categories=groups),
+        _keys.LABEL: label,
+        _keys.ROOT: spread([c.root_label for c in ordered], _keys.UNASSIGNED),
+        _keys.CONFIDENCE: number([c.confidence for c in ordered]),
+        _keys.PATH: spread([" / ".join(c.path) or (c.label if c.level == 0 else "") for c in ordered], ""),
+        _keys.SCORE: number([c.score for c in ordered]),
+        _keys.ONTOLOGY: spread([_ontology_id(annotation, c.node) for c in ordered], ""),
+        _keys.FINAL: label,
+    }
+
+
+def _ontology_id(annotation: Annotation, node: int | None) -> str:
+    """Cell Ontology id of the node, or of its nearest ancestor that has one."""
+    nodes = annotation.key.hierarchy.nodes
+    parents = annotation.key.parents
+    while node is not None and node >= 0:
+        found = nodes[node].ontology_id
+        if found:
+            return found
+        node = int(parents[node])
+    return ""
+
+
+def _uns(annotation: Annotation, facts: Mapping[str, Any], gating: Mapping[str, Any]) -> dict[str, Any]:
+    from cellkey.annotation.differential import rank_genes_groups
+
+    layer = str(facts["layer"])
+    flat: dict[str, Any] = {k: v for k, v in facts.items() if isinstance(v, str | int | float)}
+    flat |= {f"scoring_{k}": v for k, v in facts["scoring"].items()}
+    flat |= {f"clustering_{k}": "" if v is None else v for k, v in facts["clustering"].items()}
+    flat |= {f"version_{k}": v for k, v in package_versions().items()}
+    flat = {k: v if isinstance(v, str | int | float | bool) else json.dumps(v) for k, v in flat.items()}
+    key = annotation.key
+    compiled = [
+        {
+            "path": n.path_text, "level": n.level, "ontology_id": n.ontology_id or "",
+            "resolved_markers": list(key.names(key.markers[i])), "missing_markers": list(key.missing_markers[i]),
+            "resolved_anti_markers": list(key.names(key.anti_markers[i])),
+            "missing_anti_markers": list(key.missing_anti_markers[i]),
+        }
+        for i, n in enumerate(key.hierarchy.nodes)
+    ]
+    uns: dict[str, Any] = {
+        _keys.PARAMS: flat,
+        _keys.GATING: json.dumps({"effective": _finite(annotation.gating.model_dump(mode="json")),
+                                  "given": dict(gating)}),
+        _keys.MARKER_MAP: json.dumps({"nodes": compiled, "source": key.hierarchy.to_dict()}, ensure_ascii=False),
+        _keys.TIMESTAMP: timestamp(),
+    }
+    if annotation.profiles.n_groups > 1:
+        uns[_keys.differential(layer)] = rank_genes_groups(annotation.profiles, facts)
+    return uns
+
+
+def _finite(value: Any) -> Any:
+    """Replace infinities, which strict JSON cannot hold, by null."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def write_result(adata: AnnData, result: AnnotationResult, *, slim: bool = False) -> None:
+    """Write the labels of a result into ``adata``; ``slim`` leaves out the embedding and the graph."""
+    from cellkey.io.fields import write_fields
+
+    obsm, obsp = ({}, {}) if slim else (_embeddings(result), _graph(result))
+    write_fields(adata, result.obs, result.uns, obsm=obsm, obsp=obsp)
+
+
+def _embeddings(result: AnnotationResult) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if result.clustering is not None and result.clustering.components is not None:
+        found["X_pca"] = result.clustering.components.scores
+    if result.umap is not None:
+        found["X_umap"] = result.umap
+    return found
+
+
+def _graph(result: AnnotationResult) -> dict[str, Any]:
+    return {} if result.clustering is None else {"connectivities": result.clustering.graph}
+
+
+class _Clock:
+    """Times the steps and tells the caller where the work stands."""
+
+    def __init__(self, progress: Callable[[str, float | None], None] | None) -> None:
+        self._progress = progress
+        self._marks: list[tuple[str, float]] = []
+
+    def step(self, name: str) -> None:
+        self._marks.append((name, time.perf_counter()))
+        if self._progress is not None:
+            self._progress(name, None)
+
+    def share(self, done: float) -> None:
+        if self._progress is not None and self._marks:
+            self._progress(self._marks[-1][0], done)
+
+    def seconds(self) -> dict[str, float]:
+        ends = [t for _, t in self._marks[1:]] + [time.perf_counter()]
+        return {name: round(end - t, 3) for (name, t), end in zip(self._marks, ends, strict=True)}

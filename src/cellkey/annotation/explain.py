@@ -1,0 +1,161 @@
+"""The decision trace of a cluster as text, and the summary of a run as text and HTML; from tables alone."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellkey.errors import InputError, did_you_mean
+from cellkey.records.vocabulary import FailReason, StopDetail
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+__all__ = ["explain_cluster", "summary_html", "summary_text"]
+
+_TOP_MARKERS = 8
+
+
+def explain_cluster(tables: Mapping[str, pd.DataFrame], cluster: str) -> str:
+    """Return the walk of a cluster as readable text: every step, every candidate, and why it was not chosen.
+
+    Parameters
+    ----------
+    tables
+        ``cluster_annotations`` and ``decision_steps``; with ``marker_evidence`` the markers are shown as well.
+    cluster
+        Its id.
+
+    Raises
+    ------
+    InputError
+        If there is no such cluster.
+    """
+    annotations = tables["cluster_annotations"]
+    rows = annotations[annotations["cluster_id"] == str(cluster)]
+    if rows.empty:
+        known = annotations["cluster_id"].astype(str).tolist()
+        hint = did_you_mean(str(cluster), known) or f"; clusters are {', '.join(known[:20])}"
+        msg = f"there is no cluster {cluster!r}{hint}"
+        raise InputError(msg)
+    row = rows.iloc[0]
+    steps = tables["decision_steps"]
+    steps = steps[steps["cluster_id"] == str(cluster)]
+    lines = _headline(row)
+    for index, candidates in steps.groupby("step_idx", sort=True):
+        lines += ["", *_step_lines(int(index), candidates)]
+    lines += ["", *_ending(row)]
+    if "marker_evidence" in tables and row["assigned_path"]:
+        lines += ["", *_marker_lines(tables["marker_evidence"], str(cluster), str(row["assigned_path"]))]
+    return "\n".join(lines) + "\n"
+
+
+def _headline(row: pd.Series) -> list[str]:
+    share = f", {100 * row['proportion']:.1f} % of all" if "proportion" in row else ""
+    lines = [f"Cluster {row['cluster_id']}: {row['assigned_label']}  ({row['n_cells']:,} cells{share})"]
+    if row["assigned_path"]:
+        lines.append(f"  path        {row['assigned_path']}")
+    lines.append(f"  score       {row['assigned_score']:.3f} ({row['confidence_level']})")
+    runner = f" over {row['runner_up_label']} at the tightest step" if row["runner_up_label"] else ""
+    lines.append(f"  confidence  {row['confidence']:.3f}{runner}")
+    return lines
+
+
+def _step_lines(index: int, candidates: pd.DataFrame) -> list[str]:
+    parent = candidates["parent_label"].iloc[0]
+    title = "which top-level type?" if parent == "ROOT" else f"which kind of {parent}?"
+    width = max(len(str(label)) for label in candidates["child_label"])
+    ranked = candidates.sort_values(
+        ["selected", "child_passed_gate", "child_score"], ascending=False, kind="stable", key=_sortable
+    )
+    lines = [f"Step {index}: {title}"]
+    for _, c in ranked.iterrows():
+        mark = ">" if c["selected"] else ("=" if c["child_passed_gate"] else "x")
+        lines.append(
+            f"  {mark} {c['child_label']:<{width}}  score {c['child_score']:7.3f}   markers: "
+            f"{100 * c['child_coverage']:3.0f} % measured, {100 * c['child_frac_markers_on']:3.0f} % on, "
+            f"positive in {100 * c['child_pos_frac']:3.0f} % of cells, enrichment {c['child_enrichment']:+.2f}"
+            f"   {_verdict(c)}"
+        )
+    return lines
+
+
+def _sortable(column: pd.Series) -> pd.Series:
+    return column.astype(float)
+
+
+def _verdict(c: pd.Series) -> str:
+    if c["selected"]:
+        margin = c["margin_to_runner_up"]
+        return "chosen" if np.isnan(margin) else f"chosen, {margin:.3f} ahead"
+    if c["fail_reason"] == FailReason.OUTSCORED:
+        gap = c["margin_to_runner_up"]
+        return "passed, but outscored" if np.isnan(gap) else f"leads by {gap:.3f} only: undecided"
+    return f"{c['fail_reason']}: {c['fail_detail']}"
+
+
+def _ending(row: pd.Series) -> list[str]:
+    meaning = StopDetail(row["stop_detail"]).meaning if row["stop_detail"] else ""
+    lines = [f"Stopped: {row['stop_reason']}. {meaning}"]
+    if row["root_fail_reasons"]:
+        lines.append(f"  {row['root_fail_reasons'].replace(';', '; ')}")
+    if row["composition"]:
+        lines.append(f"  votes of the cells (evidence only): {_votes(row['composition'])}")
+    return lines
+
+
+def _votes(composition: str) -> str:
+    import json
+
+    shares = {k: v for k, v in json.loads(composition).items() if not k.startswith("_")}
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in sorted(shares.items(), key=lambda i: -i[1]))
+
+
+def _marker_lines(evidence: pd.DataFrame, cluster: str, path: str) -> list[str]:
+    rows = evidence[(evidence["cluster_id"] == cluster) & (evidence["path"] == path)]
+    if rows.empty:
+        return []
+    lines = [f"Markers of {path.split(' / ')[-1]}:"]
+    for role, title in (("positive", "for"), ("anti", "against")):
+        part = rows[rows["role"] == role].sort_values("enrichment", ascending=False, kind="stable").head(_TOP_MARKERS)
+        for _, m in part.iterrows():
+            flags = " ".join(f for f, held in (("on", m["is_on"]), ("differential", m["is_de_hit"])) if held)
+            lines.append(f"  {title:<8}{m['marker']:<12} enrichment {m['enrichment']:+6.2f}   positive in "
+                         f"{100 * m['pos_frac']:3.0f} % of cells   {flags}".rstrip())
+    return lines
+
+
+def summary_text(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Return one line per cluster: id, cells, label, confidence and reason."""
+    t = tables["cluster_annotations"]
+    width = max([5, *(len(str(x)) for x in t["assigned_label"])])
+    lines = [f"{'cluster':>7}  {'cells':>8}  {'label':<{width}}  {'confidence':>10}  stopped"]
+    lines += [
+        f"{r.cluster_id:>7}  {r.n_cells:>8,}  {r.assigned_label:<{width}}  {r.confidence:>10.2f}  {r.stop_reason}"
+        for r in t.itertuples()
+    ]
+    return "\n".join(lines)
+
+
+def summary_html(tables: Mapping[str, pd.DataFrame], messages: Sequence[str] = ()) -> str:
+    """Return the summary as an HTML table for notebooks; all names are escaped."""
+    t = tables["cluster_annotations"]
+    head = "".join(f"<th style='text-align:left'>{h}</th>" for h in ("cluster", "cells", "label", "path", "confidence",
+                                                                       "stopped"))
+    body = "".join(_html_row(r) for r in t.to_dict("records"))
+    assigned = t.loc[t["assigned_level"] >= 0, "n_cells"].sum() / max(t["n_cells"].sum(), 1)
+    notes = "".join(f"<li>{html.escape(m)}</li>" for m in messages)
+    return (
+        f"<div><b>{len(t)} clusters, {t['n_cells'].sum():,} cells, {100 * assigned:.1f} % of cells assigned</b>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{notes}</ul></div>"
+    )
+
+
+def _html_row(r: Mapping[str, Any]) -> str:
+    cells = (r["cluster_id"], f"{r['n_cells']:,}", r["assigned_label"], r["assigned_path"],
+             f"{r['confidence']:.2f}", r["stop_reason"])
+    return "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(str(c))}</td>" for c in cells) + "</tr>"

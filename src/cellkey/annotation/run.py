@@ -1,0 +1,243 @@
+"""From a file to a run directory: read, annotate, write everything at once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellkey import _keys
+from cellkey.annotation.cells import AnnotationResult, annotate
+from cellkey.errors import InputError, MissingFieldError, RunError
+from cellkey.profiles.storage import fingerprint, load_profiles, save_profiles
+from cellkey.records.run import staged, write_manifest
+from cellkey.records.tables import ALL_TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from anndata import AnnData
+
+    from cellkey.profiles.profile import ClusterProfiles
+
+__all__ = ["PROFILES_FILE", "AnnotationRun", "annotate_file", "load_tables"]
+
+PROFILES_FILE = "profiles.h5"
+_CELLS_FILE, _OUTPUT_FILE = "coarse_clusters.h5ad", "output.h5ad"
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationRun:
+    """A finished run: its directory, its result, and whether the cells had to be read."""
+
+    directory: Path
+    result: AnnotationResult
+    read_matrix: bool
+
+
+def annotate_file(
+    source: str | Path,
+    output_dir: str | Path,
+    *,
+    hierarchy: Any = None,
+    annotation_only: bool = False,
+    cluster_key: str | None = None,
+    figures: bool = True,
+    dpi: int = 200,
+    cells: bool = True,
+    x_format: str = "csr",
+    slim: bool = False,
+    progress: Callable[[str, float | None], None] | None = None,
+    **options: Any,
+) -> AnnotationRun:
+    """Annotate a file of cells and write a run directory; on any error nothing is written.
+
+    Parameters
+    ----------
+    source
+        An ``.h5ad`` file or another form that :func:`cellkey.io.read.read_cells` reads.
+    output_dir
+        Directory of the run; made if needed.
+    hierarchy
+        See :func:`~cellkey.annotation.cells.annotate`. With ``annotation_only`` and None, the hierarchy that
+        the input was annotated with is used again.
+    annotation_only
+        Use the clusters of ``obs["cluster_lvl0"]`` (or ``cluster_key``). If the input lies in a run directory
+        whose profiles belong to it, the matrix is not read.
+    cluster_key
+        Column of ``obs`` with existing clusters.
+    figures, dpi
+        Whether to draw the figures, and their resolution.
+    cells
+        Whether to write ``coarse_clusters.h5ad`` and ``output.h5ad``.
+    x_format
+        ``"csr"`` or ``"as-input"``: how X is stored.
+    slim
+        Leave the embedding and the neighbour graph out of the files.
+    progress
+        Called with the name of the step and the share done.
+    options
+        Further arguments of :func:`~cellkey.annotation.cells.annotate`.
+    """
+    started = time.perf_counter()
+    path = Path(source)
+    with staged(output_dir) as staging:
+        job = _Job(path, annotation_only, cluster_key, options)
+        adata, profiles = job.open(progress)
+        if hierarchy is None and annotation_only:
+            hierarchy = _earlier_hierarchy(adata)
+        result = annotate(
+            adata, hierarchy, groupby=job.groupby(adata), profiles=profiles, progress=progress, copy=True, **options
+        )
+        _say(progress, "writing")
+        for name, table in result.tables.items():
+            ALL_TABLES[name].write_csv(table, staging / f"{name}.csv")
+        stamp = _write_cells(job, adata, result, staging, x_format=x_format, slim=slim) if cells else ""
+        result.annotation.profiles.info["fingerprint"] = stamp
+        save_profiles(result.annotation.profiles, staging / PROFILES_FILE)
+        drawn = _draw(result, staging, dpi, progress) if figures else []
+        read_matrix = profiles is None
+        write_manifest(staging, {
+            "kind": "annotation",
+            "input": {"name": path.name, "bytes": path.stat().st_size if path.is_file() else None,
+                      "fingerprint": stamp, "matrix_read": read_matrix},
+            "parameters": {**result.facts, "gating": result.annotation.gating.model_dump(mode="json")},
+            "messages": list(result.messages),
+            "figures": [p.name for p in drawn],
+            "seconds": round(time.perf_counter() - started, 3),
+        })
+    return AnnotationRun(Path(output_dir), result, read_matrix)
+
+
+class _Job:
+    """How one input is opened: whole, or without its matrix when stored profiles can stand in for it."""
+
+    def __init__(self, path: Path, annotation_only: bool, cluster_key: str | None, options: Mapping[str, Any]) -> None:
+        self.path = path
+        self.annotation_only = annotation_only
+        self.cluster_key = cluster_key
+        self.options = options
+        self.backed = False
+
+    def open(self, progress: Callable[[str, float | None], None] | None) -> tuple[AnnData, ClusterProfiles | None]:
+        from cellkey.io.read import read_cells
+
+        _say(progress, "reading")
+        if self.annotation_only and (self.path.parent / PROFILES_FILE).is_file() and self.path.suffix == ".h5ad":
+            adata = read_cells(self.path, backed=True)
+            profiles = self._stored_profiles(adata)
+            if profiles is not None:
+                self.backed = True
+                return adata, profiles
+            adata.file.close()
+        return read_cells(self.path), None
+
+    def _stored_profiles(self, adata: AnnData) -> ClusterProfiles | None:
+        """Profiles beside the input, if they are of this matrix, these clusters and these settings."""
+        from cellkey.clustering import pick_layer
+
+        try:
+            profiles = load_profiles(self.path.parent / PROFILES_FILE)
+        except RunError:
+            return None
+        name, X = pick_layer(adata, self.options.get("layer"))
+        if name != profiles.info.get("layer") or not _same_scale(profiles, self.options):
+            return None
+        labels = adata.obs[self.groupby(adata)]
+        stamp = _stamp(X, labels.astype(object).to_numpy(), adata.var_names, profiles)
+        return profiles if stamp == profiles.info.get("fingerprint") else None
+
+    def groupby(self, adata: AnnData) -> str | None:
+        if self.cluster_key is not None:
+            return self.cluster_key
+        if not self.annotation_only:
+            return None
+        if _keys.CLUSTER not in adata.obs:
+            few = [str(c) for c in adata.obs if 1 < adata.obs[c].nunique() <= max(200, adata.n_obs // 20)]
+            found = f"obs has {', '.join(few)}: name one with --cluster-key" if few else "run without it first"
+            msg = f"--annotation-only needs obs[{_keys.CLUSTER!r}], which {self.path.name} does not hold; {found}"
+            raise MissingFieldError(msg)
+        return _keys.CLUSTER
+
+
+def _same_scale(profiles: ClusterProfiles, options: Mapping[str, Any]) -> bool:
+    wanted = "none" if not options.get("normalize", True) else profiles.info.get("transform")
+    return options.get("assume") is None and profiles.info.get("transform") == wanted
+
+
+def _stamp(X: Any, labels: Any, var_names: Sequence[str], profiles: ClusterProfiles) -> str:
+    settings = {k: profiles.info.get(k) for k in ("transform", "layer")}
+    return fingerprint(X, np.asarray(labels, dtype=object), var_names, basis=profiles.basis, **settings)
+
+
+def _earlier_hierarchy(adata: AnnData) -> Any:
+    import json
+
+    stored = adata.uns.get(_keys.MARKER_MAP)
+    return None if stored is None else json.loads(str(stored))["source"]
+
+
+def _write_cells(
+    job: _Job, adata: AnnData, result: AnnotationResult, staging: Path, *, x_format: str, slim: bool
+) -> str:
+    """Write the cells with their labels; return the fingerprint of what was written."""
+    from cellkey.io.update import update_copy
+    from cellkey.io.write import link_or_copy, write_cells
+
+    target = staging / _CELLS_FILE
+    if job.backed:
+        update_copy(job.path, target, obs=result.obs, uns=dict(result.uns))
+    else:
+        from cellkey.annotation.cells import write_result
+
+        write_result(adata, result, slim=slim)
+        write_cells(adata, target, x_format=x_format)
+    link_or_copy(target, staging / _OUTPUT_FILE)
+    return _written_stamp(target, result)
+
+
+def _written_stamp(path: Path, result: AnnotationResult) -> str:
+    from cellkey.clustering import pick_layer
+    from cellkey.io.read import read_cells
+
+    written = read_cells(path, backed=True)
+    try:
+        _, X = pick_layer(written, str(result.facts["layer"]))
+        return _stamp(X, written.obs[_keys.CLUSTER].astype(object).to_numpy(), written.var_names,
+                      result.annotation.profiles)
+    finally:
+        written.file.close()
+
+
+def _draw(
+    result: AnnotationResult, staging: Path, dpi: int, progress: Callable[[str, float | None], None] | None
+) -> list[Path]:
+    from cellkey.plots import draw_run_figures
+
+    _say(progress, "figures")
+    return list(draw_run_figures(result.tables, staging / "figures", dpi=dpi))
+
+
+def load_tables(run: str | Path, names: Sequence[str] = ("cluster_annotations", "decision_steps", "marker_evidence")
+                ) -> dict[str, Any]:
+    """Read tables of a run directory.
+
+    Raises
+    ------
+    InputError
+        If the directory holds no annotation run.
+    """
+    directory = Path(run)
+    missing = [n for n in names[:2] if not (directory / f"{n}.csv").is_file()]
+    if missing:
+        msg = f"{directory} is not an annotation run: it holds no {missing[0]}.csv"
+        raise InputError(msg)
+    return {n: ALL_TABLES[n].read_csv(directory / f"{n}.csv") for n in names if (directory / f"{n}.csv").is_file()}
+
+
+def _say(progress: Callable[[str, float | None], None] | None, step: str) -> None:
+    if progress is not None:
+        progress(step, None)

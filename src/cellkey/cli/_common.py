@@ -1,0 +1,77 @@
+"""What all commands share: error messages with exit codes, and progress on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+__all__ = ["CommandGroup", "progress_on_terminal", "warnings_as_lines"]
+
+Progress = Callable[[str, "float | None"], None]
+
+
+class CommandGroup(TyperGroup):
+    """Command group that turns cellkey's errors into one message and an exit code.
+
+    2 for input, options, outputs and services that cannot be used, 3 when there is nothing to do.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        from cellkey.errors import CellkeyError, NothingToDoError
+
+        with warnings_as_lines():
+            try:
+                return super().invoke(ctx)
+            except NothingToDoError as error:
+                typer.echo(str(error), err=True)
+                raise typer.Exit(3) from error
+            except CellkeyError as error:
+                typer.echo(f"error: {error}", err=True)
+                raise typer.Exit(2) from error
+
+
+@contextlib.contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print cellkey's warnings as one line each instead of Python's two."""
+    from cellkey.errors import CellkeyWarning
+
+    shown: set[str] = set()
+    usual = warnings.showwarning
+
+    def show(message: Any, category: Any, *rest: Any, **more: Any) -> None:
+        if issubclass(category, CellkeyWarning):
+            if str(message) not in shown:
+                shown.add(str(message))
+                typer.echo(f"warning: {message}", err=True)
+        else:
+            usual(message, category, *rest, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CellkeyWarning)
+        warnings.showwarning = show
+        yield
+
+
+@contextlib.contextmanager
+def progress_on_terminal(*, quiet: bool = False) -> Iterator[Progress]:
+    """Yield a progress callback: a bar on a terminal, silence elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _step, _share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress as Bar, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def report(step: str, share: float | None) -> None:
+            bar.update(task, description=step, total=None if share is None else 1.0, completed=share or 0.0)
+
+        yield report

@@ -1,0 +1,192 @@
+"""``annotate``, ``explain`` and ``compare``: from a file to labels, their reasons, and what changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+__all__ = ["annotate", "compare", "explain"]
+
+
+def annotate(
+    source: Annotated[
+        Optional[Path], typer.Argument(metavar="INPUT", help="Cells: .h5ad file.", show_default=False)
+    ] = None,
+    extra: Annotated[Optional[list[str]], typer.Argument(hidden=True)] = None,
+    source_option: Annotated[Optional[Path], typer.Option("--input", "-i", help="Same as INPUT.")] = None,
+    output_dir: Annotated[
+        Optional[Path],
+        typer.Option("--output-dir", "--output", "--out", "-o", help="Run directory; made if needed."),
+    ] = None,
+    marker_map: Annotated[
+        Optional[str],
+        typer.Option(help="Marker hierarchy: a file, or the name of a built-in one. The default map if not given."),
+    ] = None,
+    scoring_params: Annotated[
+        Optional[str], typer.Option(metavar="JSON", help="Scoring parameters: inline JSON, a file, or @file.")
+    ] = None,
+    gating_params: Annotated[
+        Optional[str], typer.Option(metavar="JSON", help="Gating parameters: inline JSON, a file, or @file.")
+    ] = None,
+    clustering_params: Annotated[
+        Optional[str], typer.Option(metavar="JSON", help="Clustering parameters: inline JSON, a file, or @file.")
+    ] = None,
+    annotation_only: Annotated[
+        bool, typer.Option("--annotation-only", help="Keep the clusters of obs['cluster_lvl0']; do not cluster again.")
+    ] = False,
+    cluster_key: Annotated[
+        Optional[str], typer.Option(help="Column of obs that holds clusters; they are used as they are.")
+    ] = None,
+    layer: Annotated[
+        Optional[str], typer.Option(help="Layer to score on; batchcorr, else aligned, else X, if not given.")
+    ] = None,
+    resolution: Annotated[Optional[float], typer.Option(help="Resolution of the Leiden clustering [0.6].")] = None,
+    n_pcs: Annotated[Optional[int], typer.Option(help="Principal components [30].")] = None,
+    neighbors_k: Annotated[Optional[int], typer.Option(help="Nearest neighbours per cell [15].")] = None,
+    random_seed: Annotated[
+        int, typer.Option("--random-seed", "--seed", "--random-state", help="Seed of all random steps.")
+    ] = 1337,
+    device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+    no_gpu: Annotated[bool, typer.Option("--no-gpu", help="Same as --device cpu: repeatable bit by bit.")] = False,
+    technical_markers: Annotated[
+        Optional[str],
+        typer.Option(help="Comma-separated markers of the stain; '' for none. DAPI, Collagen IV, Beta-actin if not "
+                     "given."),
+    ] = None,
+    no_normalize: Annotated[bool, typer.Option("--no-normalize", help="Use counts as they are.")] = False,
+    assume: Annotated[Optional[str], typer.Option(help="counts, lognorm or intensity: overrides the check.")] = None,
+    compute_umap: Annotated[bool, typer.Option("--compute-umap", help="Add a UMAP embedding (extra 'umap').")] = False,
+    x_format: Annotated[str, typer.Option(help="csr, or as-input: how X is stored in the output.")] = "csr",
+    slim: Annotated[bool, typer.Option("--slim", help="Leave embedding and neighbour graph out of the files.")] = False,
+    skip_cells: Annotated[bool, typer.Option("--skip-cells", help="Write tables only, no .h5ad files.")] = False,
+    skip_figures: Annotated[bool, typer.Option("--skip-figures", help="Draw no figures.")] = False,
+    dpi: Annotated[int, typer.Option(help="Resolution of the figures.")] = 200,
+    threads: Annotated[Optional[int], typer.Option(help="Threads; all processors if not given.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and warnings.")] = False,
+) -> None:
+    """Cluster cells and name every cluster, with the reasons.
+
+    Clusters are scored against a hierarchy of markers and walked down it, from broad to fine; every candidate
+    that was looked at is written down with why it won or lost.
+
+    \b
+    Examples:
+      cellkey annotate cells.h5ad --output-dir run1
+      cellkey annotate cells.h5ad -o run1 --marker-map my_tissue.json --random-seed 42
+      cellkey annotate run1/output.h5ad --annotation-only -o run2 \\
+          --gating-params '{"level_defaults": {"0": {"min_coverage": 0.40}}}'
+      cellkey annotate cells.h5ad -o run3 --cluster-key leiden
+    """
+    from cellkey.annotation.run import annotate_file
+    from cellkey.cli._common import progress_on_terminal
+
+    path = _one_input(source, source_option, extra)
+    directory = _required(output_dir, "--output-dir DIR says where the results go")
+    settings = {
+        "resolution": resolution, "n_pcs": n_pcs, "n_neighbors": neighbors_k, "seed": random_seed,
+        "device": "cpu" if no_gpu else device,
+    }
+    options = _checked_options(scoring_params, gating_params, clustering_params, settings)
+    with progress_on_terminal(quiet=quiet) as progress:
+        run = annotate_file(
+            path, directory, hierarchy=marker_map, annotation_only=annotation_only, cluster_key=cluster_key,
+            figures=not skip_figures, dpi=dpi, cells=not skip_cells, x_format=x_format, slim=slim, progress=progress,
+            layer=layer, technical_markers=_names(technical_markers), normalize=not no_normalize, assume=assume,
+            umap=compute_umap, n_jobs=threads, **options,
+        )
+    if not quiet:
+        for message in run.result.messages:
+            typer.echo(message, err=True)
+        typer.echo(repr(run.result))
+        typer.echo(f"\nwritten to {directory}: cluster_annotations.csv is the place to start; "
+                   f"'cellkey explain {directory} --cluster ID' tells why", err=True)
+
+
+def explain(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    cluster: Annotated[
+        Optional[list[str]], typer.Option("--cluster", "-c", help="Cluster id; repeat for several. All if not given.")
+    ] = None,
+) -> None:
+    """Print the decision trace of clusters as readable text.
+
+    \b
+    Examples:
+      cellkey explain run1 --cluster 3
+      cellkey explain run1
+    """
+    from cellkey.annotation.explain import explain_cluster
+    from cellkey.annotation.run import load_tables
+
+    tables = load_tables(run)
+    wanted = cluster or tables["cluster_annotations"]["cluster_id"].tolist()
+    typer.echo("\n".join(explain_cluster(tables, c) for c in wanted))
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN1", help="Run directory.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN2", help="Run directory with the same clusters.")],
+    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Write the table as CSV as well.")] = None,
+) -> None:
+    """Show which clusters changed their label between two runs.
+
+    \b
+    Example:
+      cellkey compare run1 run2 --output changes.csv
+    """
+    from cellkey.annotation.compare import COMPARISON, compare_runs, comparison_text
+    from cellkey.annotation.run import load_tables
+
+    tables = [load_tables(r)["cluster_annotations"] for r in (first, second)]
+    comparison = compare_runs(*tables)
+    if output is not None:
+        COMPARISON.write_csv(comparison, output)
+    typer.echo(comparison_text(comparison))
+
+
+def _one_input(argument: Path | None, option: Path | None, extra: list[str] | None) -> Path:
+    from cellkey.errors import ParameterError
+
+    words = [str(x) for x in (argument, option, *(extra or [])) if x is not None]
+    if "..." in words:
+        msg = "'...' stands for your own INPUT and options: write the path of your file instead"
+        raise ParameterError(msg)
+    if extra:
+        msg = f"one INPUT at a time, but got {', '.join(words)}"
+        raise ParameterError(msg)
+    return _required(argument or option, "INPUT is missing: cellkey annotate INPUT --output-dir DIR")
+
+
+def _required(value: Path | None, message: str) -> Path:
+    from cellkey.errors import ParameterError
+
+    if value is None:
+        raise ParameterError(message)
+    return value
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _checked_options(
+    scoring: str | None, gating: str | None, clustering: str | None, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Read all parameter options before any file, so that a mistyped name costs no time."""
+    from cellkey.clustering import ClusteringParameters
+    from cellkey.parameters import read_mapping
+    from cellkey.routing.limits import merge_gating
+    from cellkey.scoring.marker_evidence import MarkerScoring
+
+    gates = read_mapping(gating, option="--gating-params")
+    merge_gating(gates, names=["--gating-params"])
+    given = {k: v for k, v in settings.items() if v is not None}
+    return {
+        "scoring": MarkerScoring.parse(scoring, option="--scoring-params"),
+        "gating": gates,
+        "clustering": ClusteringParameters.parse(
+            {**given, **read_mapping(clustering, option="--clustering-params")}, option="--clustering-params"
+        ),
+    }
