@@ -1,0 +1,119 @@
+"""Compiled loops of the clustering steps; arrays in, arrays out."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = ["accumulate_moments", "add_cross_products", "candidate_distances", "fuzzy_weights", "scan_values"]
+
+
+@njit(cache=True, nogil=True)
+def scan_values(values):  # type: ignore[no-untyped-def]
+    """Return minimum, maximum, number not finite, number not zero, and whether any has a fraction."""
+    low, high = np.inf, -np.inf
+    n_bad, n_some, fraction = 0, 0, False
+    for value in values:
+        if not np.isfinite(value):
+            n_bad += 1
+            continue
+        low = min(low, value)
+        high = max(high, value)
+        if value != 0.0:
+            n_some += 1
+            if not fraction and value != np.floor(value):
+                fraction = True
+    return low, high, n_bad, n_some, fraction
+
+
+@njit(cache=True, nogil=True)
+def accumulate_moments(data, indices, moments):  # type: ignore[no-untyped-def]
+    """Add the values of a block to ``moments`` (genes x 2): sum and sum of squares."""
+    for i in range(len(data)):
+        gene = indices[i]
+        value = np.float64(data[i])
+        moments[gene, 0] += value
+        moments[gene, 1] += value * value
+
+
+@njit(cache=True, nogil=True)
+def add_cross_products(data, indices, indptr, lower, upper, out):  # type: ignore[no-untyped-def]
+    """Add ``x_i * x_j`` of every row to ``out[i, j]`` for ``lower <= i < upper`` and ``j >= i``.
+
+    Rows must have ascending indices. Handling a few ``i`` at a time keeps ``out`` in the cache, and every
+    entry is summed in row order whatever the tile, so that tiles may run on any number of threads.
+    """
+    for row in range(len(indptr) - 1):
+        stop = indptr[row + 1]
+        first = indptr[row] + np.searchsorted(indices[indptr[row] : stop], lower)
+        for a in range(first, stop):
+            i = indices[a]
+            if i >= upper:
+                break
+            value = data[a]
+            line = out[i]
+            for b in range(a, stop):
+                line[indices[b]] += value * data[b]
+
+
+@njit(cache=True, nogil=True)
+def fuzzy_weights(distances, n_steps=64):  # type: ignore[no-untyped-def]
+    """Return edge weights of UMAP's fuzzy neighbour sets, cells x neighbours, float32.
+
+    For each cell, ``rho`` is the distance to the nearest neighbour that is not at distance zero, and
+    ``sigma`` solves ``sum_j exp(-max(0, d_j - rho) / sigma) = log2(k + 1)`` where k counts the neighbours
+    without the cell itself (McInnes, Healy & Melville 2018, algorithm 3).
+    """
+    n_cells, k = distances.shape
+    target = np.log2(k + 1.0)
+    floor_all = 1e-3 * np.mean(distances)
+    out = np.empty((n_cells, k), dtype=np.float32)
+    for cell in range(n_cells):
+        d = distances[cell]
+        rho = 0.0
+        for j in range(k):
+            if d[j] > 0.0:
+                rho = d[j]
+                break
+        low, high, sigma = 0.0, np.inf, 1.0
+        for _ in range(n_steps):
+            total = 0.0
+            for j in range(k):
+                gap = d[j] - rho
+                total += np.exp(-gap / sigma) if gap > 0.0 else 1.0
+            if abs(total - target) < 1e-5:
+                break
+            if total > target:
+                high = sigma
+                sigma = (low + high) / 2.0
+            else:
+                low = sigma
+                sigma = sigma * 2.0 if high == np.inf else (low + high) / 2.0
+        smallest = 1e-3 * np.mean(d) if rho > 0.0 else floor_all
+        sigma = max(sigma, smallest)
+        for j in range(k):
+            gap = d[j] - rho
+            out[cell, j] = 1.0 if gap <= 0.0 or sigma == 0.0 else np.exp(-gap / sigma)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def candidate_distances(points, cells, candidates):  # type: ignore[no-untyped-def]
+    """Return squared distances of cells to candidates, float64; infinite for the cell itself and for
+    ``-1``."""
+    n, k = candidates.shape
+    n_dims = points.shape[1]
+    out = np.empty((n, k))
+    for row in range(n):
+        own = points[cells[row]]
+        for j in range(k):
+            other = candidates[row, j]
+            if other < 0 or other == cells[row]:
+                out[row, j] = np.inf
+                continue
+            total = 0.0
+            for d in range(n_dims):
+                gap = np.float64(own[d]) - np.float64(points[other, d])
+                total += gap * gap
+            out[row, j] = total
+    return out

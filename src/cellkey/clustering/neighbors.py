@@ -1,0 +1,172 @@
+"""Nearest neighbours of cells in component space, and the weighted graph made from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellkey.clustering import _kernels
+from cellkey.clustering._blocks import block_starts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Neighbors", "SearchMethod", "nearest_neighbors", "neighbor_graph", "neighbor_recall"]
+
+SearchMethod = Literal["auto", "exact", "approximate"]
+
+#: Up to this many cells the exact search is affordable (15 s at 30 components on two cores).
+EXACT_CELLS = 100_000
+_SPARE = 8
+_RECALL_CELLS = 500
+_CHUNK = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbors:
+    """Nearest neighbours of each cell, itself left out.
+
+    Parameters
+    ----------
+    indices
+        Cells x k, int32; nearest first, ties by position.
+    distances
+        Cells x k, float32, Euclidean.
+    method
+        ``"exact"`` or ``"approximate"``.
+    recall
+        Share of true neighbours found: 1 for the exact search, else measured on 500 cells.
+    """
+
+    indices: NDArray[np.int32]
+    distances: NDArray[np.float32]
+    method: Literal["exact", "approximate"]
+    recall: float
+
+
+def nearest_neighbors(
+    points: NDArray[np.float32],
+    k: int = 15,
+    *,
+    method: SearchMethod = "auto",
+    min_recall: float = 0.95,
+    seed: int = 1337,
+) -> Neighbors:
+    """Find the ``min(k, cells - 1)`` nearest neighbours of each cell.
+
+    Parameters
+    ----------
+    points
+        Cells x components, float32.
+    k
+        Neighbours per cell without the cell itself; 15 is the field's convention.
+    method
+        ``"exact"`` compares all pairs; ``"approximate"`` compares within the nearest cells of an inverted
+        list and widens the search until ``min_recall`` is reached on a sample; ``"auto"`` is exact up to
+        100,000 cells.
+    min_recall
+        Of the approximate search.
+    seed
+        Of the inverted list and the recall sample; the exact search uses none.
+
+    Notes
+    -----
+    Candidates come from faiss in float32; the distances of the best ``k + 8`` are then recomputed in
+    float64 and sorted by distance and position, so that rounding inside the library does not change the
+    answer.
+    """
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    n_cells = len(points)
+    k = min(k, n_cells - 1)
+    if k < 1:
+        return Neighbors(np.empty((n_cells, 0), np.int32), np.empty((n_cells, 0), np.float32), "exact", 1.0)
+    exact = method == "exact" or (method == "auto" and n_cells <= EXACT_CELLS)
+    n_candidates = min(k + 1 + _SPARE, n_cells)
+    if exact or n_cells < 1000:  # an inverted list over so few cells is no gain
+        candidates = _exact_candidates(points, points, n_candidates)
+        return Neighbors(*_sorted_neighbors(points, candidates, k), "exact", 1.0)
+    candidates, recall = _approximate_candidates(points, n_candidates, k, min_recall, seed)
+    return Neighbors(*_sorted_neighbors(points, candidates, k), "approximate", recall)
+
+
+def _exact_candidates(
+    points: NDArray[np.float32], queries: NDArray[np.float32], n_candidates: int
+) -> NDArray[np.int64]:
+    import faiss
+
+    index = faiss.IndexFlatL2(points.shape[1])
+    index.add(points)
+    found: NDArray[np.int64] = index.search(queries, n_candidates)[1]
+    return found
+
+
+def _approximate_candidates(
+    points: NDArray[np.float32], n_candidates: int, k: int, min_recall: float, seed: int
+) -> tuple[NDArray[np.int64], float]:
+    import faiss
+
+    rng = np.random.default_rng(seed)
+    n_cells, n_dims = points.shape
+    n_lists = int(min(4096, max(16, 4 * np.sqrt(n_cells))))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(n_dims), n_dims, n_lists)
+    index.cp.seed = seed
+    index.cp.min_points_per_centroid = 1
+    index.train(points[np.sort(rng.choice(n_cells, min(n_cells, 64 * n_lists), replace=False))])
+    index.add(points)
+    sample = np.sort(rng.choice(n_cells, min(_RECALL_CELLS, n_cells), replace=False))
+    truth = _sorted_neighbors(points, _exact_candidates(points, points[sample], n_candidates), k, sample)[0]
+    n_probe, recall = 8, 0.0
+    while recall < min_recall:
+        index.nprobe = n_probe = min(2 * n_probe, n_lists)
+        found = _sorted_neighbors(points, index.search(points[sample], n_candidates)[1], k, sample)[0]
+        recall = neighbor_recall(found, truth)
+        if n_probe == n_lists:
+            break
+    return index.search(points, n_candidates)[1], recall
+
+
+def _sorted_neighbors(
+    points: NDArray[np.float32], candidates: NDArray[np.int64], k: int, cells: NDArray[np.intp] | None = None
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Recompute distances of candidates in float64, drop the cell itself, keep the nearest ``k``."""
+    n = len(candidates)
+    indices = np.empty((n, k), dtype=np.int32)
+    distances = np.empty((n, k), dtype=np.float32)
+    for start, stop in block_starts(n, _CHUNK):
+        own = np.arange(start, stop) if cells is None else cells[start:stop]
+        near = candidates[start:stop]
+        squared = _kernels.candidate_distances(points, own, near)
+        order = np.lexsort((near, squared), axis=1)[:, :k]
+        indices[start:stop] = np.take_along_axis(near, order, axis=1)
+        distances[start:stop] = np.sqrt(np.take_along_axis(squared, order, axis=1))
+    return indices, distances
+
+
+def neighbor_recall(found: NDArray[np.integer[Any]], truth: NDArray[np.integer[Any]]) -> float:
+    """Return the share of true neighbours (rows of ``truth``) that are among those found."""
+    hits = sum(np.isin(b, a, assume_unique=True).sum() for a, b in zip(found, truth, strict=True))
+    return float(hits / truth.size) if truth.size else 1.0
+
+
+def neighbor_graph(neighbors: Neighbors) -> sp.csr_matrix:
+    """Return the symmetric weighted graph of fuzzy neighbour sets, cells x cells, float32 CSR without
+    diagonal.
+
+    Each cell sees its neighbours with weights that fall off beyond the nearest one and add up to
+    ``log2(k + 1)``; the weights ``a`` and ``b`` of the two directions join to ``a + b - a b`` (McInnes,
+    Healy & Melville 2018). On ten labelled data sets this graph gave the same agreement with the labels as
+    shared-neighbour Jaccard weights (mean ARI within 0.01) and somewhat finer groups, at a quarter of the
+    time.
+    """
+    n_cells, k = neighbors.indices.shape
+    weights = _kernels.fuzzy_weights(neighbors.distances) if k else np.empty((n_cells, 0), np.float32)
+    indptr = np.arange(0, n_cells * k + 1, k) if k else np.zeros(n_cells + 1, dtype=np.int64)
+    directed = sp.csr_matrix((weights.ravel(), neighbors.indices.ravel(), indptr), shape=(n_cells, n_cells))
+    back = directed.T.tocsr()
+    graph = (directed + back - directed.multiply(back)).tocsr()
+    graph.sort_indices()
+    graph.eliminate_zeros()
+    return graph

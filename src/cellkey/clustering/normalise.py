@@ -1,0 +1,52 @@
+"""Factors that bring counts to the scale used for scoring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellkey.clustering._blocks import sweep
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cellkey.clustering.inspect import MatrixReport
+
+__all__ = ["cell_factors", "working_scale"]
+
+
+def cell_factors(X: Any, target_sum: float | None = 1e4) -> NDArray[np.float64]:
+    """Return the factor that scales each cell to the same total.
+
+    Parameters
+    ----------
+    X
+        Counts, cells x genes; dense, CSR or CSC, in memory or backed.
+    target_sum
+        Total per cell after scaling; 10,000 is the field's convention. None takes the median of the totals.
+
+    Returns
+    -------
+    Shape (cells,), float64. Cells without any count have factor 0, so that their values stay 0.
+    """
+    totals = np.zeros(X.shape[0], dtype=np.float64)
+    for axis, start, block in sweep(X):
+        if axis == 1:
+            totals += np.bincount(block.indices, weights=block.data, minlength=X.shape[0])
+        else:
+            totals[start : start + block.shape[0]] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
+    some = totals > 0
+    if target_sum is None:
+        target_sum = float(np.median(totals[some])) if some.any() else 1.0
+    factors = np.zeros_like(totals)
+    factors[some] = target_sum / totals[some]
+    return factors
+
+
+def working_scale(X: Any, report: MatrixReport, target_sum: float | None = 1e4) -> NDArray[np.float64] | None:
+    """Return the ``scale`` argument of :class:`~cellkey.profiles.Expression` that ``report.transform`` asks
+    for."""
+    if report.transform == "normalise":
+        return cell_factors(X, target_sum)
+    return np.ones(X.shape[0]) if report.transform == "log1p" else None

@@ -1,0 +1,258 @@
+"""Principal components of scaled, clipped features, from blocks of cells and without a dense copy of the
+matrix."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellkey.clustering import _kernels
+from cellkey.clustering._threads import n_threads, single_threaded_blas
+from cellkey.errors import ParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from cellkey.clustering.features import Moments
+    from cellkey.profiles.expression import Expression
+
+__all__ = ["Components", "principal_components"]
+
+_TILE = 64
+_PANEL = 256
+_SPARSE_LIMIT = 0.25
+_MAX_FEATURES = 10_000
+_FULL_EIGEN = 400
+_KEPT_BYTES = 400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """Principal components of cells.
+
+    Parameters
+    ----------
+    scores
+        Cells x components, float32; centred.
+    loadings
+        Features x components, float64, orthonormal; the largest entry of each column is positive.
+    variance
+        Variance along each component (population), float64, descending.
+    total_variance
+        Sum of the variances of all scaled features.
+    """
+
+    scores: NDArray[np.float32]
+    loadings: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    total_variance: float
+
+
+def principal_components(
+    expression: Expression,
+    features: NDArray[np.intp],
+    moments: Moments,
+    *,
+    n_components: int = 30,
+    clip: float = 10.0,
+    rows: NDArray[np.intp] | None = None,
+    block_cells: int = 8192,
+) -> Components:
+    """Return the leading principal components of features scaled to mean 0 and variance 1 and clipped.
+
+    The covariance of the features is summed over blocks of cells in float64 and decomposed, so memory is
+    bounded by ``features**2`` and one block. Values are clipped exactly at ``+-clip`` standard deviations:
+    on sparse blocks the clip acts on the stored values and the centring stays implicit. Standard deviations
+    are those of the sample (ddof 1), as usual in this field.
+
+    Parameters
+    ----------
+    expression, rows
+        Values, and the cells to use (ascending); None takes all.
+    features
+        Positions of the variables; they must vary over ``rows``.
+    moments
+        Mean and standard deviation of exactly these features over ``rows``.
+    n_components
+        At most ``min(features - 1, cells - 1)`` are returned, and at least 1.
+    clip
+        In standard deviations; 0 does not clip. Without it one cell with an extreme value may own a
+        component.
+    block_cells
+        Cells per block; the result does not depend on it beyond rounding.
+
+    Notes
+    -----
+    Every sum is taken in a fixed order, whatever the number of threads. The sign of a component is fixed by
+    its largest loading (the first by position among equals).
+    """
+    n_features = len(features)
+    if n_features > _MAX_FEATURES:
+        msg = f"{n_features:,} features asked for; components are computed for at most {_MAX_FEATURES:,}"
+        raise ParameterError(msg)
+    scaling = _Scaling.of(moments, clip)
+    blocks = _Blocks(expression, features, rows, block_cells, scaling)
+    n_cells = moments.n_cells
+    with single_threaded_blas():
+        mean, covariance = _covariance(blocks, scaling.offset, n_cells)
+        n_kept = max(1, min(n_components, n_features - 1, n_cells - 1))
+        variance, loadings = _leading(covariance, n_kept)
+        scores = _project(blocks, scaling.offset, mean, loadings, n_cells)
+    return Components(scores, loadings, variance, float(np.trace(covariance)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaling:
+    """Clips and scales a block; sparse blocks keep their zeros and so leave out ``offset``."""
+
+    mean: NDArray[np.float64]
+    sd: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    keeps_zero: bool
+
+    @classmethod
+    def of(cls, moments: Moments, clip: float) -> _Scaling:
+        sd = moments.sd * np.sqrt(moments.n_cells / max(1, moments.n_cells - 1))
+        sd = np.where(sd > 0, sd, 1.0)
+        reach = clip * sd if clip > 0 else np.full_like(sd, np.inf)
+        lower, upper = moments.mean - reach, moments.mean + reach
+        # A zero stays a zero unless zero itself is out of reach (a gene that is high and steady in all
+        # cells).
+        return cls(moments.mean, sd, lower, upper, bool(((lower <= 0) & (upper >= 0)).all()))
+
+    @property
+    def offset(self) -> NDArray[np.float64]:
+        """What sparse blocks leave out, ``mean / sd``."""
+        return self.mean / self.sd
+
+    def apply(self, block: Any) -> Any:
+        full = block.shape[0] * block.shape[1]
+        if sp.issparse(block) and self.keeps_zero and block.nnz <= _SPARSE_LIMIT * full:
+            return self._apply_sparse(block)
+        dense = (block.toarray() if sp.issparse(block) else np.asarray(block)).astype(np.float64)
+        np.clip(dense, self.lower, self.upper, out=dense)
+        dense -= self.mean
+        dense /= self.sd
+        return dense
+
+    def _apply_sparse(self, block: Any) -> sp.csr_matrix:
+        if not block.has_sorted_indices:
+            block = block.sorted_indices()
+        at = block.indices
+        data = np.clip(block.data.astype(np.float64), self.lower[at], self.upper[at]) / self.sd[at]
+        return sp.csr_matrix((data, at, block.indptr), shape=block.shape)
+
+
+class _Blocks:
+    """Scaled blocks of cells, kept for the second pass when they are small."""
+
+    def __init__(
+        self,
+        expression: Expression,
+        features: NDArray[np.intp],
+        rows: NDArray[np.intp] | None,
+        block_cells: int,
+        scaling: _Scaling,
+    ) -> None:
+        self._expression, self._features, self._rows = expression, features, rows
+        self._block_cells, self._scaling = block_cells, scaling
+        self._kept: list[Any] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[Any] | None = []
+        n_bytes = 0
+        for _, block in self._expression.row_blocks(self._features, self._rows, self._block_cells):
+            scaled = self._scaling.apply(block)
+            n_bytes += scaled.nbytes if isinstance(scaled, np.ndarray) else 12 * scaled.nnz
+            kept = None if kept is None or n_bytes > _KEPT_BYTES else [*kept, scaled]
+            yield scaled
+        self._kept = kept
+
+
+def _covariance(
+    blocks: Iterable[Any], offset: NDArray[np.float64], n_cells: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean (features,) and covariance (features x features, population) of the scaled values."""
+    n = len(offset)
+    products, sums, n_sparse = np.zeros((n, n)), np.zeros(n), 0
+    dense_products, dense_sums = None, np.zeros(n)
+    with ThreadPoolExecutor(n_threads()) as pool:
+        for block in blocks:
+            if sp.issparse(block):
+                _add_sparse(pool, block, products)
+                sums += np.asarray(block.sum(axis=0)).ravel()
+                n_sparse += block.shape[0]
+            else:
+                dense_products = np.zeros((n, n)) if dense_products is None else dense_products
+                _add_dense(pool, block, dense_products)
+                dense_sums += block.sum(axis=0)
+    if n_sparse:  # move the origin of the sparse part to the mean of each feature, as in the dense part
+        cross = np.outer(sums, offset)
+        products -= cross + cross.T - n_sparse * np.outer(offset, offset)
+        sums -= n_sparse * offset
+    if dense_products is not None:
+        products += dense_products
+    mean = (sums + dense_sums) / n_cells
+    products /= n_cells
+    products -= np.outer(mean, mean)
+    upper = np.triu(products)
+    return mean, upper + np.triu(products, 1).T
+
+
+def _add_sparse(pool: ThreadPoolExecutor, block: Any, out: NDArray[np.float64]) -> None:
+    def tile(start: int) -> None:
+        _kernels.add_cross_products(block.data, block.indices, block.indptr, start, start + _TILE, out)
+
+    list(pool.map(tile, range(0, len(out), _TILE)))
+
+
+def _add_dense(pool: ThreadPoolExecutor, block: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    def panel(start: int) -> None:
+        stop = start + _PANEL
+        out[start:stop, start:] += block[:, start:stop].T @ block[:, start:]
+
+    list(pool.map(panel, range(0, len(out), _PANEL)))
+
+
+def _leading(covariance: NDArray[np.float64], n_kept: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    n = len(covariance)
+    if n > _FULL_EIGEN and n_kept * 5 < n:
+        from scipy.sparse.linalg import eigsh
+
+        start = np.random.default_rng(0).standard_normal(n)
+        values, vectors = eigsh(covariance, k=n_kept, which="LA", v0=start)
+    else:
+        from scipy.linalg import eigh
+
+        values, vectors = eigh(covariance, subset_by_index=(n - n_kept, n - 1))
+    order = np.argsort(-values, kind="stable")
+    values, vectors = np.maximum(values[order], 0.0), vectors[:, order]
+    largest = np.argmax(np.abs(vectors).round(8), axis=0)
+    return values, vectors * np.where(vectors[largest, np.arange(n_kept)] < 0, -1.0, 1.0)
+
+
+def _project(
+    blocks: Iterable[Any],
+    offset: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    loadings: NDArray[np.float64],
+    n_cells: int,
+) -> NDArray[np.float32]:
+    scores = np.empty((n_cells, loadings.shape[1]), dtype=np.float32)
+    start = 0
+    for block in blocks:
+        centre = mean + offset if sp.issparse(block) else mean
+        stop = start + block.shape[0]
+        scores[start:stop] = block @ loadings - centre @ loadings
+        start = stop
+    return scores
