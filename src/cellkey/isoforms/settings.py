@@ -173,15 +173,18 @@ class ModuleParameters(Parameters):
     hub_kme, hub_top
         A gene is a hub among the ``hub_top`` strongest of its module or at an absolute membership of ``hub_kme``.
     role_threshold, role_fdr
-        A channel of a gene is active at this absolute correlation with the eigengene; with ``role_fdr`` given
-        the correlation must also be significant at that FDR.
+        A channel of a gene is active at this absolute correlation with the eigengene; ``significant_role`` also asks
+        for that FDR.
+    hidden_factor_share, hidden_factor_covariates
+        A component that more features than this share load on, or that follows one of these sample columns, library
+        size or RIN, is reported; ``remove_hidden_factors`` regresses such components out.
     """
 
     eigengene: Literal["component", "mean"] = "component"
     hub_kme: float = Field(default=0.8, ge=0, le=1)
     hub_top: int = Field(default=5, ge=0)
     role_threshold: float = Field(default=0.2, ge=0, le=1)
-    role_fdr: float | None = Field(default=None, gt=0, le=1)
+    role_fdr: float | None = Field(default=0.01, gt=0, le=1)
     hidden_factor_share: float = Field(default=0.5, gt=0, le=1)
     hidden_factor_covariates: tuple[str, ...] = ()
     remove_hidden_factors: bool = False

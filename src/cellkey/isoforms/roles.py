@@ -1,0 +1,90 @@
+"""Which channel ties a gene to its module: its isoform usage, its expression, or both."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cellkey.isoforms.correlation import bh, correlation_pvalues, unit_rows
+from cellkey.isoforms.eigengenes import Eigengene
+from cellkey.isoforms.feature_matrix import ABUNDANCE, SWITCH, FeatureMatrix
+from cellkey.isoforms.modules import ModuleSet
+
+__all__ = ["Coupling", "ModuleRole", "gene_roles"]
+
+Array = NDArray[np.float64]
+
+
+class ModuleRole(StrEnum):
+    """Role of a gene in its module."""
+
+    COUPLED = "coupled"
+    ABUNDANCE_ONLY = "abundance_only"
+    SWITCH_ONLY = "switch_only"
+    DISCORDANT = "discordant"
+    INACTIVE = "inactive"
+
+
+class Coupling(StrEnum):
+    """How the two features of a gene go together."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    UNCORRELATED = "uncorrelated"
+    SINGLE_CHANNEL = "single_channel"
+
+
+def gene_roles(
+    modules: ModuleSet, features: FeatureMatrix, eigengenes: dict[str, Eigengene], *, threshold: float = 0.2,
+    fdr: float | None = 0.01,
+) -> pd.DataFrame:
+    """Return one row per module gene.
+
+    ``module_role`` follows from ``|r| >= threshold`` with the module eigengene alone; ``significant_role`` also asks
+    for the correlation to pass ``fdr`` (per channel, over all module genes). A gene that is active in both channels is
+    coupled when its two features correlate at ``threshold`` or more, else discordant.
+    """
+    position = {(g, t): i for i, (g, t) in enumerate(zip(features.gene_ids, features.feature_types, strict=True))}
+    rows = unit_rows(features.values)
+    genes = [(m, g) for m, members in modules.members.items() for g in members]
+    own = {m: unit_rows(eigengenes[m].values[None, :])[0] for m in modules}
+    r: dict[str, Array] = {}
+    for channel in (SWITCH, ABUNDANCE):
+        r[channel] = np.array([
+            rows[position[g, channel]] @ own[m] if (g, channel) in position else np.nan for m, g in genes])
+    both = np.array([
+        rows[position[g, SWITCH]] @ rows[position[g, ABUNDANCE]]
+        if (g, SWITCH) in position and (g, ABUNDANCE) in position else np.nan for _, g in genes])
+    table = pd.DataFrame({"module_id": [m for m, _ in genes], "gene_id": [g for _, g in genes]})
+    active = {c: np.abs(np.nan_to_num(r[c])) >= threshold for c in r}
+    significant = {}
+    for channel in r:
+        p = correlation_pvalues(r[channel], features.effective_samples)
+        q = bh(p)
+        significant[channel] = active[channel] & ((np.nan_to_num(q, nan=1.0) <= fdr) if fdr is not None else True)
+        table[f"{channel}_p"], table[f"{channel}_q"] = p, q
+    return table.assign(
+        module_role=_roles(active[SWITCH], active[ABUNDANCE], both, threshold),
+        switch_r=r[SWITCH], abundance_r=r[ABUNDANCE], switch_abundance_r=both,
+        switch_active=active[SWITCH], abundance_active=active[ABUNDANCE],
+        significant_role=_roles(significant[SWITCH], significant[ABUNDANCE], both, threshold),
+        coupling=_couplings(both, threshold),
+    )
+
+
+def _roles(switch: NDArray[np.bool_], abundance: NDArray[np.bool_], both: Array, threshold: float) -> list[str]:
+    together = np.nan_to_num(both, nan=-np.inf) >= threshold
+    return [str(role) for role in np.select(
+        [switch & abundance & together, switch & abundance, switch, abundance],
+        [ModuleRole.COUPLED.value, ModuleRole.DISCORDANT.value, ModuleRole.SWITCH_ONLY.value,
+         ModuleRole.ABUNDANCE_ONLY.value], ModuleRole.INACTIVE.value)]
+
+
+def _couplings(both: Array, threshold: float) -> list[str]:
+    return [str(c) for c in np.select(
+        [np.isnan(both), both >= threshold, both <= -threshold],
+        [Coupling.SINGLE_CHANNEL.value, Coupling.POSITIVE.value, Coupling.NEGATIVE.value],
+        Coupling.UNCORRELATED.value)]
