@@ -53,6 +53,7 @@ def annotate_profiles(
     gating: Mapping[str, Any] | None = None,
     var_columns: Mapping[str, Sequence[str]] | None = None,
     features: NDArray[np.bool_] | None = None,
+    key: MeasuredKey | None = None,
 ) -> Annotation:
     """Call every group of cells.
 
@@ -70,12 +71,17 @@ def annotate_profiles(
         Further names of the genes, such as ``gene_symbols``.
     features
         Genes that take part in the ranking of differential markers.
+    key
+        The hierarchy as measured by profiles of the same data, which saves resolving the names again; made if
+        None.
     """
     scoring = scoring or MarkerScoring()
     limits = merge_gating(hierarchy.gating, gating, names=("marker map", "gating parameters"))
-    key = measure_key(
-        hierarchy, profiles.var_names, usable=profiles.overall_std > 0, var_columns=var_columns, also=limits.markers()
-    )
+    if key is None:
+        usable = profiles.overall_std > 0
+        key = measure_key(
+            hierarchy, profiles.var_names, usable=usable, var_columns=var_columns, also=limits.markers()
+        )
     on_limits = np.array([limits.at(level).on_limit for level in range(hierarchy.depth)])
     evidence = score_markers(profiles, key, scoring, on_limits=on_limits, features=features)
     rule = MarkerRule(evidence, limits)

@@ -104,7 +104,14 @@ class Walk:
         return self.steps[-1].choice
 
 
-def walk_key(key: MeasuredKey, groups: Sequence[str], rule: Rule, *, max_depth: int | None = None) -> list[Walk]:
+def walk_key(
+    key: MeasuredKey,
+    groups: Sequence[str],
+    rule: Rule,
+    *,
+    max_depth: int | None = None,
+    roots: Sequence[int] | None = None,
+) -> list[Walk]:
     """Walk every group down the key.
 
     Parameters
@@ -117,12 +124,16 @@ def walk_key(key: MeasuredKey, groups: Sequence[str], rule: Rule, *, max_depth: 
         Chooses in each step.
     max_depth
         Deepest level that may be assigned; None for no limit.
+    roots
+        Top-level nodes that are candidates; None for all.
 
     Returns
     -------
     One walk per group, in the order given.
     """
     children = _children(key)
+    if roots is not None:
+        children[None] = [node for node in children[None] if node in set(roots)]
     return [_walk_group(name, i, children, rule, max_depth) for i, name in enumerate(groups)]
 
 
