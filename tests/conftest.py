@@ -1,13 +1,44 @@
-"""Shared fixtures: where the labelled data are, and a quiet, headless matplotlib."""
+"""Shared fixtures: where the labelled data are, small cells with a known answer, a quiet matplotlib."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+SMALL_MAP: dict[str, Any] = {
+    "Immune Cells": {
+        "markers": ["PTPRC", "CD74", "CD52"], "anti_markers": ["EPCAM"], "ontology_id": "CL:0000738",
+        "children": {
+            "T Cells": {"markers": ["CD3D", "CD3E", "TRAC"], "anti_markers": ["CD79A"], "ontology_id": "CL:0000084"},
+            "B Cells": {"markers": ["CD79A", "MS4A1", "CD19"], "anti_markers": ["CD3D"], "ontology_id": "CL:0000236"},
+        },
+    },
+    "Epithelium": {
+        "markers": ["EPCAM", "KRT8", "KRT18"], "anti_markers": ["PTPRC"], "ontology_id": "CL:0000066",
+        "children": {
+            "Ciliated Epithelium": {"markers": ["FOXJ1", "TUBB4B", "PIFO"], "ontology_id": "CL:0000067"},
+            "Secretory Epithelium": {"markers": ["PAX8", "MUC16", "OVGP1"], "anti_markers": ["FOXJ1"]},
+        },
+    },
+}
+KINDS = {
+    "T Cells": ("PTPRC", "CD74", "CD52", "CD3D", "CD3E", "TRAC"),
+    "B Cells": ("PTPRC", "CD74", "CD52", "CD79A", "MS4A1", "CD19"),
+    "Ciliated Epithelium": ("EPCAM", "KRT8", "KRT18", "FOXJ1", "TUBB4B", "PIFO"),
+    "Secretory Epithelium": ("EPCAM", "KRT8", "KRT18", "PAX8", "MUC16", "OVGP1"),
+}
 
 
 def _data_folder() -> Path | None:
@@ -23,3 +54,51 @@ def labelled_data() -> Path:
     if folder is None:
         pytest.skip("labelled data not found: set CELLKEY_DATA to the folder that holds pbmc3k.h5ad")
     return folder
+
+
+@pytest.fixture
+def small_map() -> dict[str, Any]:
+    """Marker map of two lineages with two types each, as plain values."""
+    return json.loads(json.dumps(SMALL_MAP))
+
+
+@pytest.fixture
+def small_cells() -> Callable[..., AnnData]:
+    """Make counts of four well separated types, with the true type in ``obs["truth"]``."""
+
+    def make(n_per_type: int = 40, n_other: int = 60, seed: int = 0, storage: str = "csr") -> AnnData:
+        import anndata as ad
+        import pandas as pd
+        import scipy.sparse as sp
+
+        rng = np.random.default_rng(seed)
+        genes = sorted({g for names in KINDS.values() for g in names})
+        names = [*genes, *(f"GENE{i}" for i in range(n_other))]
+        rows, truth = [], []
+        for kind, markers in KINDS.items():
+            rate = np.array([2.5 if g in markers else 0.05 for g in genes] + [0.4] * n_other)
+            rows.append(rng.poisson(rate, (n_per_type, len(names))))
+            truth += [kind] * n_per_type
+        order = rng.permutation(len(truth))
+        X = np.vstack(rows)[order].astype(np.float32)
+        obs = pd.DataFrame({"truth": pd.Categorical(np.array(truth)[order])}, index=[f"cell{i}" for i in range(len(X))])
+        convert = {"csr": sp.csr_matrix, "csc": sp.csc_matrix, "dense": np.asarray}[storage]
+        return ad.AnnData(convert(X), obs=obs, var=pd.DataFrame(index=names))
+
+    return make
+
+
+@pytest.fixture
+def cells_file(tmp_path: Path, small_cells: Callable[..., AnnData]) -> Path:
+    """An ``.h5ad`` file of small cells."""
+    path = tmp_path / "cells.h5ad"
+    small_cells().write_h5ad(path)
+    return path
+
+
+@pytest.fixture
+def map_file(tmp_path: Path) -> Path:
+    """A marker map file that fits the small cells."""
+    path = tmp_path / "map.json"
+    path.write_text(json.dumps(SMALL_MAP), encoding="utf-8")
+    return path

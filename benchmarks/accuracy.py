@@ -1,0 +1,158 @@
+"""Accuracy on labelled data, against two peers on the same clusters; writes a table for the documentation.
+
+    python benchmarks/accuracy.py [DATASET ...] [--output docs/reference/accuracy.md]
+
+For every data set the cells are clustered once by cellkey. All annotators then see the same clusters and the same
+markers: cellkey walks the hierarchy; the peers score every cell type in every cell (``scanpy.tl.score_genes``;
+decoupler's univariate linear model), average over the clusters and take the best. No annotator sees a label.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from _truth import DATASETS, Measures, data_folder, judge, load
+
+import cellkey
+from cellkey.annotation.cells import annotate
+from cellkey.hierarchy import Hierarchy, read_hierarchy
+
+_COVERAGES = (0.25, 0.5, 0.75, 1.0)
+
+
+def main() -> None:
+    """Run the benchmark and write its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("datasets", nargs="*", default=list(DATASETS))
+    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "reference" / "accuracy.md")
+    parser.add_argument("--json", type=Path, help="write the numbers as JSON as well")
+    parser.add_argument("--hierarchy", default="default")
+    arguments = parser.parse_args()
+    if data_folder() is None:
+        print("labelled data not found (set CELLKEY_DATA): nothing measured")
+        return
+    warnings.simplefilter("ignore")
+    tree = read_hierarchy(arguments.hierarchy)
+    rows = [row for name in arguments.datasets for row in measure(name, tree)]
+    table = pd.DataFrame(rows)
+    print(table.to_string(index=False))
+    if sorted(arguments.datasets) == sorted(DATASETS):
+        arguments.output.write_text(as_markdown(table), encoding="utf-8")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2), encoding="utf-8")
+
+
+def measure(name: str, tree: Hierarchy) -> list[dict[str, Any]]:
+    """Return one row per annotator for a data set."""
+    adata, truth = load(name)
+    layer = "rescaled" if "rescaled" in adata.layers else None
+    result = annotate(adata, tree, layer=layer)
+    ids = adata.obs["cell_type_auto_ontology_term_id"].astype(str).to_numpy(dtype=object)
+    confidence = adata.obs["cell_type_auto_conf"].to_numpy()
+    rows = [_row(name, "cellkey", judge(truth, ids)) | _at_coverage(truth, ids, confidence)]
+    values = _log_normalised(adata, result.facts, layer)
+    found = result.annotation.key.resolution.found
+    sets = {
+        n.path_text: sorted({found[m] for m in n.markers if m in found})
+        for n in tree.leaves
+    }
+    sets = {k: v for k, v in sets.items() if len(v) >= 2}
+    for peer, scores in (("scanpy score_genes", _score_genes(values, sets)), ("decoupler ULM", _ulm(values, sets))):
+        if scores is not None:
+            best = scores.groupby(np.asarray(result.labels, dtype=str)).mean().idxmax(axis=1)
+            calls = best.reindex(np.asarray(result.labels, dtype=str)).map(lambda p: _id(tree, p)).to_numpy(dtype=object)
+            rows.append(_row(name, peer, judge(truth, calls)))
+    return rows
+
+
+def _row(name: str, annotator: str, m: Measures) -> dict[str, Any]:
+    return {
+        "data": name, "annotator": annotator, "cells": m.n_cells, "hP": round(m.precision, 3), "hR": round(m.recall, 3),
+        "hF1": round(m.f1, 3), "exact": round(m.exact, 3), "abstained": round(m.abstained, 3),
+    }
+
+
+def _at_coverage(truth: Any, ids: Any, confidence: Any) -> dict[str, float]:
+    """Hierarchical precision among the most confident share of the assigned cells."""
+    assigned = np.flatnonzero((ids != "") & truth.scored)
+    order = assigned[np.argsort(-confidence[assigned], kind="stable")]
+    found = {}
+    for share in _COVERAGES:
+        kept = np.full(len(ids), "", dtype=object)
+        chosen = order[: int(np.ceil(share * len(order)))]
+        kept[chosen] = ids[chosen]
+        found[f"hP@{share:g}"] = round(judge(truth, kept).precision, 3)
+    return found
+
+
+def _log_normalised(adata: Any, facts: dict[str, Any], layer: str | None) -> Any:
+    import anndata
+    import scanpy as sc
+
+    values = anndata.AnnData((adata.layers[layer] if layer else adata.X).astype(np.float32), var=adata.var[[]])
+    if facts["transform"] == "normalise":
+        sc.pp.normalize_total(values, target_sum=1e4)
+    if facts["transform"] != "none":
+        sc.pp.log1p(values)
+    return values
+
+
+def _score_genes(values: Any, sets: dict[str, list[str]]) -> pd.DataFrame | None:
+    import scanpy as sc
+
+    scores = {}
+    for name, genes in sets.items():
+        try:
+            sc.tl.score_genes(values, genes, score_name="score", random_state=0)
+        except ValueError:  # panels too small for control genes
+            return None
+        scores[name] = values.obs["score"].to_numpy()
+    return pd.DataFrame(scores)
+
+
+def _ulm(values: Any, sets: dict[str, list[str]]) -> pd.DataFrame | None:
+    import decoupler as dc
+
+    net = pd.DataFrame([(name, gene) for name, genes in sets.items() for gene in genes], columns=["source", "target"])
+    frame = pd.DataFrame(values.X.toarray() if hasattr(values.X, "toarray") else values.X, columns=values.var_names)
+    try:
+        scores, _ = dc.mt.ulm(frame, net, tmin=2)
+    except (AssertionError, ValueError):
+        return None
+    return scores.reset_index(drop=True)
+
+
+def _id(tree: Hierarchy, path: str) -> str:
+    nodes = (tree[path], *reversed(tree.ancestors(path)))
+    return next((n.ontology_id for n in nodes if n.ontology_id), "")
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """Return the page for the documentation."""
+    means = table.groupby("annotator", sort=False)[["hP", "hR", "hF1", "exact", "abstained"]].mean().round(3)
+    return "\n".join([
+        "# Accuracy on labelled data", "",
+        f"Measured with cellkey {cellkey.__version__} by `benchmarks/accuracy.py`, default marker map, default settings,",
+        "the same clusters for all annotators. hP, hR and hF1 are precision, recall and F1 with every term replaced by",
+        "itself and its ancestors in the Cell Ontology, pooled over cells; *exact* is the share of cells with exactly the",
+        "author's term; *abstained* the share left without a call; *hP@0.5* the precision among the more confident half",
+        "of the assigned cells.", "",
+        _markdown(table.fillna("")), "", "## Mean over the data sets", "", _markdown(means.reset_index()), "",
+    ])
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    head = "| " + " | ".join(map(str, frame.columns)) + " |"
+    rule = "|" + "---|" * len(frame.columns)
+    body = ["| " + " | ".join(map(str, row)) + " |" for row in frame.itertuples(index=False)]
+    return "\n".join([head, rule, *body])
+
+
+if __name__ == "__main__":
+    main()
