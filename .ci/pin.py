@@ -1,6 +1,7 @@
 """Print constraints.txt: the versions that are installed for the named extras of cellkey, and nothing else.
 
-Run it with the Python of an environment in which the tests pass: ``.venv/bin/python .ci/pin.py > constraints.txt``
+Run it with the Python of an environment in which the tests pass:
+``.venv/bin/python .ci/pin.py > constraints.txt``
 """
 
 from __future__ import annotations

@@ -89,6 +89,8 @@ COARSE_CLUSTERS = FileSpec(
         FieldSpec("obs", "cell_type_auto_path", "categorical", "Labels from the top-level type to the"
         " assigned one, joined by ' / '; empty if unassigned."),
         FieldSpec("obs", "cell_type_auto_score", "float64", "Score of the assigned cell type."),
+        FieldSpec("obs", "cell_type_auto_ontology_term_id", "categorical", "Cell Ontology identifier of"
+                  " the assigned cell type or of its nearest ancestor that has one; empty if none has."),
         FieldSpec("obs", "annotation", "categorical", "The final label at this point; here equal to"
         " cell_type_auto."),
         FieldSpec("obs", "<marker>_intensity", "float32", "Values of a technical marker (DAPI, Collagen IV,"

@@ -95,8 +95,7 @@ class Criterion(Described):
 
     LOW_CONFIDENCE = "low_confidence", "The score of the assigned cell type is low."
     AMBIGUOUS_ROOT = "ambiguous_root", "The lineage itself was undecided."
-    HETEROGENEOUS_PARENT = "heterogeneous_parent", "Subtypes score well and the cells are divided between"
-    " them."
+    HETEROGENEOUS_PARENT = "heterogeneous_parent", "Subtypes score well; the cells are divided between them."
     HOMOGENEOUS_PARENT = "homogeneous_parent", "One subtype scores well and nearly all cells agree with it."
     MIXED_POPULATION = "mixed_population", "The cell type scores well, but none of its subtypes does."
     WEAK_LEAF = "weak_leaf", "A terminal cell type with a modest score and mixed marker expression."
