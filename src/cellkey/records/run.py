@@ -77,6 +77,7 @@ def _make(target: Path) -> list[Path]:
         msg = f"cannot create the output directory {target}: {error.strerror}"
         raise RunError(msg) from error
     if not os.access(target, os.W_OK | os.X_OK):
+        _remove(target / ".partial", missing)
         msg = f"the output directory {target} is not writable: choose another with --output-dir"
         raise RunError(msg)
     return missing

@@ -1,0 +1,52 @@
+"""Run directories: all files or none, and a manifest that comes last."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cellkey.errors import RunError
+from cellkey.records.run import read_manifest, staged, write_manifest
+
+
+def test_files_appear_together_with_their_hashes(tmp_path: Path) -> None:
+    with staged(tmp_path / "a" / "run") as staging:
+        (staging / "figures").mkdir()
+        (staging / "figures" / "x.txt").write_text("x")
+        write_manifest(staging, {"kind": "test"})
+        assert not (tmp_path / "a" / "run" / "figures").exists()
+    manifest = read_manifest(tmp_path / "a" / "run")
+    assert manifest["status"] == "complete"
+    assert set(manifest["outputs"]) == {"figures/x.txt"}
+    assert manifest["versions"]["cellkey"]
+    assert sorted(p.name for p in (tmp_path / "a" / "run").iterdir()) == ["figures", "manifest.json"]
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), staged(tmp_path / "a" / "run") as staging:
+        (staging / "x").write_text("x")
+        1 / 0  # noqa: B018
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_keeps_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("kept")
+    with pytest.raises(RunError, match="disk"), staged(tmp_path) as staging:
+        (staging / "mine").write_text("new")
+        raise OSError(28, "disk full")
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+    assert (tmp_path / "mine").read_text() == "kept"
+
+
+def test_missing_and_damaged_manifests_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="does not exist"):
+        read_manifest(tmp_path / "none")
+    with pytest.raises(RunError, match="not complete"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(RunError, match="cannot read"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"status": "complete"}))
+    assert read_manifest(tmp_path)["status"] == "complete"
