@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -124,7 +124,7 @@ def _fault(values: pd.Series, column: Column) -> str:
     """Say what keeps ``values`` from being a column of this kind, or return an empty string."""
     present = values.dropna()
     if column.allowed:
-        found = sorted({str(v) for v in present} - set(column.allowed) - {""})
+        found = sorted({str(v) for v in present.unique()} - set(column.allowed) - {""})
         if found:
             return f"holds {found}, allowed are {[str(a) for a in column.allowed]}"
     if column.kind == "float":
@@ -134,6 +134,9 @@ def _fault(values: pd.Series, column: Column) -> str:
         return ""
     if len(present) < len(values):
         return f"holds {len(values) - len(present)} missing value(s), but must be complete"
+    if pd.api.types.is_bool_dtype(values.dtype) or pd.api.types.is_integer_dtype(values.dtype):
+        mismatch = column.kind == "bool" and not pd.api.types.is_bool_dtype(values.dtype)
+        return "holds values other than True and False" if mismatch else ""
     if column.kind == "bool":
         logical = all(isinstance(v, bool | np.bool_) for v in present)
         return "" if logical else "holds values other than True and False"
@@ -143,15 +146,20 @@ def _fault(values: pd.Series, column: Column) -> str:
 
 
 def _cast(values: pd.Series, column: Column) -> pd.Series:
-    if column.kind == "list":
-        return values.astype(object).map(_join).astype(object)
-    if column.kind == "json":
-        return values.astype(object).map(_json).astype(object)
-    if column.kind == "string":
-        return values.astype(object).map(_text).astype(object)
+    if column.kind in ("list", "json", "string"):
+        return _as_text(values.astype(object), {"list": _join, "json": _json, "string": _text}[column.kind])
     if column.kind == "int":
         return values.astype(np.int64)
     return values.astype(np.bool_) if column.kind == "bool" else values.astype(np.float64)
+
+
+def _as_text(values: pd.Series, convert: Callable[[Any], str]) -> pd.Series:
+    """Apply ``convert`` to all values; where all are text already, to each different one only once."""
+    if pd.api.types.infer_dtype(values, skipna=False) != "string":
+        return values.map(convert).astype(object)
+    codes, different = pd.factorize(values)
+    texts = np.array([*map(str, different)], dtype=object)
+    return pd.Series(texts[codes], index=values.index, name=values.name, dtype=object)
 
 
 def _is_missing(value: Any) -> bool:
