@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellkey import _keys
 from cellkey.io.fields import kept_columns
+from cellkey.io.guarded import new_hdf5
 from cellkey.records.atomic import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 __all__ = ["update_copy"]
 
 
-def update_copy(source: str | Path, target: str | Path, *, obs: Mapping[str, Any], uns: Mapping[str, Any]) -> None:
+def update_copy(
+    source: str | Path, target: str | Path, *, obs: Mapping[str, Any], uns: Mapping[str, Any]
+) -> None:
     """Copy an ``.h5ad`` file and replace or add columns of ``obs`` and entries of ``uns`` in the copy.
 
     The copy is made by the operating system, byte for byte, so the cost does not depend on how the matrix is
     stored. A user's column with the name of a new one is kept as ``<name>_input``.
     """
-    import h5py
     from anndata.io import read_elem, write_elem
 
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
-        with h5py.File(temporary, "r+") as file:
+        with new_hdf5(temporary, "r+") as file:
             frame = read_elem(file["obs"])
             own = _keys.PARAMS in file.get("uns", {})
             for old, new in kept_columns(frame.columns, obs, own_output=own).items():
