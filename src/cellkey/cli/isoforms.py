@@ -1,0 +1,286 @@
+"""``cellkey isoforms``: modules of genes from transcript counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="isoforms",
+    help="Find and explain modules of genes from transcript counts.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Overrides = Annotated[Optional[list[str]], typer.Argument(
+    metavar="[KEY=VALUE]...", help="Settings such as spectral.min_cosine=0.9 or traits.covariates=[Age,Sex]; null keeps the default.")]
+Dataset = Annotated[Path, typer.Option("--dataset-path", help="Bundle directory.")]
+
+
+@app.command()
+def prepare(
+    counts: Annotated[Path, typer.Option(help="Table, quantifier directory, .h5ad or .h5mu of transcripts.")],
+    output_dir: Annotated[Path, typer.Option(help="Bundle directory to write.")],
+    gene_map: Annotated[Optional[Path], typer.Option(help="GTF, or table of transcript_id and gene_id.")] = None,
+    samples: Annotated[Optional[Path], typer.Option(help="Sample sheet with sample_id.")] = None,
+    name: Annotated[Optional[str], typer.Option(help="Name of the data set; default: the output directory.")] = None,
+    min_count: Annotated[float, typer.Option(help="Reads a transcript needs in --min-samples samples.")] = 10.0,
+    min_usage: Annotated[float, typer.Option(help="Share of its gene a transcript needs there.")] = 0.05,
+    min_samples: Annotated[Optional[int], typer.Option(help="Samples; default: smallest group, else a quarter.")] = None,
+    group: Annotated[Optional[str], typer.Option(help="Sample column whose smallest level sets --min-samples.")] = None,
+    strip_versions: Annotated[bool, typer.Option("--strip-versions", help="Cut .<number> from ids on all sides.")] = False,
+    keep_all: Annotated[bool, typer.Option("--keep-all", help="Apply no filter.")] = False,
+    read_length: Annotated[float, typer.Option(help="Mean read length (StringTie coverage).")] = 75.0,
+    groupby: Annotated[Optional[list[str]], typer.Option(help="obs column(s) to sum cells by, for example cell_type.")] = None,
+    sample_key: Annotated[Optional[str], typer.Option(help="obs column of samples, to sum cells by.")] = None,
+    min_cells: Annotated[int, typer.Option(help="Cells a sum needs.")] = 10,
+    layer: Annotated[Optional[str], typer.Option(help="AnnData layer of counts.")] = None,
+    modality: Annotated[Optional[str], typer.Option(help="MuData modality of isoforms.")] = None,
+    gene_key: Annotated[Optional[str], typer.Option(help="var column of genes.")] = None,
+) -> None:
+    """Make a bundle from transcript counts, a gene map and a sample sheet.
+
+    \b
+    cellkey isoforms prepare --counts quants/ --gene-map gencode.gtf.gz --samples samples.tsv --output-dir bundle
+    cellkey isoforms prepare --counts counts.tsv --gene-map tx2gene.tsv --samples samples.csv --group condition --output-dir bundle
+    cellkey isoforms prepare --counts cells.h5ad --sample-key donor --groupby cell_type --output-dir bundle
+    """
+    from cellkey.isoforms.bundle_io import write_bundle
+    from cellkey.isoforms.fit_files import write_json
+    from cellkey.isoforms.gene_map import read_gene_map
+    from cellkey.isoforms.parquet import write_parquet
+    from cellkey.isoforms.prepare import prepare_bundle, read_samples
+    from cellkey.isoforms.quantification import read_transcript_counts
+    from cellkey.isoforms.settings import PrepareParameters
+
+    parameters = PrepareParameters.parse({
+        "min_count": min_count, "min_usage": min_usage, "min_samples": min_samples, "group": group,
+        "strip_versions": strip_versions, "keep_all": keep_all, "read_length": read_length})
+    prepared = prepare_bundle(
+        read_transcript_counts(counts, read_length=read_length, groupby=groupby or (), sample_key=sample_key, layer=layer,
+                               modality=modality, gene_key=gene_key, min_cells=min_cells),
+        gene_map=None if gene_map is None else read_gene_map(gene_map),
+        samples=None if samples is None else read_samples(samples), parameters=parameters, name=name or output_dir.name)
+    write_bundle(prepared.bundle, output_dir)
+    write_json(prepared.report, output_dir / "prepare_report.json")
+    write_parquet(prepared.dropped, output_dir / "dropped_transcripts.parquet")
+    report = prepared.report
+    typer.echo(f"{report['n_transcripts_kept']} of {report['n_transcripts_read']} transcripts, {report['n_genes_kept']} genes "
+               f"({report['n_genes_with_switch']} with two transcripts or more), {report['n_samples']} samples", err=True)
+    for what in ("samples_without_counts", "samples_not_in_sheet"):
+        if report[what]:
+            typer.echo(f"{what.replace('_', ' ')}: {', '.join(report[what][:5])} ({len(report[what])} in all)", err=True)
+    typer.echo(str(output_dir))
+
+
+@app.command()
+def validate(
+    dataset_path: Dataset,
+    covariate: Annotated[Optional[list[str]], typer.Option(help="Sample column that must be there; repeatable.")] = None,
+) -> None:
+    """List every problem of a bundle with the remedy; exit code 2 when there is one.
+
+    \b
+    cellkey isoforms validate --dataset-path bundle --covariate RIN
+    """
+    from cellkey.errors import BundleError
+    from cellkey.isoforms.validation import validate_bundle
+
+    check = validate_bundle(dataset_path, covariate or ())
+    for note in check.notes:
+        typer.echo(f"note: {note}", err=True)
+    if not check.passed:
+        msg = f"{dataset_path} has {len(check.problems)} problem(s)"
+        raise BundleError(msg, check.problems)
+    typer.echo(f"{dataset_path}: no problem found")
+
+
+@app.command()
+def simulate(
+    fixture: Annotated[str, typer.Option(help="Name of a fixture, for example toy_v1.")],
+    output_dir: Annotated[Path, typer.Option(help="Bundle directory to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of the suite.")] = 7,
+) -> None:
+    """Write a synthetic bundle with known truth.
+
+    \b
+    cellkey isoforms simulate --fixture medium_multiplex_v1 --output-dir bundle
+    """
+    from cellkey.isoforms.bundle_io import write_bundle
+    from cellkey.isoforms.synthetic import simulate as make
+
+    write_bundle(make(fixture, seed=seed), output_dir)
+    typer.echo(str(output_dir))
+
+
+@app.command()
+def fit(
+    dataset_path: Dataset,
+    output_dir: Annotated[Path, typer.Option(help="Directory to write.")] = Path("artifacts/fits/manual"),
+    backend: Annotated[Optional[str], typer.Option(help="Backend; default spectral.")] = None,
+    channels: Annotated[Optional[str], typer.Option(help="both, switch or abundance.")] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Seed of everything random.")] = None,
+    config: Annotated[Optional[Path], typer.Option(help="Settings as JSON or YAML.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Fit modules to a bundle and write all tables.
+
+    \b
+    cellkey isoforms fit --dataset-path bundle --output-dir fit
+    cellkey isoforms fit --dataset-path bundle --output-dir fit -- traits.covariates=[Age] features.covariates=[RIN]
+    """
+    from cellkey.isoforms.bundle_io import MANIFEST, read_bundle
+    from cellkey.isoforms.fit_files import write_fit
+    from cellkey.isoforms.fitting import fit as run
+    from cellkey.isoforms.fitting import fit_parameters
+    from cellkey.isoforms.overrides import merge_settings, parse_overrides
+    from cellkey.isoforms.parquet import sha256_of
+    from cellkey.parameters import read_mapping
+
+    flags = {k: v for k, v in (("backend", backend), ("channels", channels), ("seed", seed)) if v is not None}
+    given = merge_settings(read_mapping(config, option="--config"), parse_overrides(overrides or ()), flags)
+    parameters = fit_parameters({k: v for k, v in given.items() if k not in ("dataset_path", "output_dir")})
+    found = run(read_bundle(dataset_path), parameters)
+    write_fit(found, output_dir, inputs={MANIFEST: sha256_of(dataset_path / MANIFEST)})
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
+    for skipped in found.traits.skipped:
+        typer.echo(f"note: trait {skipped['trait']} skipped: {skipped['reason']}", err=True)
+    typer.echo(f"{len(found.modules)} modules, {len(found.modules.module_of)} genes", err=True)
+    typer.echo(str(output_dir))
+
+
+@app.command("explain-module")
+def explain_module(
+    artifact_dir: Annotated[Path, typer.Option(help="Directory of a fit.")],
+    feature_table: Annotated[Optional[Path], typer.Option(help="Samples x features; default: usage written by fit.")] = None,
+    feature_meta: Annotated[Optional[Path], typer.Option(help="Its columns: feature_id, gene_id, feature_type.")] = None,
+    module_ids: Annotated[Optional[list[str]], typer.Option(help="Modules, repeated or separated by commas; default all.")] = None,
+    output_dir: Annotated[Path, typer.Option(help="Directory to write.")] = Path("artifacts/explain"),
+    module_score_table: Annotated[Optional[Path], typer.Option(help="Samples x modules, in place of eigengenes.")] = None,
+    split_percentile: Annotated[float, typer.Option(help="High samples are at or above this percentile.")] = 50.0,
+    min_complete_pairs: Annotated[int, typer.Option(help="Samples that a correlation needs.")] = 3,
+    fdr_method: Annotated[str, typer.Option(help="bh or by.")] = "bh",
+    all_features: Annotated[bool, typer.Option("--all-features", help="Contrast all features of the table.")] = False,
+    more_module_ids: Annotated[Optional[list[str]], typer.Argument(metavar="[MODULE]...", help="Further modules.")] = None,
+) -> None:
+    """Explain modules: driver genes, transcript polarity, high against low samples.
+
+    \b
+    cellkey isoforms explain-module --artifact-dir fit --output-dir artifacts/explain
+    cellkey isoforms explain-module --artifact-dir fit --module-ids M000,M003 --all-features
+    """
+    from cellkey.isoforms.explaining import ExplainParameters, explain_modules
+
+    names = [part for text in [*(module_ids or ()), *(more_module_ids or ())] for part in text.split(",") if part]
+    explain_modules(
+        artifact_dir, output_dir=output_dir, module_ids=names or None, feature_table=feature_table,
+        feature_meta=feature_meta, module_score_table=module_score_table, parameters=ExplainParameters.parse({
+            "split_percentile": split_percentile, "min_complete_pairs": min_complete_pairs, "fdr_method": fdr_method,
+            "all_features": all_features}))
+    typer.echo(str(output_dir))
+
+
+@app.command()
+def benchmark(
+    suite: Annotated[Optional[str], typer.Option(help="core_v1, scale_v1, multiplex_v1 or hard_v1.")] = None,
+    fixture: Annotated[Optional[str], typer.Option(help="One fixture; default: all of the suite.")] = None,
+    backend: Annotated[Optional[str], typer.Option(help="Backend; default spectral.")] = None,
+    stage_name: Annotated[Optional[str], typer.Option(help="Name of the run in all paths.")] = None,
+    dataset_path: Annotated[Optional[Path], typer.Option(help="Run this bundle instead of a suite.")] = None,
+    artifacts_root: Annotated[Optional[Path], typer.Option(help="Root of written files; default artifacts.")] = None,
+    n_seeds: Annotated[Optional[int], typer.Option(help="Suite seeds; default 5, or 1 for large fixtures.")] = None,
+    gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Exit with 1 when a recovery is too low.")] = True,
+    overrides: Overrides = None,
+) -> None:
+    """Run a backend on fixtures with known truth and write snapshots and JSON reports.
+
+    \b
+    cellkey isoforms benchmark --suite core_v1 --fixture toy_v1 --backend spectral --stage-name first
+    cellkey isoforms benchmark --suite multiplex_v1 --stage-name roles -- spectral.min_cosine=0.8
+    """
+    from cellkey.isoforms.benchmarking import BenchmarkParameters
+    from cellkey.isoforms.benchmarking import benchmark as run
+    from cellkey.isoforms.overrides import parse_overrides
+    from cellkey.isoforms.synthetic import FIXTURES
+
+    given = parse_overrides(overrides or ())
+    own = {k: given.pop(k) for k in list(given) if k in BenchmarkParameters.model_fields}
+    flags = {"dataset_suite": suite, "fixture_filter": fixture, "backend": backend, "stage_name": stage_name,
+             "dataset_path": None if dataset_path is None else str(dataset_path), "n_seeds": n_seeds,
+             "artifacts_root": None if artifacts_root is None else str(artifacts_root)}
+    values = own | {k: v for k, v in flags.items() if v is not None}
+    if "dataset_suite" not in values and values.get("fixture_filter") in FIXTURES:
+        values["dataset_suite"] = FIXTURES[values["fixture_filter"]].suite
+    report = run(BenchmarkParameters.parse(values, option="benchmark settings"), given)
+    for path in report.files:
+        typer.echo(str(path))
+    for failure in report.gate_failures:
+        typer.echo(f"gate: {failure}", err=True)
+    if gate and not report.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    reference: Annotated[Path, typer.Option(help="Snapshot directory or benchmark JSON.")],
+    candidate: Annotated[Path, typer.Option(help="The same kind, to compare with it.")],
+    output_path: Annotated[Path, typer.Option(help="JSON report to write.")] = Path("artifacts/reports/comparison.json"),
+) -> None:
+    """Compare two snapshots or two benchmark reports.
+
+    \b
+    cellkey isoforms compare --reference artifacts/benchmarks/a/toy_v1 --candidate artifacts/benchmarks/b/toy_v1
+    """
+    from cellkey.isoforms.comparing import compare as run
+
+    run(reference, candidate, output_path)
+    typer.echo(str(output_path))
+
+
+@app.command()
+def export(
+    dataset_path: Dataset,
+    output_path: Annotated[Path, typer.Option(help="JSON file to write.")],
+) -> None:
+    """Write a JSON summary of a bundle.
+
+    \b
+    cellkey isoforms export --dataset-path bundle --output-path bundle.json
+    """
+    from cellkey.isoforms.exporting import export_summary
+
+    export_summary(dataset_path, output_path)
+    typer.echo(str(output_path))
+
+
+@app.command()
+def preservation(
+    artifact_dir: Annotated[Path, typer.Option(help="Directory of the fit whose modules are tested.")],
+    dataset_path: Dataset,
+    output_path: Annotated[Path, typer.Option(help="Parquet table to write.")] = Path("artifacts/preservation.parquet"),
+    n_permutations: Annotated[int, typer.Option(help="Random feature sets per module.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the random sets.")] = 7,
+) -> None:
+    """Test whether the modules of a fit hold in another bundle.
+
+    \b
+    cellkey isoforms preservation --artifact-dir fit --dataset-path other_cohort
+    """
+    from cellkey.isoforms.preserving import preservation_of_fit
+
+    preservation_of_fit(artifact_dir, dataset_path, output_path, n_permutations=n_permutations, seed=seed)
+    typer.echo(str(output_path))
+
+
+@app.command()
+def backends() -> None:
+    """List the backends."""
+    from cellkey.isoforms.backends import backend_names, get_backend
+
+    for name in backend_names():
+        typer.echo(f"{name}\t{get_backend(name).description}")

@@ -1,0 +1,354 @@
+"""Explain modules: which genes and transcripts carry them, and what differs between high and low samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from cellkey import __version__
+from cellkey.errors import InputError, MissingFieldError, Problem, did_you_mean
+from cellkey.isoforms import tables
+from cellkey.isoforms.correlation import bh, correlation_pvalues, fisher_interval
+from cellkey.isoforms.eigengenes import eigengene
+from cellkey.isoforms.fit_files import FitFiles, read_fit, write_json
+from cellkey.isoforms.parquet import read_parquet, sha256_of, write_table
+from cellkey.parameters import Parameters
+from cellkey.records.atomic import safe_name
+
+__all__ = ["ExplainParameters", "ModuleExplanation", "explain_module", "explain_modules", "read_feature_table"]
+
+Array = NDArray[np.float64]
+
+MIN_OVERLAP = 10
+
+
+class ExplainParameters(Parameters):
+    """How modules are explained.
+
+    Parameters
+    ----------
+    split_percentile
+        Samples at or above this percentile of the eigengene are high.
+    min_complete_pairs
+        Correlations from fewer samples are missing.
+    fdr_method
+        ``bh`` (Benjamini-Hochberg) or ``by`` (Benjamini-Yekutieli).
+    all_features
+        Contrast all features of the table, not only those of module genes.
+    """
+
+    split_percentile: float = Field(default=50.0, gt=0, lt=100)
+    min_complete_pairs: int = Field(default=3, ge=3)
+    fdr_method: Literal["bh", "by"] = "bh"
+    all_features: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleExplanation:
+    """Tables of one module; columns as in the written files of the same names."""
+
+    module_id: str
+    gene_drivers: pd.DataFrame
+    transcript_polarity: pd.DataFrame
+    high_vs_low: pd.DataFrame
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """Aligned inputs: scores (features x samples), table (samples x features) and one profile per module."""
+
+    fit: FitFiles
+    samples: list[str]
+    scores: Array
+    score_meta: pd.DataFrame
+    table: Array
+    table_meta: pd.DataFrame
+    profiles: dict[str, Array]
+    notes: tuple[str, ...]
+
+
+def explain_modules(
+    artifact_dir: str | Path, *, output_dir: str | Path = "artifacts/explain", module_ids: Sequence[str] | None = None,
+    feature_table: str | Path | pd.DataFrame | None = None, feature_meta: str | Path | pd.DataFrame | None = None,
+    module_score_table: str | Path | pd.DataFrame | None = None, parameters: ExplainParameters | None = None,
+) -> dict[str, ModuleExplanation]:
+    """Explain the modules of a fit and write one directory per module.
+
+    Parameters
+    ----------
+    artifact_dir
+        Directory of a fit.
+    feature_table, feature_meta
+        Samples x features table (``sample_id`` column or index) and its columns (``feature_id``, ``gene_id``,
+        ``feature_type``, ``transcript_id``). None takes the transcript usage that the fit wrote.
+    module_score_table
+        Samples x modules profiles that replace the eigengenes.
+
+    Returns
+    -------
+    Explanations by module id. Files: ``<output_dir>/<module_id>/`` with ``gene_driver_table``,
+    ``transcript_polarity_table``, ``high_vs_low_table`` (parquet), ``module_summary.json`` and
+    ``module_explanation_manifest.json``; ``<output_dir>/module_explanation_manifest.json`` lists the modules.
+
+    Raises
+    ------
+    RunError
+        If a file of the fit is missing.
+    InputError
+        If a module is unknown, ids repeat, columns are missing or too few samples overlap.
+    """
+    settings = parameters or ExplainParameters()
+    fit = read_fit(artifact_dir)
+    inputs = _aligned(fit, module_ids, feature_table, feature_meta, module_score_table)
+    found = {m: explain_module(inputs, m, settings) for m in inputs.profiles}
+    root = Path(output_dir)
+    root.mkdir(parents=True, exist_ok=True)
+    index = [_write(explanation, root, inputs) for explanation in found.values()]
+    write_json({"isograph_version": f"cellkey {__version__}", "module_ids": list(found), "n_modules": len(found),
+                "artifact_dir": str(artifact_dir), "settings": settings.model_dump(), "n_samples": len(inputs.samples),
+                "notes": list(inputs.notes), "modules": index}, root / _MANIFEST)
+    return found
+
+
+_MANIFEST = "module_explanation_manifest.json"
+
+
+def explain_module(inputs: _Inputs, module_id: str, settings: ExplainParameters) -> ModuleExplanation:
+    """Return the tables of one module from aligned inputs."""
+    genes = set(inputs.fit.modules.members[module_id])
+    profile = inputs.profiles[module_id]
+    drivers = _gene_drivers(inputs, genes, profile, settings)
+    polarity = _polarity(inputs, genes, profile, settings)
+    contrast = _high_vs_low(inputs, genes, profile, settings)
+    return ModuleExplanation(module_id, drivers, polarity, contrast, _summary(module_id, genes, drivers, polarity))
+
+
+def masked_correlations(table: Array, profile: Array, min_pairs: int = 3) -> tuple[Array, NDArray[np.int64]]:
+    """Return the correlation of every column (samples x features, NaN missing) with a profile, and complete pairs."""
+    present = np.isfinite(table) & np.isfinite(profile)[:, None]
+    n = present.sum(axis=0)
+    x = np.where(present, table, 0.0)
+    e = np.where(present, np.nan_to_num(profile)[:, None], 0.0)
+    safe = np.maximum(n, 1)
+    xc = np.where(present, x - x.sum(axis=0) / safe, 0.0)
+    ec = np.where(present, e - e.sum(axis=0) / safe, 0.0)
+    sx, se = np.sqrt((xc**2).sum(axis=0)), np.sqrt((ec**2).sum(axis=0))
+    constant = (sx <= 1e-12 * np.maximum(np.abs(x).max(axis=0, initial=0.0), 1e-300)) | (se == 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r = np.clip((xc * ec).sum(axis=0) / (sx * se), -1.0, 1.0)
+    return np.where(constant | (n < min_pairs), np.nan, r), n
+
+
+def _gene_drivers(inputs: _Inputs, genes: set[str], profile: Array, settings: ExplainParameters) -> pd.DataFrame:
+    rows = np.flatnonzero(inputs.score_meta["gene_id"].isin(genes).to_numpy())
+    r, n = masked_correlations(inputs.scores[rows].T, profile, settings.min_complete_pairs)
+    p = correlation_pvalues(r, n)
+    low, high = fisher_interval(r, n)
+    table = inputs.score_meta.iloc[rows][["gene_id", "feature_id", "feature_type"]].assign(
+        r=r, pvalue=p, qvalue=bh(p, settings.fdr_method), n_complete=n, missingness=1 - n / len(profile),
+        kme_low=low, kme_high=high)
+    # Rounding lets equal correlations tie, and then the id decides, whatever the order of samples was.
+    table = table.assign(strength=table["r"].abs().fillna(-1.0).round(12)).sort_values(
+        ["strength", "gene_id", "feature_type"], ascending=[False, True, False], kind="stable")
+    table = table.drop_duplicates("gene_id").drop(columns="strength")
+    return tables.GENE_DRIVERS.conform(table[tables.GENE_DRIVERS.names].reset_index(drop=True))
+
+
+def _polarity(inputs: _Inputs, genes: set[str], profile: Array, settings: ExplainParameters) -> pd.DataFrame:
+    meta = inputs.table_meta
+    chosen = np.flatnonzero((meta["gene_id"].isin(genes) & (meta["feature_type"] == "transcript_usage")).to_numpy())
+    r, n = masked_correlations(inputs.table[:, chosen], profile, settings.min_complete_pairs)
+    p = correlation_pvalues(r, n)
+    part = meta.iloc[chosen]
+    by_gene = pd.Series(r).groupby(part["gene_id"].to_numpy())
+    enough = by_gene.transform("count") >= 2
+    strength = (by_gene.transform("max") - by_gene.transform("min")).where(enough, 0.0)
+    table = part.assign(r=r, pvalue=p, qvalue=bh(p, settings.fdr_method), n_complete=n,
+                        missingness=1 - n / len(profile), switch_strength=strength.to_numpy())
+    table = table.sort_values(["gene_id", "transcript_id"], kind="stable").reset_index(drop=True)
+    return tables.TRANSCRIPT_POLARITY.conform(table[tables.TRANSCRIPT_POLARITY.names])
+
+
+def _high_vs_low(inputs: _Inputs, genes: set[str], profile: Array, settings: ExplainParameters) -> pd.DataFrame:
+    from scipy.stats import t
+
+    meta = inputs.table_meta
+    inside = meta["gene_id"].isin(genes).to_numpy()
+    chosen = np.arange(len(meta)) if settings.all_features else np.flatnonzero(inside)
+    usable = np.isfinite(profile)
+    high = usable & (profile >= np.percentile(profile[usable], settings.split_percentile)) if usable.any() else usable
+    means, variances, counts = zip(*(_moments(inputs.table[np.ix_(g, chosen)]) for g in (high, usable & ~high)), strict=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = [v / c for v, c in zip(variances, counts, strict=True)]
+        se = np.sqrt(shares[0] + shares[1])
+        statistic = (means[0] - means[1]) / se
+        df = se**4 / (shares[0] ** 2 / (counts[0] - 1) + shares[1] ** 2 / (counts[1] - 1))
+        p = 2 * t.sf(np.abs(statistic), df)
+    testable = (counts[0] >= 2) & (counts[1] >= 2) & (se > 0)
+    statistic, p = np.where(testable, statistic, np.nan), np.where(testable, p, np.nan)
+    table = meta.iloc[chosen][["feature_id", "gene_id"]].assign(
+        mean_high=means[0], mean_low=means[1], delta=means[0] - means[1],
+        se=np.where((counts[0] >= 2) & (counts[1] >= 2), se, np.nan), tstat=statistic, pvalue=p,
+        qvalue=bh(p, settings.fdr_method), n_high=counts[0], n_low=counts[1],
+        missingness=1 - np.isfinite(inputs.table[:, chosen]).mean(axis=0), in_module=inside[chosen])
+    table = table.sort_values(["pvalue", "feature_id"], kind="stable", na_position="last").reset_index(drop=True)
+    return tables.HIGH_VS_LOW.conform(table[tables.HIGH_VS_LOW.names])
+
+
+def _moments(values: Array) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Mean, sample variance and number of present values per column."""
+    present = np.isfinite(values)
+    n = present.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(present, values, 0.0).sum(axis=0) / n
+        variance = (np.where(present, values - mean, 0.0) ** 2).sum(axis=0) / (n - 1)
+    return mean, np.where(n >= 2, variance, np.nan), n
+
+
+def _summary(module_id: str, genes: set[str], drivers: pd.DataFrame, polarity: pd.DataFrame) -> dict[str, Any]:
+    significant = polarity[polarity["qvalue"] <= 0.05]
+    per_gene = polarity.groupby("gene_id")["switch_strength"].max()
+    summary: dict[str, Any] = {
+        "module_id": module_id, "n_module_genes": len(genes), "top_driver_genes": list(drivers["gene_id"].head(5)),
+        "n_positive_transcripts": int((significant["r"] > 0).sum()),
+        "n_negative_transcripts": int((significant["r"] < 0).sum()),
+        "n_switch_genes": int((per_gene > per_gene.median()).sum()) if len(per_gene) else 0,
+        "mean_abs_driver_r": float(drivers["r"].abs().mean()), "top_switch_gene": None, "top_switch_pair": None,
+        "top_switch_strength": None}
+    if len(per_gene) and per_gene.max() > 0:
+        top = str(per_gene.round(12).idxmax())
+        part = polarity[polarity["gene_id"] == top].dropna(subset=["r"])
+        pair = [str(part.loc[part["r"].idxmin(), "transcript_id"]), str(part.loc[part["r"].idxmax(), "transcript_id"])]
+        summary |= {"top_switch_gene": top, "top_switch_pair": pair, "top_switch_strength": float(per_gene[top])}
+    return summary
+
+
+def _write(explanation: ModuleExplanation, root: Path, inputs: _Inputs) -> dict[str, Any]:
+    directory = root / safe_name(explanation.module_id)
+    directory.mkdir(parents=True, exist_ok=True)
+    written = {
+        schema.name: (write_table(frame, schema, directory), frame)
+        for schema, frame in ((tables.GENE_DRIVERS, explanation.gene_drivers),
+                              (tables.TRANSCRIPT_POLARITY, explanation.transcript_polarity),
+                              (tables.HIGH_VS_LOW, explanation.high_vs_low))}
+    write_json(explanation.summary, directory / "module_summary.json")
+    files = [{"name": name, "path": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path),
+              "rows": len(frame), "columns": list(frame.columns)} for name, (path, frame) in written.items()]
+    summary = directory / "module_summary.json"
+    files.append({"name": "module_summary", "path": summary.name, "bytes": summary.stat().st_size,
+                  "sha256": sha256_of(summary), "rows": None, "columns": None})
+    write_json({"module_id": explanation.module_id, "isograph_version": f"cellkey {__version__}", "files": files},
+               directory / _MANIFEST)
+    return {"module_id": explanation.module_id, "directory": directory.name, "manifest": f"{directory.name}/{_MANIFEST}",
+            "n_genes": explanation.summary["n_module_genes"]}
+
+
+def read_feature_table(source: str | Path | pd.DataFrame, name: str = "feature table") -> pd.DataFrame:
+    """Return a samples x features frame indexed by sample id, from a frame, parquet, CSV or TSV."""
+    frame = source if isinstance(source, pd.DataFrame) else _read_any(Path(source), name)
+    if "sample_id" in frame.columns:
+        frame = frame.set_index("sample_id")
+    frame.index = frame.index.astype(str)
+    for what, ids in (("sample", frame.index), ("feature", frame.columns)):
+        repeated = list(dict.fromkeys(ids[ids.duplicated()]))
+        if repeated:
+            msg = f"{name}: {len(repeated)} duplicate {what} ids: {', '.join(map(str, repeated[:5]))}; make them unique"
+            raise InputError(msg)
+    return frame
+
+
+def _read_any(path: Path, name: str) -> pd.DataFrame:
+    if not path.is_file():
+        msg = f"{name} {path}: no such file"
+        raise InputError(msg)
+    suffix = path.name.lower().removesuffix(".gz")
+    if suffix.endswith(".parquet"):
+        return read_parquet(path)
+    return pd.read_csv(path, sep="," if suffix.endswith(".csv") else "\t", dtype={"sample_id": str})
+
+
+def _aligned(
+    fit: FitFiles, module_ids: Sequence[str] | None, feature_table: str | Path | pd.DataFrame | None,
+    feature_meta: str | Path | pd.DataFrame | None, module_score_table: str | Path | pd.DataFrame | None,
+) -> _Inputs:
+    chosen = _known_modules(fit, module_ids)
+    table = read_feature_table(
+        fit.directory / "transcript_usage.parquet" if feature_table is None else feature_table, "feature table")
+    meta = _read_meta(fit.directory / "feature_meta.parquet" if feature_meta is None else feature_meta)
+    scores_samples = fit.sample_ids
+    overlap = sorted(set(scores_samples) & set(table.index))
+    needed = min(MIN_OVERLAP, len(scores_samples))
+    if len(overlap) < needed:
+        msg = (f"Only {len(overlap)} samples overlap between the fit and the feature table "
+               f"(minimum required: {needed}); fit has {_shown(scores_samples)}, table has {_shown(table.index)}")
+        raise InputError(msg)
+    notes = []
+    for where, names in (("fit", scores_samples), ("feature table", list(table.index))):
+        if len(names) > len(overlap):
+            notes.append(f"{len(names) - len(overlap)} samples of the {where} are not in the other and were left out")
+    known = meta[meta["feature_id"].isin(table.columns)]
+    if len(known) < len(meta):
+        notes.append(f"{len(meta) - len(known)} features of the metadata are not in the feature table")
+    return _Inputs(
+        fit=fit, samples=overlap, scores=fit.scores[overlap].to_numpy(dtype=np.float64),
+        score_meta=fit.scores[["feature_id", "gene_id", "feature_type"]],
+        table=table.loc[overlap, known["feature_id"]].to_numpy(dtype=np.float64),
+        table_meta=known.reset_index(drop=True), profiles=_profiles(fit, chosen, overlap, module_score_table),
+        notes=tuple(notes))
+
+
+def _shown(names: Any) -> str:
+    return ", ".join(map(repr, list(names)[:3])) + ", ..."
+
+
+def _known_modules(fit: FitFiles, module_ids: Sequence[str] | None) -> list[str]:
+    if module_ids is None:
+        return list(fit.modules)
+    unknown = [m for m in module_ids if m not in fit.modules.members]
+    if unknown:
+        msg = f"{len(unknown)} unknown module id(s); the fit has {', '.join(fit.modules) or 'no modules'}"
+        raise InputError(msg, [Problem(f"no such module{did_you_mean(m, fit.modules)}", repr(m)) for m in unknown])
+    return list(dict.fromkeys(module_ids))
+
+
+def _read_meta(source: str | Path | pd.DataFrame) -> pd.DataFrame:
+    meta = source if isinstance(source, pd.DataFrame) else _read_any(Path(source), "feature metadata")
+    missing = [c for c in ("feature_id", "gene_id", "feature_type") if c not in meta.columns]
+    if missing:
+        msg = f"feature metadata lacks the column(s) {', '.join(missing)}; columns are {', '.join(map(str, meta.columns))}"
+        raise MissingFieldError(msg)
+    repeated = list(meta["feature_id"][meta["feature_id"].duplicated()].unique())
+    if repeated:
+        msg = f"feature metadata: {len(repeated)} duplicate feature ids: {', '.join(map(str, repeated[:5]))}"
+        raise InputError(msg)
+    if "transcript_id" not in meta.columns:
+        meta = meta.assign(transcript_id=meta["feature_id"])
+    return meta
+
+
+def _profiles(
+    fit: FitFiles, chosen: list[str], samples: list[str], module_score_table: str | Path | pd.DataFrame | None
+) -> dict[str, Array]:
+    if module_score_table is not None:
+        table = read_feature_table(module_score_table, "module score table")
+        absent = [m for m in chosen if m not in table.columns]
+        lost = [s for s in samples if s not in table.index]
+        if absent or lost:
+            msg = (f"module score table lacks {len(absent)} module column(s) ({', '.join(absent[:5])}) "
+                   f"and {len(lost)} sample(s) ({', '.join(lost[:5])})")
+            raise InputError(msg)
+        return {m: table.loc[samples, m].to_numpy(dtype=np.float64) for m in chosen}
+    if len(fit.eigengenes):
+        stored = fit.eigengenes.set_index(fit.eigengenes["module_id"].astype(str))
+        return {m: stored.loc[m, samples].to_numpy(dtype=np.float64) for m in chosen}
+    genes = fit.scores["gene_id"]
+    return {m: eigengene(fit.scores.loc[genes.isin(fit.modules.members[m]), samples].to_numpy(dtype=np.float64)).values
+            for m in chosen}

@@ -1,0 +1,237 @@
+"""From transcript counts, a gene map and a sample sheet to a validated bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cellkey.errors import BundleError, InputError, NothingToDoError, Problem, did_you_mean
+from cellkey.isoforms.bundle import GENE_COUNTS, TRANSCRIPT_COUNTS, Bundle, FeatureKind, make_bundle
+from cellkey.isoforms.gene_map import map_genes, strip_version
+from cellkey.isoforms.quantification import TranscriptCounts
+from cellkey.isoforms.settings import PrepareParameters
+from cellkey.isoforms.validation import first_few, validate_bundle_inputs
+
+__all__ = ["Prepared", "prepare_bundle", "read_samples"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A bundle and what was left out on the way.
+
+    Parameters
+    ----------
+    bundle
+        Validated bundle.
+    report
+        Counts of transcripts, genes and samples before and after, and the filters.
+    dropped
+        ``transcript_id``, ``gene_id``, ``reason`` of every transcript that was left out.
+    """
+
+    bundle: Bundle
+    report: dict[str, Any]
+    dropped: pd.DataFrame
+
+
+def read_samples(path: str | Path) -> pd.DataFrame:
+    """Read a sample sheet (CSV, TSV, parquet) with ``sample_id``, or with the ids in the first column."""
+    source = Path(path)
+    if not source.is_file():
+        msg = f"sample sheet {source}: no such file"
+        raise InputError(msg)
+    name = source.name.lower().removesuffix(".gz")
+    if name.endswith(".parquet"):
+        from cellkey.isoforms.parquet import read_parquet
+
+        table = read_parquet(source)
+    else:
+        table = pd.read_csv(source, sep="," if name.endswith(".csv") else "\t")
+    if "sample_id" not in table.columns:
+        table = table.rename(columns={table.columns[0]: "sample_id"})
+    return table.assign(sample_id=table["sample_id"].astype(str))
+
+
+def prepare_bundle(
+    counts: TranscriptCounts, *, gene_map: pd.DataFrame | None = None, samples: pd.DataFrame | None = None,
+    parameters: PrepareParameters | None = None, name: str = "data", description: str = "",
+) -> Prepared:
+    """Return a validated bundle of transcript counts.
+
+    Parameters
+    ----------
+    counts
+        Transcript counts; samples in any order.
+    gene_map
+        ``transcript_id`` and ``gene_id``; None takes the genes that the counts came with.
+    samples
+        Sample sheet with ``sample_id``; None takes the one that the counts came with. Samples without counts and
+        counts without a row in the sheet are left out and reported; the order is that of the sheet.
+
+    Raises
+    ------
+    BundleError
+        With every problem of ids, genes and values found.
+    NothingToDoError
+        If the filters leave no transcript.
+    """
+    settings = parameters or PrepareParameters()
+    sheet = samples if samples is not None else counts.samples
+    if sheet is None:
+        sheet = pd.DataFrame({"sample_id": list(counts.sample_ids)})
+    genes = _genes(counts, gene_map, settings)
+    transcripts = _transcript_table(counts, genes, settings)
+    values, sheet, sample_report = _matched_samples(counts, sheet, settings)
+    unmapped = transcripts["gene_id"].isna().to_numpy()
+    reason = np.where(unmapped, "no gene", "")
+    merged = _merge_duplicates(transcripts, values, settings)
+    if merged is not None:
+        transcripts, values, reason = merged[0], merged[1], np.where(merged[0]["gene_id"].isna(), "no gene", "")
+    usable = reason == ""
+    validate_bundle_inputs(sheet, transcripts[usable].reset_index(drop=True), values[usable])
+    threshold = _min_samples(sheet, settings)
+    if not settings.keep_all:
+        reason[usable] = _filter_reasons(transcripts[usable], values[usable], threshold, settings)
+    kept = reason == ""
+    if not kept.any():
+        msg = (f"no transcript passes the filters: {settings.min_count:g} reads and {settings.min_usage:.0%} usage in at "
+               f"least {threshold} of {len(sheet)} samples; lower --min-count, --min-usage or --min-samples")
+        raise NothingToDoError(msg)
+    dropped = transcripts[~kept][["transcript_id", "gene_id"]].assign(reason=reason[~kept]).reset_index(drop=True)
+    table = transcripts[kept].reset_index(drop=True)
+    gene_ids = sorted(set(table["gene_id"]))
+    report = {
+        "source": counts.source, "n_transcripts_read": len(counts.transcript_ids), "n_transcripts_kept": int(kept.sum()),
+        "n_genes_kept": len(gene_ids), "n_genes_with_switch": int((table["gene_id"].value_counts() >= 2).sum()),
+        "dropped_by_reason": {str(k): int(v) for k, v in dropped["reason"].value_counts().sort_index().items()},
+        "reads_kept_share": float(values[kept].sum() / max(values.sum(), 1e-300)), "n_samples": len(sheet),
+        "min_samples": threshold, "settings": settings.model_dump(), **sample_report}
+    bundle = make_bundle(
+        dataset_name=name, samples=sheet, description=description or f"{counts.source}, {len(sheet)} samples",
+        tables={FeatureKind.GENE: _gene_table(table, _gene_names(counts, gene_map, genes, settings), gene_ids),
+                FeatureKind.TRANSCRIPT: table},
+        # Totals of all mapped reads, so that a dropped minor isoform still counts for its gene.
+        matrices={TRANSCRIPT_COUNTS: values[kept], GENE_COUNTS: _gene_counts(transcripts, values, usable, gene_ids)},
+        provenance={"source": counts.source, "min_count": str(settings.min_count), "min_usage": str(settings.min_usage),
+                    "min_samples": str(threshold), "strip_versions": str(settings.strip_versions)})
+    return Prepared(bundle, report, dropped)
+
+
+def _genes(counts: TranscriptCounts, gene_map: pd.DataFrame | None, settings: PrepareParameters) -> list[str | None]:
+    if gene_map is not None:
+        found = map_genes(list(counts.transcript_ids), gene_map, strip_versions=settings.strip_versions)["gene_id"]
+        return [None if pd.isna(g) else str(g) for g in found]
+    if counts.gene_ids is None:
+        msg = f"{counts.source} names no genes; give a gene map (--gene-map: GTF, or a table of transcript_id and gene_id)"
+        raise BundleError(msg)
+    strip = strip_version if settings.strip_versions else str
+    return [strip(g) if g and g.lower() not in ("nan", "none") else None for g in counts.gene_ids]
+
+
+def _transcript_table(counts: TranscriptCounts, genes: list[str | None], settings: PrepareParameters) -> pd.DataFrame:
+    strip = strip_version if settings.strip_versions else str
+    table = pd.DataFrame({"transcript_id": [strip(t) for t in counts.transcript_ids], "gene_id": genes}, dtype=object)
+    if counts.lengths is not None:
+        table["length"] = counts.lengths
+    if counts.effective_lengths is not None:
+        table["effective_length"] = counts.effective_lengths
+    return table
+
+
+def _merge_duplicates(
+    transcripts: pd.DataFrame, values: Array, settings: PrepareParameters
+) -> tuple[pd.DataFrame, Array] | None:
+    """Sum transcripts that became the same when versions were stripped (pseudo-autosomal copies)."""
+    if not settings.strip_versions or not transcripts["transcript_id"].duplicated().any():
+        return None
+    codes, names = pd.factorize(transcripts["transcript_id"])
+    summed = np.zeros((len(names), values.shape[1]))
+    np.add.at(summed, codes, values)
+    return transcripts.drop_duplicates("transcript_id").reset_index(drop=True), summed
+
+
+def _matched_samples(
+    counts: TranscriptCounts, sheet: pd.DataFrame, settings: PrepareParameters
+) -> tuple[Array, pd.DataFrame, dict[str, Any]]:
+    if "sample_id" not in sheet.columns:
+        msg = f"the sample sheet has no column 'sample_id'; columns are {first_few(sheet.columns)}"
+        raise BundleError(msg)
+    ids = sheet["sample_id"].astype(str)
+    position = {s: i for i, s in enumerate(counts.sample_ids)}
+    problems = []
+    if len(position) < len(counts.sample_ids):
+        repeated = pd.Series(counts.sample_ids)
+        problems.append(Problem(f"repeated sample names: {first_few(repeated[repeated.duplicated()])}", counts.source))
+    if ids.duplicated().any():
+        problems.append(Problem(f"duplicate sample_id values: {first_few(ids[ids.duplicated()])}", "sample sheet",
+                                "make ids unique"))
+    if settings.group is not None and settings.group not in sheet.columns:
+        problems.append(Problem(f"no column {settings.group!r}{did_you_mean(settings.group, map(str, sheet.columns))}",
+                                "sample sheet", f"columns are {first_few(sheet.columns, 12)}"))
+    both = ids.isin(position).to_numpy()
+    if not both.any():
+        problems.append(Problem(f"no sample is in both: the sheet names {first_few(ids, 3)}, the counts name "
+                                f"{first_few(counts.sample_ids, 3)}", "sample_id", "use the sample names of the counts"))
+    if problems:
+        msg = f"{len(problems)} problem(s) with the samples"
+        raise BundleError(msg, problems)
+    chosen = sheet[both].reset_index(drop=True).assign(sample_id=ids[both].to_list())
+    order = [position[s] for s in chosen["sample_id"]]
+    without_counts, without_row = list(ids[~both]), sorted(set(position) - set(ids))
+    return counts.counts[:, order], chosen, {
+        "samples_without_counts": without_counts, "samples_not_in_sheet": without_row}
+
+
+def _min_samples(sheet: pd.DataFrame, settings: PrepareParameters) -> int:
+    if settings.min_samples is not None:
+        return min(settings.min_samples, len(sheet))
+    if settings.group is not None:
+        return int(sheet[settings.group].value_counts().min())
+    return min(max(3, int(np.ceil(len(sheet) / 4))), len(sheet))
+
+
+def _filter_reasons(transcripts: pd.DataFrame, values: Array, threshold: int, settings: PrepareParameters) -> Array:
+    codes, names = pd.factorize(transcripts["gene_id"])
+    totals = np.zeros((len(names), values.shape[1]))
+    np.add.at(totals, codes, values)
+    per_gene = totals[codes]
+    usage = np.divide(values, per_gene, out=np.zeros_like(values), where=per_gene > 0)
+    few_reads = (values >= settings.min_count).sum(axis=1) < threshold
+    low_usage = (usage >= settings.min_usage).sum(axis=1) < threshold
+    constant = np.ptp(values, axis=1) == 0
+    return np.select([few_reads, low_usage, constant], [
+        f"fewer than {threshold} samples with {settings.min_count:g} reads",
+        f"fewer than {threshold} samples with a usage of {settings.min_usage:.0%}", "same in all samples"], "")
+
+
+def _gene_names(
+    counts: TranscriptCounts, gene_map: pd.DataFrame | None, genes: list[str | None], settings: PrepareParameters
+) -> dict[str, str]:
+    """Symbol of every gene, from the gene map or from the counts."""
+    if gene_map is not None and "gene_name" in gene_map.columns:
+        ids = [strip_version(g) if settings.strip_versions else g for g in gene_map["gene_id"]]
+        return {g: n for g, n in zip(ids, gene_map["gene_name"], strict=True) if isinstance(n, str) and n}
+    if counts.gene_names is not None:
+        return {g: n for g, n in zip(genes, counts.gene_names, strict=True) if g and n and n != "nan"}
+    return {}
+
+
+def _gene_table(table: pd.DataFrame, names: dict[str, str], gene_ids: list[str]) -> pd.DataFrame:
+    genes = pd.DataFrame({"gene_id": gene_ids})
+    genes["n_transcripts"] = genes["gene_id"].map(table["gene_id"].value_counts()).astype(np.int64)
+    return genes.assign(gene_name=genes["gene_id"].map(names)) if names else genes
+
+
+def _gene_counts(transcripts: pd.DataFrame, values: Array, usable: NDArray[np.bool_], gene_ids: list[str]) -> Array:
+    place = {g: i for i, g in enumerate(gene_ids)}
+    rows = np.array([place.get(g, -1) for g in transcripts["gene_id"][usable]])
+    totals = np.zeros((len(gene_ids), values.shape[1]))
+    np.add.at(totals, rows[rows >= 0], values[usable][rows >= 0])
+    return totals
