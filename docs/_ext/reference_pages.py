@@ -299,7 +299,7 @@ def render_commands() -> str:
         "# Command line",
         "",
         "`ctr` is the same program under a shorter name. Exit codes: 0 success, 1 internal error, 2 input,",
-        "option or output that cannot be used, 3 nothing to do. Messages go to standard error, results to files.",
+        "option or output that cannot be used, 3 nothing to do. Messages go to standard error.",
         "",
     ]
     root = get_command(build_app())  # type: ignore[arg-type]
