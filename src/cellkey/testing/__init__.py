@@ -1,1 +1,32 @@
+"""Tools for testing against cellkey: a model server with faults, scripted answers, clocks that do not
+wait.
+"""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cellkey.testing.clocks import InstantClock
+    from cellkey.testing.model_server import Fault, ModelServer, every_nth
+    from cellkey.testing.scripted_model import ScriptedModel, scripted_transport
+
+__all__ = ["Fault", "InstantClock", "ModelServer", "ScriptedModel", "every_nth", "scripted_transport"]
+
+_HOMES = {
+    "Fault": "model_server",
+    "InstantClock": "clocks",
+    "ModelServer": "model_server",
+    "ScriptedModel": "scripted_model",
+    "every_nth": "model_server",
+    "scripted_transport": "scripted_model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from importlib import import_module
+
+    return getattr(import_module(f"cellkey.testing.{_HOMES[name]}"), name)

@@ -1,0 +1,247 @@
+"""Annotate the clusters of a marker table with a language model: the verb of this room."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from cellkey.errors import ServiceError
+from cellkey.llm.agreement import Verdict, agreement_of
+from cellkey.llm.evidence import ClusterEvidence, Study, evidence_of
+from cellkey.llm.failures import ends_run
+from cellkey.llm.gene_queries import GeneQueries
+from cellkey.llm.identifiers import natural_key
+from cellkey.llm.marker_selection import SelectionParameters, select_markers
+from cellkey.llm.marker_tables import marker_table
+from cellkey.llm.merging import MergeOutcome, merge_by_model, merge_by_ontology, resolved_share
+from cellkey.llm.results import AnnotationResult, ClusterResult
+from cellkey.llm.roles import MERGER, ClusterTalk
+from cellkey.llm.rule_checks import RuleChecks
+from cellkey.llm.workflow import Case, Desk, State, WorkflowParameters, run_case
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    import pandas as pd
+
+    from cellkey.llm.asking import Turn
+    from cellkey.llm.client import ModelClient
+    from cellkey.llm.clock import Clock
+    from cellkey.llm.terms import CellTypeTerms
+
+__all__ = ["Knowledge", "annotate_markers"]
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What is known beforehand and checked without a model.
+
+    Parameters
+    ----------
+    terms
+        Cell Ontology lookup.
+    calls
+        Labels that the marker hierarchy gave, by cluster.
+    canonical_markers
+        Known markers by label.
+    aliases
+        Other names of genes, alias to name.
+    """
+
+    terms: CellTypeTerms | None = None
+    calls: Mapping[str, str] = field(default_factory=dict)
+    canonical_markers: Mapping[str, Iterable[str]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+def annotate_markers(
+    markers: pd.DataFrame | Mapping[str, Any],
+    client: ModelClient,
+    *,
+    study: Study | None = None,
+    sizes: Mapping[str, int] | None = None,
+    workflow: WorkflowParameters | None = None,
+    selection: SelectionParameters | None = None,
+    knowledge: Knowledge | None = None,
+    role_clients: Mapping[str, ModelClient] | None = None,
+    workers: int = 4,
+    clock: Clock | None = None,
+    on_cluster: Callable[[Case], None] | None = None,
+) -> AnnotationResult:
+    """Label every cluster of a marker table; each ends with a row and a stated outcome.
+
+    Parameters
+    ----------
+    markers
+        Marker table of a known form; see :func:`cellkey.llm.marker_table`. Its numbers are what the roles
+        see.
+    client
+        The model that is asked.
+    study
+        Tissue, species, notes and the name of the dataset.
+    sizes
+        Cells by cluster.
+    workflow, selection
+        Which roles take part, and which genes they are shown.
+    knowledge
+        Ontology, calls of the marker hierarchy, known markers, aliases.
+    role_clients
+        Other models for single roles (``scorer``, ``booster``, ``merger``, ...).
+    workers
+        Clusters that are worked on at once.
+    clock
+        Source of time.
+    on_cluster
+        Told of every finished cluster, from any thread.
+
+    Returns
+    -------
+    AnnotationResult
+        One entry per cluster, in natural order, whatever order the answers came in.
+    """
+    table = marker_table(markers)
+    context, steps, known = study or Study(), workflow or WorkflowParameters(), knowledge or Knowledge()
+    clients = {"": client, **(role_clients or {})}
+    selections = select_markers(table, selection, tissue=context.tissue)
+    evidence = evidence_of(selections, context, sizes)
+    checks = RuleChecks(table, known.terms, known.calls, known.canonical_markers)
+    office = _Office(clients, checks, GeneQueries(table, known.aliases), steps, known, clock, on_cluster)
+    with ThreadPoolExecutor(max_workers=max(workers, 1), thread_name_prefix="cellkey-llm") as pool:
+        results = list(pool.map(office.cluster, [evidence[c] for c in sorted(evidence, key=natural_key)]))
+    return office.finish(results, context)
+
+
+@dataclass(frozen=True)
+class _Office:
+    """What the clusters of one dataset share."""
+
+    clients: dict[str, ModelClient]
+    checks: RuleChecks
+    queries: GeneQueries
+    steps: WorkflowParameters
+    known: Knowledge
+    clock: Clock | None
+    on_cluster: Callable[[Case], None] | None
+
+    def cluster(self, evidence: ClusterEvidence) -> ClusterResult:
+        """Take one cluster through its first run and, if asked for, its repeats."""
+        talk = ClusterTalk(self.clients, evidence)
+        case = run_case(Desk(talk, self.checks, self.queries, self.steps), self.clock)
+        turns, repeats = list(talk.turns), self._repeats(case, evidence)
+        for _, more in repeats:
+            turns.extend(more)
+        result = ClusterResult(case, evidence, tuple(turns), (), repeats=tuple(c for c, _ in repeats))
+        result = self._voted(result) if repeats else result
+        if self.on_cluster is not None:
+            self.on_cluster(case)
+        return result
+
+    def _repeats(self, first: Case, evidence: ClusterEvidence) -> list[tuple[Case, list[Turn]]]:
+        below = self.steps.repeat_below
+        score = first.score.score if first.score is not None else -1
+        if below is not None and score >= below:
+            return []
+        # Repeats measure whether the annotator says the same again; scoring and boosting them would only
+        # cost.
+        steps = self.steps.updated(score=False, boost=False, repeats=1)
+        done = []
+        for number in range(1, self.steps.repeats):
+            talk = ClusterTalk(
+                self.clients, evidence, repeat=number, temperature=self.steps.repeat_temperature
+            )
+            case = run_case(Desk(talk, self.checks, self.queries, steps), self.clock)
+            done.append((case, talk.turns))
+        return done
+
+    def _voted(self, result: ClusterResult) -> ClusterResult:
+        """Let the runs vote: the majority's label wins, and without a majority the cluster is in conflict."""
+        cases = (result.case, *result.repeats)
+        agreement = agreement_of([c.proposal for c in cases], self.known.terms)
+        case = result.case
+        if agreement.winner is not None and case.state is not State.UNLABELLED:
+            winner = cases[agreement.winner]
+            if agreement.verdict is Verdict.CONFLICT:
+                case.go(State.CONFLICT, f"{len(cases)} runs disagree", self._now())
+            elif winner is not case:
+                case.notes.append("label of the majority of the repeated runs")
+                case.proposal, case.findings, case.score = winner.proposal, winner.findings, None
+        return replace(result, agreement=agreement)
+
+    def _now(self) -> float:
+        from cellkey.llm.clock import SystemClock
+
+        return (self.clock or SystemClock()).now()
+
+    def finish(self, results: list[ClusterResult], study: Study) -> AnnotationResult:
+        """Group the labels, name the ontology terms and share out the calls."""
+        turns: list[Turn] = []
+        outcome = self._merge(results, study, turns)
+        client = self.clients[""]
+        calls = tuple(
+            c
+            for journal in {id(c.journal): c.journal for c in self.clients.values()}.values()
+            for c in journal.calls
+            if c.dataset == study.dataset
+        )
+        by_cluster: dict[str, list[Any]] = {}
+        for call in calls:
+            by_cluster.setdefault(call.cluster, []).append(call)
+        done = tuple(
+            replace(
+                r,
+                groups=outcome.groups.get(r.cluster),
+                calls=tuple(by_cluster.get(r.cluster, ())),
+                term=self._term(r),
+            )
+            for r in results
+        )
+        return AnnotationResult(
+            done,
+            study,
+            client.model,
+            client.provider.name,
+            calls,
+            tuple(turns),
+            (*outcome.warnings, *_suspicions(done)),
+        )
+
+    def _term(self, result: ClusterResult) -> Any:
+        if not result.is_labelled:
+            return None
+        return self.checks.term(result.label) or self.checks.term(result.general_label)
+
+    def _merge(self, results: list[ClusterResult], study: Study, turns: list[Turn]) -> MergeOutcome:
+        labels = {r.cluster: (r.general_label, r.label) for r in results if r.is_labelled}
+        terms, how = self.known.terms, self.steps.merge
+        if how == "off" or not labels:
+            return MergeOutcome({})
+        if terms is not None and (
+            how == "ontology" or (how == "auto" and resolved_share(labels, terms) >= 0.8)
+        ):
+            return merge_by_ontology(labels, terms)
+        if how == "ontology":
+            return MergeOutcome({}, ("labels not grouped: no ontology is at hand",))
+        client = self.clients.get(MERGER.name, self.clients[""])
+        try:
+            return merge_by_model(client, labels, study, turns.append)
+        except ServiceError as error:
+            if ends_run(error):
+                return MergeOutcome({}, (f"labels not grouped: {error}",))
+            raise
+
+
+def _suspicions(results: tuple[ClusterResult, ...]) -> list[str]:
+    """Signs that a model did not look: one label for most clusters, or one text for all."""
+    labelled = [r for r in results if r.is_labelled]
+    if len(results) < 4 or not labelled:
+        return []
+    found = []
+    label, count = Counter(r.label for r in labelled).most_common(1)[0]
+    if count > 0.6 * len(results):
+        found.append(f"{count} of {len(results)} clusters are called {label!r}")
+    texts = {r.case.proposal.evidence for r in labelled if r.case.proposal is not None}
+    if len(labelled) > 3 and len(texts) == 1:
+        found.append("the explanation of all clusters is the same text")
+    return found

@@ -1,0 +1,425 @@
+"""The one place where a question becomes calls: journal, cache, budget, lane, retries, and a record
+of each attempt.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cellkey.errors import ServiceError
+from cellkey.llm.accounting import Call, Price, PriceTable
+from cellkey.llm.budget import Budget
+from cellkey.llm.cache import AnswerCache, request_key
+from cellkey.llm.clock import Clock, SystemClock, timestamp
+from cellkey.llm.credentials import redact
+from cellkey.llm.dialect import Dialect, dialect_of
+from cellkey.llm.failures import (
+    ContentRefusedError,
+    EmptyAnswerError,
+    ModelNotFoundError,
+    OptionUnsupportedError,
+    ServerFailedError,
+    ThrottledError,
+    ends_run,
+    is_transient,
+)
+from cellkey.llm.journal import Journal
+from cellkey.llm.lane import Lane, Passage
+from cellkey.llm.messages import ChatReply, ChatRequest, Finish, Message, Usage
+from cellkey.llm.retry import Attempt, RetryHook, RetryPolicy
+from cellkey.llm.transport import HttpRequest, HttpResponse, Timeouts, Transport
+from cellkey.llm.wire import failure_of, json_body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic import SecretStr
+
+    from cellkey.llm.providers import Provider
+
+__all__ = ["Answer", "ModelClient", "Origin"]
+
+_MOST_ADAPTATIONS = 6
+"""Options that may be left out for one question before it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """On whose behalf a question is asked; goes into the record of the call, never into the request."""
+
+    role: str
+    dataset: str = ""
+    tissue: str = ""
+    cluster: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply and the key of the request that it answers."""
+
+    reply: ChatReply
+    key: str
+    calls: tuple[Call, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Text of the reply."""
+        return self.reply.text
+
+
+class ModelClient:
+    """Asks one model of one service; shared by all threads of a process.
+
+    Parameters
+    ----------
+    provider, model
+        The service and the name of the model there.
+    transport
+        How bytes travel; see :mod:`cellkey.llm.transport`.
+    journal
+        Durable record of calls and answers. Answers found there are used before anything is sent.
+    cache
+        Answers kept between runs; None for none.
+    budget
+        Limit that is checked before each call; None for none.
+    lane
+        Limits of concurrency and rate.
+    retry, timeouts
+        Patience.
+    prices
+        Where prices come from.
+    clock
+        Source of time.
+    hooks
+        Called before each wait, with the attempt that failed.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        model: str,
+        transport: Transport,
+        *,
+        journal: Journal | None = None,
+        cache: AnswerCache | None = None,
+        budget: Budget | None = None,
+        lane: Lane | None = None,
+        retry: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        prices: PriceTable | None = None,
+        clock: Clock | None = None,
+        hooks: Iterable[RetryHook] = (),
+    ) -> None:
+        self.provider = provider
+        self.model = model
+        self.journal = journal if journal is not None else Journal()
+        self.price: Price = (prices or PriceTable()).price(model, is_local=provider.is_local)
+        self._transport = transport
+        self._cache = cache
+        self._budget = budget or Budget()
+        self._clock = clock or SystemClock()
+        self._lane = lane or Lane(clock=self._clock)
+        self._retry = retry or RetryPolicy()
+        self._timeouts = timeouts or Timeouts()
+        self._hooks = tuple(hooks)
+        self._rng = random.Random(0)  # spreads waits, guards no secret
+        self._dialect = dialect_of(model)
+        self._lock = threading.Lock()
+        self._stopped: ServiceError | None = None
+
+    def __repr__(self) -> str:
+        return f"ModelClient({self.provider.name!r}, {self.model!r})"
+
+    @property
+    def keys(self) -> tuple[SecretStr | None, ...]:
+        """Keys that must not show in any text."""
+        return (self.provider.key,)
+
+    @property
+    def stopped(self) -> ServiceError | None:
+        """The failure after which no further call is made, if there was one."""
+        return self._stopped
+
+    def stop(self, reason: ServiceError) -> None:
+        """Make every further question fail with ``reason`` without sending anything."""
+        with self._lock:
+            self._stopped = self._stopped or reason
+
+    def ask(self, request: ChatRequest, origin: Origin) -> Answer:
+        """Return the model's answer.
+
+        An answer cut at its limit is returned as it is (``reply.finish``), because only the caller knows
+        whether a longer one is worth its price.
+
+        Raises
+        ------
+        ServiceError
+            When patience runs out or the failure is permanent; see :mod:`cellkey.llm.failures`.
+        """
+        key = request_key(request, self.provider, self.model)
+        started = self._clock.elapsed()
+        calls: list[Call] = []
+        for number in range(self._retry.empty_answers + 1):
+            reply = self._known(key, number, request, origin, calls)
+            if reply is None:
+                reply = self._fetch(request, key, origin, started, calls)
+            if reply.finish is Finish.REFUSED:
+                raise ContentRefusedError(self._clean(reply.text)[:300] or "the service declined to answer")
+            if reply.text.strip() or reply.finish is Finish.LENGTH:
+                return Answer(reply, key, tuple(calls))
+        msg = f"{self._retry.empty_answers + 1} answers without text"
+        raise EmptyAnswerError(msg)
+
+    def keep(self, answer: Answer) -> None:
+        """Store an answer that was found valid, for later runs."""
+        if self._cache is not None:
+            self._cache.put(answer.key, answer.reply)
+
+    def probe(self) -> ChatReply:
+        """Send one tiny request, to find out before any work whether key and model can be used.
+
+        Where the address lacks the usual ``/v1``, it is added.
+
+        Raises
+        ------
+        ServiceError
+            If the service cannot be used.
+        """
+        request = ChatRequest(
+            "Answer with the word ready.", (Message("user", "Are you ready?"),), max_tokens=16
+        )
+        address = self.provider.base_url
+        try:
+            return self._fetch(request, "", Origin("probe"), self._clock.elapsed(), [])
+        except ModelNotFoundError:
+            if address.endswith("/v1"):
+                raise
+            self._stopped = None
+            self.provider = replace(self.provider, base_url=f"{address}/v1")
+            return self._fetch(request, "", Origin("probe"), self._clock.elapsed(), [])
+
+    def close(self) -> None:
+        """Close the connections, the journal and the cache."""
+        self._transport.close()
+        self.journal.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    def _known(
+        self,
+        key: str,
+        number: int,
+        request: ChatRequest,
+        origin: Origin,
+        calls: list[Call],
+    ) -> ChatReply | None:
+        """The answer this run had before, or one of an earlier run, which then is written to this run's
+        journal.
+        """
+        reply = self.journal.reply(key, number)
+        if reply is None and number == 0 and self._cache is not None:
+            reply = self._cache.get(key)
+            if reply is not None:
+                hit = Call(
+                    timestamp(self._clock.now()),
+                    origin.role,
+                    reply.model,
+                    self.model,
+                    self.provider.name,
+                    "cached",
+                    dataset=origin.dataset,
+                    tissue=origin.tissue,
+                    cluster=origin.cluster,
+                    repeat=request.repeat,
+                )
+                self.journal.append(hit, key, reply)
+                calls.append(hit)
+        return reply
+
+    def _fetch(
+        self,
+        request: ChatRequest,
+        key: str,
+        origin: Origin,
+        started: float,
+        calls: list[Call],
+    ) -> ChatReply:
+        """Send until there is an answer or patience runs out."""
+        attempt = adaptations = 0
+        while True:
+            if self._stopped is not None:
+                raise self._stopped
+            dialect = self._dialect
+            try:
+                return self._attempt(request, key, origin, attempt, started, calls, dialect)
+            except OptionUnsupportedError as error:
+                adaptations += 1
+                if adaptations > _MOST_ADAPTATIONS:
+                    raise
+                self._adapt(error, dialect)
+                continue
+            except ServiceError as error:
+                if ends_run(error):
+                    self.stop(error)
+                if not is_transient(error):
+                    raise
+                self._pause(error, attempt, started)
+            attempt += 1
+
+    def _pause(self, failure: ServiceError, attempt: int, started: float) -> None:
+        """Wait before the next attempt, or raise the failure when there is to be none."""
+        asked = failure.wait if isinstance(failure, ThrottledError | ServerFailedError) else None
+        with self._lock:
+            wait = self._retry.wait(attempt, asked, self._rng)
+        elapsed = self._clock.elapsed() - started
+        if attempt >= self._retry.retries or elapsed + wait > self._retry.total:
+            raise failure
+        for hook in self._hooks:
+            hook(Attempt(attempt, failure, wait, elapsed))
+        self._clock.sleep(wait)
+
+    def _adapt(self, error: OptionUnsupportedError, used: Dialect) -> None:
+        """Leave out the option that the model refuses, from now on; another thread may have done so already."""
+        with self._lock:
+            if self._dialect != used:
+                return
+            weaker = used.without(error.option)
+            if weaker is None:
+                raise error
+            self._dialect = weaker
+
+    def _attempt(
+        self,
+        request: ChatRequest,
+        key: str,
+        origin: Origin,
+        attempt: int,
+        started: float,
+        calls: list[Call],
+        dialect: Dialect,
+    ) -> ChatReply:
+        body = json.dumps(self.provider.wire.body(request, self.model, dialect), ensure_ascii=False).encode(
+            "utf-8"
+        )
+        most_out = request.max_tokens * (4 if dialect.thinks else 1)
+        # A token is at least one byte of what is sent, hence the body's length bounds the input from above.
+        reservation = self._budget.reserve(self.price.ceiling(len(body), most_out), len(body) + most_out)
+        exchange = _Exchange(request, origin, attempt + 1, timestamp(self._clock.now()))
+        try:
+            with self._lane.passage(len(body) // 4 + request.max_tokens // 2) as passage:
+                reply = self._send(body, exchange, passage, started)
+        finally:
+            call = self._record(exchange)
+            self._budget.settle(reservation, call.cost, call.input_tokens + call.output_tokens)
+            if exchange.was_sent:
+                self.journal.append(call, key, exchange.reply)
+                calls.append(call)
+        return reply
+
+    def _send(self, body: bytes, exchange: _Exchange, passage: Passage, started: float) -> ChatReply:
+        if self._stopped is not None:  # the run was ended while this call waited for its turn
+            raise self._stopped
+        wire = self.provider.wire
+        http = HttpRequest(self.provider.address(wire.path), body, wire.headers(self.provider.key))
+        remaining = self._retry.total - (self._clock.elapsed() - started)
+        if remaining <= 0:
+            msg = f"no turn within {self._retry.total:g} s: the service keeps all calls waiting"
+            raise ThrottledError(msg)
+        begun = self._clock.elapsed()
+        exchange.was_sent = True
+        try:
+            response = self._transport.send(http, self._timeouts.within(remaining))
+            exchange.status = response.status
+            reply = self._read(response, exchange)
+        except ServiceError as error:
+            exchange.failure = error
+            if isinstance(error, ThrottledError):
+                # A pause longer than our patience would only make the other calls wait for their own end.
+                self._lane.throttled(passage, error.wait if (error.wait or 0) <= self._retry.total else None)
+            raise self._redacted(error) from None
+        finally:
+            exchange.latency = self._clock.elapsed() - begun
+        usage = reply.usage
+        self._lane.succeeded(passage, usage.input_tokens + usage.output_tokens)
+        return reply
+
+    def _read(self, response: HttpResponse, exchange: _Exchange) -> ChatReply:
+        if response.status != 200:
+            raise failure_of(response, self._clock.now())
+        payload = json_body(response)
+        exchange.usage = self.provider.wire.usage(payload)
+        reply = self.provider.wire.read(payload, self.model)
+        if reply.usage.source == "none":
+            reply = replace(reply, usage=_estimated(exchange.request, reply.text))
+            exchange.usage = reply.usage
+        exchange.reply = reply
+        return reply
+
+    def _record(self, exchange: _Exchange) -> Call:
+        usage, reply, origin = exchange.usage, exchange.reply, exchange.origin
+        price = replace(self.price, source="provider") if usage.cost is not None else self.price
+        return Call(
+            timestamp=exchange.timestamp,
+            role=origin.role,
+            model=reply.model if reply else self.model,
+            requested_model=self.model,
+            provider=self.provider.name,
+            status="ok" if exchange.failure is None else _status_word(exchange.failure),
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            cost=price.cost(usage),
+            priced=price.is_known,
+            dataset=origin.dataset,
+            tissue=origin.tissue,
+            cluster=origin.cluster,
+            attempt=exchange.attempt,
+            repeat=exchange.request.repeat,
+            latency_s=round(exchange.latency, 4),
+            http_status=exchange.status,
+            finish_reason=str(reply.finish) if reply else "",
+            usage_source=usage.source,
+            request_id=reply.request_id if reply else "",
+        )
+
+    def _redacted(self, error: ServiceError) -> ServiceError:
+        error.args = (self._clean(str(error)), *error.args[1:])
+        return error
+
+    def _clean(self, text: str) -> str:
+        return redact(text, self.keys)
+
+
+class _Exchange:
+    """What becomes known about one attempt while it runs."""
+
+    def __init__(self, request: ChatRequest, origin: Origin, attempt: int, started_at: str) -> None:
+        self.request = request
+        self.origin = origin
+        self.attempt = attempt
+        self.timestamp = started_at
+        self.was_sent = False
+        self.status = 0
+        self.latency = 0.0
+        self.usage = Usage(source="none")
+        self.reply: ChatReply | None = None
+        self.failure: BaseException | None = None
+
+
+def _status_word(failure: BaseException) -> str:
+    """Class name of a failure as a word for tables: ``ThrottledError`` gives ``throttled``."""
+    words = "".join(
+        f"_{c.lower()}" if c.isupper() else c for c in type(failure).__name__.removesuffix("Error")
+    )
+    return words.strip("_")
+
+
+def _estimated(request: ChatRequest, answer: str) -> Usage:
+    """Tokens by rule of thumb (four characters each), for services that do not count."""
+    asked = len(request.system) + sum(len(m.text) for m in request.messages)
+    return Usage(input_tokens=-(-asked // 4), output_tokens=-(-len(answer) // 4), source="estimated")

@@ -1,0 +1,484 @@
+"""A language-model server on this machine that answers by rules, breaks on demand, and counts what it served.
+
+It speaks chat completions and Anthropic messages over real sockets with keep-alive, so that everything
+between a
+client and the wire is tested: time limits, resets, reuse of connections, cut bodies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from cellkey.testing.scripted_model import ScriptedModel, SeenRequest, read_request
+from cellkey.testing.wire_answers import answer_body
+
+__all__ = ["Fault", "FaultPlan", "ModelServer", "Served", "every_nth"]
+
+
+class Fault(StrEnum):
+    """Ways in which a request can go wrong."""
+
+    THROTTLED = "429 without Retry-After"
+    THROTTLED_SECONDS = "429 with Retry-After in seconds"
+    THROTTLED_DATE = "429 with Retry-After as a date"
+    QUOTA = "429 whose code speaks of quota"
+    PAYMENT = "402"
+    UNAUTHORISED = "401"
+    NO_MODEL = "404 for the model"
+    SERVER_ERROR = "500"
+    OVERLOADED = "529"
+    UNSUPPORTED_OPTION = "400 for an option"
+    TOO_LONG = "400 for a prompt that is too long"
+    SLOW = "the answer after a while"
+    SILENT = "a connection that stays open and says nothing"
+    DRIP = "one byte now and then"
+    RESET = "connection reset"
+    HTML = "200 with HTML"
+    CUT_BODY = "200 with a body shorter than announced"
+    BROKEN_JSON = "200 with half a JSON document"
+    ERROR_OBJECT = "200 with an error object"
+    NULL_CONTENT = "content null"
+    EMPTY_CONTENT = "content of blanks"
+    PROSE = "prose instead of JSON"
+    CUT_ANSWER = "an answer cut at the output limit"
+    FENCED = "JSON in a fence with text around"
+    SLOPPY = "JSON with trailing commas, single quotes and raw line ends"
+    NULL_LABELS = "null where labels are due"
+    TEXT_FOR_LIST = "text where lists are due"
+    PLACEHOLDERS = "placeholders where labels are due"
+    WRONG_CLUSTER = "another cluster's identifier"
+    REFUSED = "a refusal"
+    NO_USAGE = "no token counts"
+
+
+FaultPlan = Callable[[SeenRequest, int], Fault | None]
+"""Decides about a request from its content and from how often its role has been asked before (from 1)."""
+
+
+def every_nth(n: int, *faults: Fault) -> FaultPlan:
+    """Return a plan under which every ``n``-th call of every role fails, with the faults in turn."""
+    turns = itertools.cycle(faults)
+
+    def plan(_request: SeenRequest, number: int) -> Fault | None:
+        return next(turns) if number % n == 0 else None
+
+    return plan
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One request as the server remembers it.
+
+    ``reported`` says whether the response told the client about its tokens in a readable form.
+    """
+
+    role: str
+    cluster: str
+    fault: Fault | None
+    status: int
+    input_tokens: int
+    output_tokens: int
+    reported: bool
+    connection: int
+    text: str
+    time: float
+
+
+class ModelServer:
+    """Serves on a free port of 127.0.0.1 from ``with`` until its end.
+
+    Parameters
+    ----------
+    model
+        Makes the answers.
+    plan
+        Decides which requests fail, and how.
+    latency
+        Seconds before each answer.
+    port
+        0 for any free port.
+    """
+
+    def __init__(
+        self,
+        model: ScriptedModel | None = None,
+        plan: FaultPlan | None = None,
+        latency: float = 0.0,
+        port: int = 0,
+    ) -> None:
+        self.model = model or ScriptedModel()
+        self.plan = plan
+        self.latency = latency
+        self.silence = 30.0
+        self.served: list[Served] = []
+        self.running = 0
+        self.peak = 0
+        self.lock = threading.Lock()
+        self.ended = threading.Event()
+        self._asked: Counter[str] = Counter()
+        self._http = _Server(("127.0.0.1", port), _Handler)
+        self._http.owner = self
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Base URL for clients."""
+        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop serving and drop all connections."""
+        self.ended.set()
+        self._http.shutdown()
+        self._http.server_close()
+        self._http.drop_connections()
+
+    def totals(self) -> dict[str, int]:
+        """Return the number of requests, and the tokens that were reported to clients."""
+        with self.lock:
+            told = [s for s in self.served if s.reported]
+            return {
+                "calls": len(self.served),
+                "input_tokens": sum(s.input_tokens for s in told),
+                "output_tokens": sum(s.output_tokens for s in told),
+            }
+
+    def connections(self) -> int:
+        """Return the number of TCP connections that carried requests."""
+        with self.lock:
+            return len({s.connection for s in self.served})
+
+    def fault_for(self, request: SeenRequest) -> Fault | None:
+        """Count a request and return what shall go wrong with it."""
+        with self.lock:
+            self._asked[request.role] += 1
+            return (
+                self.plan(request, self._asked[request.role])
+                if self.plan and request.role != "probe"
+                else None
+            )
+
+    def remember(self, served: Served) -> None:
+        """Note a request."""
+        with self.lock:
+            self.served.append(served)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    owner: ModelServer
+
+    def __init__(self, *args: Any) -> None:
+        self._open: set[socket.socket] = set()
+        self._numbers = itertools.count(1)
+        super().__init__(*args)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def next_number(self) -> int:
+        return next(self._numbers)
+
+    def drop_connections(self) -> None:
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that hang up are expected here."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.number = self.server.next_number()
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/models"):
+            self._send(200, {"object": "list", "data": [{"id": "scripted", "object": "model"}]})
+        elif self.path == "/__log":
+            owner = self.server.owner
+            self._send(200, {**owner.totals(), "connections": owner.connections(), "peak": owner.peak})
+        else:
+            self._send(404, {"error": {"message": "no such page"}})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        if not self.path.endswith(("/v1/chat/completions", "/v1/messages")):
+            self._send(404, {"error": {"message": f"no such address {self.path}"}})
+            return
+        owner = self.server.owner
+        request = read_request(self.path, body)
+        fault = owner.fault_for(request)
+        with owner.lock:
+            owner.running += 1
+            owner.peak = max(owner.peak, owner.running)
+        try:
+            self._serve(owner, request, fault)
+        finally:
+            with owner.lock:
+                owner.running -= 1
+
+    def _serve(self, owner: ModelServer, request: SeenRequest, fault: Fault | None) -> None:
+        if owner.latency:
+            owner.ended.wait(owner.latency)
+        if fault in _REFUSALS:
+            status, error, headers = _REFUSALS[fault](request)
+            self._note(request, fault, status, (0, 0), reported=False)
+            self._send(status, {"error": error, "type": "error"}, headers)
+        elif fault in _WIRE_FAULTS:
+            self._note(request, fault, 0, (0, 0), reported=False)
+            _WIRE_FAULTS[fault](self, request)
+        else:
+            self._answer(owner, request, fault)
+
+    def _answer(self, owner: ModelServer, request: SeenRequest, fault: Fault | None) -> None:
+        if fault is Fault.SLOW:
+            owner.ended.wait(0.1)
+        answer = owner.model.answer(request)
+        finish = (
+            {Fault.CUT_ANSWER: "length", Fault.REFUSED: "refused"}.get(fault, "stop") if fault else "stop"
+        )
+        spoilt = _ANSWER_FAULTS[fault](answer) if fault in _ANSWER_FAULTS else answer
+        usage = fault is not Fault.NO_USAGE
+        body, n_in, n_out = answer_body(request, spoilt, finish=finish, usage=usage)
+        self._note(request, fault, 200, (n_in, n_out), reported=usage)
+        self._send(200, body)
+
+    def _note(
+        self,
+        request: SeenRequest,
+        fault: Fault | None,
+        status: int,
+        tokens: tuple[int, int],
+        *,
+        reported: bool,
+    ) -> None:
+        self.server.owner.remember(
+            Served(
+                request.role,
+                request.cluster,
+                fault,
+                status,
+                *tokens,
+                reported,
+                self.number,
+                request.text,
+                time.monotonic(),
+            )
+        )
+
+    def _send(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        self.send_bytes(status, json.dumps(body).encode(), headers)
+
+    def send_bytes(
+        self,
+        status: int,
+        data: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        announced: int | None = None,
+        kind: str = "application/json",
+    ) -> None:
+        """Send a response; ``announced`` is the length that the header claims."""
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(data) if announced is None else announced))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+        if announced is not None:
+            self.wfile.flush()
+            self.close_connection = True
+
+    def reset(self) -> None:
+        """Drop the connection with a reset."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
+
+
+Refusal = tuple[int, dict[str, Any], dict[str, str]]
+
+
+def _error(message: str, code: str = "", param: str | None = None) -> dict[str, Any]:
+    return {"message": message, "type": code or "error", "code": code or None, "param": param}
+
+
+def _date_in(seconds: float) -> str:
+    from email.utils import formatdate
+
+    return formatdate(time.time() + seconds, usegmt=True)
+
+
+def _unsupported(request: SeenRequest) -> Refusal:
+    """Complain about the first option of the request that can be left out."""
+    for option in ("temperature", "seed", "response_format", "tools", "max_tokens", "max_completion_tokens"):
+        if option in request.body:
+            return 400, _error(f"Unsupported parameter: '{option}'", "unsupported_parameter", option), {}
+    return 400, _error("bad request"), {}
+
+
+_REFUSALS: dict[Fault | None, Callable[[SeenRequest], Refusal]] = {
+    Fault.THROTTLED: lambda _r: (429, _error("slow down", "rate_limit_exceeded"), {}),
+    Fault.THROTTLED_SECONDS: lambda _r: (
+        429,
+        _error("slow down", "rate_limit_exceeded"),
+        {"retry-after": "2"},
+    ),
+    Fault.THROTTLED_DATE: lambda _r: (429, _error("slow down"), {"retry-after": _date_in(3)}),
+    Fault.QUOTA: lambda _r: (429, _error("You exceeded your current quota", "insufficient_quota"), {}),
+    Fault.PAYMENT: lambda _r: (402, _error("Insufficient credits"), {}),
+    Fault.UNAUTHORISED: lambda _r: (401, _error("Incorrect API key provided: sk-wrong-12345678"), {}),
+    Fault.NO_MODEL: lambda r: (
+        404,
+        _error(f"The model {r.body.get('model')!r} does not exist", "model_not_found"),
+        {},
+    ),
+    Fault.SERVER_ERROR: lambda _r: (500, _error("internal error"), {}),
+    Fault.OVERLOADED: lambda _r: (529, _error("overloaded", "overloaded_error"), {}),
+    Fault.UNSUPPORTED_OPTION: _unsupported,
+    Fault.TOO_LONG: lambda _r: (
+        400,
+        _error("This model's maximum context length is 100 tokens", "context_length_exceeded"),
+        {},
+    ),
+}
+
+
+def _drip(handler: _Handler, _request: SeenRequest) -> None:
+    with contextlib.suppress(OSError):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
+        for _ in range(300):
+            if handler.server.owner.ended.wait(0.05):
+                break
+            handler.wfile.write(b"a")
+    handler.close_connection = True
+
+
+def _silent(handler: _Handler, _request: SeenRequest) -> None:
+    handler.server.owner.ended.wait(handler.server.owner.silence)
+    handler.close_connection = True
+
+
+def _cut_body(handler: _Handler, request: SeenRequest) -> None:
+    data = json.dumps(answer_body(request, handler.server.owner.model.answer(request))[0]).encode()
+    handler.send_bytes(200, data[: len(data) // 2], announced=len(data))
+
+
+def _broken_json(handler: _Handler, request: SeenRequest) -> None:
+    data = json.dumps(answer_body(request, handler.server.owner.model.answer(request))[0]).encode()
+    handler.send_bytes(200, data[: len(data) // 2])
+
+
+_WIRE_FAULTS: dict[Fault | None, Callable[[_Handler, SeenRequest], None]] = {
+    Fault.RESET: lambda h, _r: h.reset(),
+    Fault.SILENT: _silent,
+    Fault.DRIP: _drip,
+    Fault.HTML: lambda h, _r: h.send_bytes(200, b"<html><body>Bad gateway</body></html>", kind="text/html"),
+    Fault.CUT_BODY: _cut_body,
+    Fault.BROKEN_JSON: _broken_json,
+    Fault.ERROR_OBJECT: lambda h, _r: h.send_bytes(200, b'{"error": {"message": "upstream failed"}}'),
+}
+
+
+def _text(answer: dict[str, Any] | str) -> str:
+    return answer if isinstance(answer, str) else json.dumps(answer)
+
+
+def _sloppy(answer: dict[str, Any] | str) -> str:
+    text = _text(answer).replace('"evidence": "', '"evidence": "one\nand two; ')
+    return text.replace("}", ",}").replace("{,}", "{}").replace('"cluster"', "'cluster'")
+
+
+def _replace_labels(answer: dict[str, Any] | str, label: Any) -> dict[str, Any] | str:
+    if not isinstance(answer, dict):
+        return answer
+    names = ("general_cell_type", "name", "broad", "detailed", "verdict", "score")
+    spoilt: dict[str, Any] = _mapped(answer, lambda k, v: label if k in names else v)
+    return spoilt
+
+
+def _text_for_lists(answer: dict[str, Any] | str) -> dict[str, Any] | str:
+    if not isinstance(answer, dict):
+        return answer
+    return {k: "CD3D, CD3E" if isinstance(v, list) else v for k, v in answer.items()}
+
+
+def _other_cluster(answer: dict[str, Any] | str) -> dict[str, Any] | str:
+    if not isinstance(answer, dict):
+        return answer
+    spoilt: dict[str, Any] = _mapped(answer, lambda k, v: f"{v}0" if k == "cluster" else v)
+    return spoilt
+
+
+def _mapped(value: Any, change: Callable[[str, Any], Any]) -> Any:
+    if isinstance(value, dict):
+        return {k: change(k, _mapped(v, change)) for k, v in value.items()}
+    return [_mapped(v, change) for v in value] if isinstance(value, list) else value
+
+
+_ANSWER_FAULTS: dict[Fault | None, Callable[[dict[str, Any] | str], dict[str, Any] | str | None]] = {
+    Fault.NULL_CONTENT: lambda _a: None,
+    Fault.EMPTY_CONTENT: lambda _a: "  \n ",
+    Fault.PROSE: lambda _a: "These cells are probably T cells, but {it is hard to say}.",
+    Fault.CUT_ANSWER: lambda a: _text(a)[: len(_text(a)) // 2],
+    Fault.FENCED: lambda a: f"Here it is:\r\n```JSON\r\n{_text(a)}\r\n```\r\nand an example: ```\nx\n```",
+    Fault.SLOPPY: _sloppy,
+    Fault.NULL_LABELS: lambda a: _replace_labels(a, None),
+    Fault.TEXT_FOR_LIST: _text_for_lists,
+    Fault.PLACEHOLDERS: lambda a: _replace_labels(a, "..."),
+    Fault.WRONG_CLUSTER: _other_cluster,
+    Fault.REFUSED: lambda _a: "I cannot help with that.",
+}
+
+
+def main() -> None:
+    """Serve until interrupted; the first line printed is the base URL."""
+    parser = argparse.ArgumentParser(description="A scripted language-model server on this machine.")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    options = parser.parse_args()
+    with (
+        ModelServer(latency=options.latency, port=options.port) as server,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        print(server.url, flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
