@@ -117,4 +117,4 @@ def _draw_matrix(ax: Axes, matrix: CoverageMatrix, colours: Mapping[str, str]) -
     bar = figure_of(ax).colorbar(mesh, cax=ax.inset_axes(place))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, length=2)
-    bar.ax.set_title("share of\nmarkers on", fontsize=8.5, loc="left")
+    bar.set_label("share of markers on", fontsize=8.5)
