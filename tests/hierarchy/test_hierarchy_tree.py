@@ -76,9 +76,7 @@ def test_lowest_common_ancestor() -> None:
 
 
 def test_unknown_path_suggests() -> None:
-    with pytest.raises(
-        UnknownNodeError, match=r"mean 'Immune Cells / Lymphoids / T Cells' or 'Epithelium / T"
-    ):
+    with pytest.raises(UnknownNodeError, match=r"mean 'Immune Cells / Lymphoids / T Cells' or 'Epithelium / T"):
         small()["T Cells"]
     with pytest.raises(KeyError, match="did you mean 'Epithelium'"):
         small()["Epithelum"]

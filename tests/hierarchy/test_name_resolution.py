@@ -47,7 +47,8 @@ def test_rules_in_order(name: str, variables: list[str], expected: tuple[str, st
     ("protein", "gene"),
     [
         ("CD45", "PTPRC"), ("CD3", "CD3E"), ("CD3", "CD3D"), ("CD20", "MS4A1"), ("CD8", "CD8A"),
-        ("CD56", "NCAM1"), ("CD16", "FCGR3A"), ("CD31", "PECAM1"), ("E-cadherin", "CDH1"), ("Pan-Cytokeratin", "KRT8"),
+        ("CD56", "NCAM1"), ("CD16", "FCGR3A"), ("CD31", "PECAM1"), ("E-cadherin", "CDH1"),
+        ("Pan-Cytokeratin", "KRT8"),
         ("Pan-CK", "KRT18"), ("PanCK", "KRT19"), ("Vimentin", "VIM"), ("aSMA", "ACTA2"), ("Ki67", "MKI67"),
         ("HLA-DR", "HLA-DRA"), ("CD11c", "ITGAX"), ("CD11b", "ITGAM"), ("CD206", "MRC1"), ("CD138", "SDC1"),
         ("CD127", "IL7R"), ("CD25", "IL2RA"), ("CD117", "KIT"), ("CD66b", "CEACAM8"), ("PD-1", "PDCD1"),

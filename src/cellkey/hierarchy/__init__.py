@@ -4,7 +4,11 @@ Identity of a cell type is its path from the root, so labels may repeat and orde
 Nothing here knows of expression data; names of measured genes and proteins are plain lists of text.
 """
 
+from cellkey.hierarchy.catalogue import DEFAULT, builtin_names, get_builtin, list_builtin
+from cellkey.hierarchy.findings import Finding
+from cellkey.hierarchy.reading import lint_hierarchy, read_hierarchy
 from cellkey.hierarchy.resolution import Resolution, no_marker_measured, resolve_names
+from cellkey.hierarchy.tables import TableOptions
 from cellkey.hierarchy.tree import (
     CellType,
     Hierarchy,
@@ -14,16 +18,27 @@ from cellkey.hierarchy.tree import (
     label_problem,
     path_text,
 )
+from cellkey.hierarchy.writing import format_hierarchy, write_hierarchy
 
 __all__ = [
+    "DEFAULT",
     "CellType",
+    "Finding",
     "Hierarchy",
     "Path",
     "Resolution",
+    "TableOptions",
     "UnknownNodeError",
     "as_path",
+    "builtin_names",
+    "format_hierarchy",
+    "get_builtin",
     "label_problem",
+    "lint_hierarchy",
+    "list_builtin",
     "no_marker_measured",
     "path_text",
+    "read_hierarchy",
     "resolve_names",
+    "write_hierarchy",
 ]

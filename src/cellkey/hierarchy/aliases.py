@@ -22,6 +22,7 @@ __all__ = [
     "aliases_of",
     "case_key",
     "compact_key",
+    "only_gene",
     "ortholog_of",
     "slash_key",
     "stripped_forms",
@@ -120,10 +121,22 @@ def aliases_of(name: str) -> tuple[str, ...]:
 
 
 @cache
+def _only_genes() -> Mapping[str, str]:
+    genes: dict[str, set[str]] = {}
+    for row in alias_rows():
+        for name in row.names:
+            genes.setdefault(compact_key(name), set()).update((*row.genes, *row.also))
+    return {name: compact_key(next(iter(found))) for name, found in genes.items() if len(found) == 1}
+
+
+def only_gene(name: str) -> str | None:
+    """Return the gene, in compact form, of a protein that exactly one gene makes; None otherwise."""
+    return _only_genes().get(compact_key(name))
+
+
+@cache
 def _orthologs() -> Mapping[str, tuple[str, ...]]:
-    return MappingProxyType(
-        {human: tuple(mouse.split(",")) for human, mouse in _table_lines("orthologs.tsv")}
-    )
+    return MappingProxyType({human: tuple(mouse.split(",")) for human, mouse in _table_lines("orthologs.tsv")})
 
 
 def ortholog_of(symbol: str) -> tuple[str, ...]:

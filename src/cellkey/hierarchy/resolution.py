@@ -287,9 +287,7 @@ class _Index:
 class _Search:
     """All rules in order over the names of the variables, then over their columns of symbols."""
 
-    def __init__(
-        self, variables: Sequence[str], columns: Mapping[str, Sequence[str]], *, mouse: bool
-    ) -> None:
+    def __init__(self, variables: Sequence[str], columns: Mapping[str, Sequence[str]], *, mouse: bool) -> None:
         self._own = _Index(variables)
         self._columns = [_Index(variables, symbols) for symbols in columns.values()]
         self._mouse = mouse
@@ -429,9 +427,7 @@ class _Closest:
         shared: Counter[int] = Counter()
         for pair in pairs:
             shared.update(self._postings.get(pair, ()))
-        ranked = sorted(
-            shared, key=lambda i: (-2 * shared[i] / (len(pairs) + len(self._folded[i][0]) + 1), i)
-        )
+        ranked = sorted(shared, key=lambda i: (-2 * shared[i] / (len(pairs) + len(self._folded[i][0]) + 1), i))
         scored = [
             (difflib.SequenceMatcher(None, key, self._folded[i][0]).ratio(), self._folded[i][1])
             for i in ranked[: self._n_candidates]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
@@ -203,9 +204,10 @@ def _node_problems(node: CellType) -> list[Problem]:
         values: tuple[str, ...] = getattr(node, name)
         nameless = [v for v in values if not isinstance(v, str) or not v.strip()]
         problems += [Problem(f"{v!r} is not a name", name) for v in nameless]
-        repeated = sorted({str(v) for v in values if values.count(v) > 1})
+        repeated = sorted(str(v) for v, n in Counter(values).items() if n > 1)
         problems += [Problem(f"{v!r} is listed more than once", name) for v in repeated]
-    both = [m for m in node.markers if m in node.anti_markers]
+    against = set(node.anti_markers)
+    both = [m for m in node.markers if m in against]
     problems += [Problem(f"{m!r} is listed both as marker and as anti-marker") for m in both]
     return problems
 
@@ -379,9 +381,7 @@ class Hierarchy:
         prefixes = {n.path: [n.path[: i + 1] for i in range(len(n.path))] for n in self.nodes}
         return self._with_nodes([n for n in self.nodes if gone.isdisjoint(prefixes[n.path])])
 
-    def _with_nodes(
-        self, kept: Sequence[CellType], source: Mapping[Path, CellType] | None = None
-    ) -> Hierarchy:
+    def _with_nodes(self, kept: Sequence[CellType], source: Mapping[Path, CellType] | None = None) -> Hierarchy:
         if not kept:
             msg = f"no cell type of {self.name or 'the hierarchy'} is left after the restriction"
             raise HierarchyError(msg)

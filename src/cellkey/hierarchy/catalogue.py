@@ -1,0 +1,98 @@
+"""Built-in hierarchies: one file each under ``data/``, in the form users write themselves."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+from cellkey.errors import HierarchyError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cellkey.hierarchy.tree import Hierarchy
+    from cellkey.records.schema import TableSchema
+
+__all__ = ["DEFAULT", "builtin_names", "builtin_schema", "builtin_text", "get_builtin", "list_builtin"]
+
+DEFAULT: Final = "default"
+"""Name of the hierarchy that is used when none is named."""
+
+
+@cache
+def builtin_names() -> tuple[str, ...]:
+    """Return the names of the built-in hierarchies, the default first, then by name."""
+    files = (resources.files("cellkey.hierarchy") / "data").iterdir()
+    names = sorted(f.name.removesuffix(".json") for f in files if f.name.endswith(".json"))
+    return (DEFAULT, *(n for n in names if n != DEFAULT))
+
+
+def builtin_text(name: str) -> str:
+    """Return the file of a built-in hierarchy, as it ships."""
+    _check_name(name)
+    return (resources.files("cellkey.hierarchy") / "data" / f"{name}.json").read_text(encoding="utf-8")
+
+
+@cache
+def get_builtin(name: str = DEFAULT) -> Hierarchy:
+    """Return a built-in hierarchy.
+
+    Raises
+    ------
+    HierarchyError
+        If there is none of this name, with close matches.
+    """
+    from cellkey.hierarchy.reading import read_hierarchy
+
+    _check_name(name)
+    return read_hierarchy(name)
+
+
+def list_builtin() -> pd.DataFrame:
+    """Return one row per built-in hierarchy; the columns are those of :func:`builtin_schema`."""
+    rows = []
+    for name in builtin_names():
+        hierarchy = get_builtin(name)
+        about = hierarchy.metadata
+        rows.append(
+            {
+                "name": name,
+                "tissue": str(about.get("tissue", "")),
+                "description": str(about.get("description", "")),
+                "version": str(about.get("version", "")),
+                "n_roots": len(hierarchy.roots),
+                "n_cell_types": len(hierarchy),
+                "n_levels": hierarchy.depth,
+                "n_markers": len(hierarchy.all_markers()),
+            }
+        )
+    return builtin_schema().frame(rows)
+
+
+def builtin_schema() -> TableSchema:
+    """Return the schema of the list of built-in hierarchies."""
+    from cellkey.records.schema import Column, TableSchema
+
+    return TableSchema(
+        "builtin_hierarchies.csv",
+        "Hierarchies that ship with the package.",
+        (
+            Column("name", "string", "Name to give where a hierarchy is asked for."),
+            Column("tissue", "string", "Tissue it is made for."),
+            Column("description", "string", "What it covers."),
+            Column("version", "string", "Version of its content."),
+            Column("n_roots", "int", "Number of lineages."),
+            Column("n_cell_types", "int", "Number of nodes."),
+            Column("n_levels", "int", "Number of levels."),
+            Column("n_markers", "int", "Number of different marker names."),
+        ),
+    )
+
+
+def _check_name(name: str) -> None:
+    if name not in builtin_names():
+        known = builtin_names()
+        hint = did_you_mean(name, known) or f"; built-in hierarchies are {', '.join(known)}"
+        msg = f"there is no built-in hierarchy {name!r}{hint}"
+        raise HierarchyError(msg)
