@@ -18,6 +18,10 @@ from cellkey.records.schema import TableSchema
 __all__ = ["read_matrix", "read_parquet", "sha256_of", "write_matrix", "write_parquet", "write_table"]
 
 
+_WIDE = 1000
+"""Tables with more columns than this hold one number per sample and transcript."""
+
+
 def _need_pyarrow() -> None:
     try:
         import pyarrow  # noqa: F401
@@ -29,7 +33,9 @@ def write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a frame without its index."""
     _need_pyarrow()
     with atomic_path(path) as temporary:
-        frame.to_parquet(temporary, index=False, engine="pyarrow")
+        # Dictionaries and statistics per column are what makes tables of many columns slow and large.
+        wide = frame.shape[1] > _WIDE
+        frame.to_parquet(temporary, index=False, engine="pyarrow", use_dictionary=not wide, write_statistics=not wide)
 
 
 def write_table(frame: pd.DataFrame, schema: TableSchema, directory: str | Path) -> Path:
@@ -51,7 +57,7 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
     from pyarrow import ArrowException
 
     try:
-        return pd.read_parquet(path, engine="pyarrow")
+        return pd.read_parquet(path, engine="pyarrow", use_threads=False)
     except FileNotFoundError:
         msg = f"{path}: no such file"
         raise BundleError(msg) from None
@@ -79,7 +85,7 @@ def read_matrix(path: str | Path) -> NDArray[np.float64]:
         If the file is missing or corrupt, has no array ``data`` or holds something that is not numeric.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Path(path).open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
             if "data" not in archive.files:
                 msg = f"{path}: holds the arrays {archive.files}, expected one array named 'data'"
                 raise BundleError(msg)

@@ -91,6 +91,8 @@ class SpectralParameters(Parameters):
         Unassigned genes join a module at this FDR when they lead over the second module by this much.
     merge_correlation
         Merge modules whose eigengenes correlate above this; None never merges.
+    max_edges
+        Where more pairs pass the threshold, every feature keeps its strongest partners, as many as fit.
     """
 
     n_permutations: int = Field(default=20, ge=1)
@@ -105,7 +107,7 @@ class SpectralParameters(Parameters):
     attach_lead: float = Field(default=0.1, ge=0)
     attach_rounds: int = Field(default=3, ge=0)
     merge_correlation: float | None = Field(default=None, gt=0, le=1)
-    max_edges: int = Field(default=5_000_000, ge=1000)
+    max_edges: int = Field(default=1_000_000, ge=1000)
 
 
 class CorrelationParameters(Parameters):
@@ -115,7 +117,7 @@ class CorrelationParameters(Parameters):
     resolution: float = Field(default=1.0, gt=0)
     min_module_size: int = Field(default=5, ge=2)
     merge_correlation: float | None = Field(default=None, gt=0, le=1)
-    max_edges: int = Field(default=5_000_000, ge=1000)
+    max_edges: int = Field(default=1_000_000, ge=1000)
 
 
 class GeneGraphParameters(Parameters):
