@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _truth import DATASETS, Measures, data_folder, judge, load
 
 import cellkey
+from _truth import DATASETS, Measures, data_folder, judge, load
 from cellkey.annotation.cells import annotate
 from cellkey.hierarchy import Hierarchy, read_hierarchy
 
@@ -66,7 +66,8 @@ def measure(name: str, tree: Hierarchy) -> list[dict[str, Any]]:
     for peer, scores in (("scanpy score_genes", _score_genes(values, sets)), ("decoupler ULM", _ulm(values, sets))):
         if scores is not None:
             best = scores.groupby(np.asarray(result.labels, dtype=str)).mean().idxmax(axis=1)
-            calls = best.reindex(np.asarray(result.labels, dtype=str)).map(lambda p: _id(tree, p)).to_numpy(dtype=object)
+            calls = best.reindex(np.asarray(result.labels, dtype=str)).map(lambda p: _id(tree, p))
+            calls = calls.to_numpy(dtype=object)
             rows.append(_row(name, peer, judge(truth, calls)))
     return rows
 
@@ -138,11 +139,11 @@ def as_markdown(table: pd.DataFrame) -> str:
     means = table.groupby("annotator", sort=False)[["hP", "hR", "hF1", "exact", "abstained"]].mean().round(3)
     return "\n".join([
         "# Accuracy on labelled data", "",
-        f"Measured with cellkey {cellkey.__version__} by `benchmarks/accuracy.py`, default marker map, default settings,",
-        "the same clusters for all annotators. hP, hR and hF1 are precision, recall and F1 with every term replaced by",
-        "itself and its ancestors in the Cell Ontology, pooled over cells; *exact* is the share of cells with exactly the",
-        "author's term; *abstained* the share left without a call; *hP@0.5* the precision among the more confident half",
-        "of the assigned cells.", "",
+        f"Measured with cellkey {cellkey.__version__} by `benchmarks/accuracy.py`: default marker map, default",
+        "settings, the same clusters for all annotators. hP, hR and hF1 are precision, recall and F1 with every term replaced",
+        "by itself and its ancestors in the Cell Ontology, pooled over cells; *exact* is the share of cells with",
+        "exactly the author's term; *abstained* the share left without a call; *hP@0.5* the precision among the more",
+        "confident half of the assigned cells.", "",
         _markdown(table.fillna("")), "", "## Mean over the data sets", "", _markdown(means.reset_index()), "",
     ])
 

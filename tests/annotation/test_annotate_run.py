@@ -102,7 +102,9 @@ def test_annotation_only_notices_that_the_cells_changed(run: Path, tmp_path: Pat
                          cells=False).read_matrix
 
 
-def test_two_runs_with_one_seed_write_the_same_tables(run: Path, cells_file: Path, map_file: Path, tmp_path: Path) -> None:
+def test_two_runs_with_one_seed_write_the_same_tables(
+    run: Path, cells_file: Path, map_file: Path, tmp_path: Path
+) -> None:
     annotate_file(cells_file, tmp_path / "twin", hierarchy=map_file, figures=False)
     for name in TABLES:
         assert (run / f"{name}.csv").read_bytes() == (tmp_path / "twin" / f"{name}.csv").read_bytes()
@@ -203,7 +205,8 @@ def test_the_result_shows_itself(small_cells: Callable[..., AnnData], small_map:
 def test_real_blood_cells_are_named(labelled_data: Path) -> None:
     adata = ad.read_h5ad(labelled_data / "pbmc3k.h5ad")
     annotate(adata)
-    calls = adata.obs.groupby("cell_type", observed=True)["cell_type_auto_path"].agg(lambda p: p.value_counts().index[0])
+    paths = adata.obs.groupby("cell_type", observed=True)["cell_type_auto_path"]
+    calls = paths.agg(lambda p: p.value_counts().index[0])
     assert "B Cells" in calls["B"]
     assert "Monocyte" in calls["CD14+ Mono"]
     assert "T Cells" in calls["Naive CD4 T"]

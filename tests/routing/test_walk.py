@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def cells(kinds: list[str], n: int = 30, seed: int = 0, noise: float = 0.1) -> t
     return np.vstack(rows).astype(float), np.array(labels, dtype=object)
 
 
-def run(X: np.ndarray, labels: np.ndarray, tree: tuple[CellType, ...] = TREE, genes: list[str] = GENES, **options: object):
+def run(X, labels, tree=TREE, genes=GENES, **options):
     profiles = profile_clusters(Expression(X), labels, genes)
     return annotate_profiles(profiles, Hierarchy(tree), **options)  # type: ignore[arg-type]
 
@@ -113,7 +114,8 @@ def test_a_requirement_and_a_veto_remove_a_root() -> None:
 
 
 def test_a_requirement_that_is_not_measured_is_skipped_and_noted() -> None:
-    annotation = run(*cells(["x", "e"]), gating={"root_hard_requirements": {"A": {"marker": "NOPE", "min_pos_frac": 1}}})
+    rule = {"A": {"marker": "NOPE", "min_pos_frac": 1}}
+    annotation = run(*cells(["x", "e"]), gating={"root_hard_requirements": rule})
     assert annotation.calls[0].path[0] == "A"
     assert "requirement_not_measured:NOPE" in annotation.calls[0].walk.steps[0].choice.candidates[0].fail_detail
 
@@ -222,7 +224,7 @@ def test_a_path_is_a_chain_and_an_unrelated_branch_changes_nothing_else(kinds: l
     parents = base.key.parents
     for call in base.calls:
         chain = call.walk.path
-        assert all(parents[child] == parent for parent, child in zip(chain, chain[1:], strict=False))
+        assert all(parents[child] == parent for parent, child in pairwise(chain))
     more = run(X, labels, (*TREE, node("Z", "q1 q2"), node("Z/Z1", "q3")))
     assert [c.path for c in base.calls] == [c.path for c in more.calls]
 

@@ -377,7 +377,10 @@ def _umap(grouping: Clustering) -> NDArray[np.float32] | None:
 
     if grouping.components is None:
         return None
-    return umap_embedding(grouping.graph, grouping.components.scores, seed=grouping.params.seed)
+    embedding: NDArray[np.float32] = umap_embedding(
+        grouping.graph, grouping.components.scores, seed=grouping.params.seed
+    )
+    return embedding
 
 
 def _sufficient(profiles: ClusterProfiles | None, scoring: MarkerScoring) -> bool:
@@ -425,7 +428,7 @@ def labels_by_cell(annotation: Annotation, labels: NDArray[np.object_]) -> dict[
 
     label = spread([c.label for c in ordered], _keys.UNASSIGNED)
     return {
-        _keys.CLUSTER: pd.Categorical.from_codes(codes, categories=groups),
+        _keys.CLUSTER: pd.Categorical.from_codes(codes, categories=pd.Index(groups, dtype=object)),
         _keys.LABEL: label,
         _keys.ROOT: spread([c.root_label for c in ordered], _keys.UNASSIGNED),
         _keys.CONFIDENCE: number([c.confidence for c in ordered]),

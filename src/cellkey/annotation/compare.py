@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellkey.records.schema import Column, TableSchema
 
@@ -44,8 +44,8 @@ def compare_runs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     columns = ["cluster_id", "n_cells", "final_annotation", "assigned_path", "confidence", "stop_reason"]
-    merged = pd.merge(
-        first[columns], second[columns], on="cluster_id", how="outer", suffixes=("_1", "_2"), sort=False, indicator=True
+    merged = first[columns].merge(
+        second[columns], on="cluster_id", how="outer", suffixes=("_1", "_2"), sort=False, indicator=True
     )
     text = [c for c in merged.columns if c.startswith(("final_annotation", "assigned_path", "stop_reason"))]
     merged[text] = merged[text].fillna("")
@@ -65,7 +65,7 @@ def compare_runs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     return COMPARISON.conform(frame.iloc[order].reset_index(drop=True))
 
 
-def _change(row: Mapping[object, object]) -> str:
+def _change(row: Mapping[Any, object]) -> str:
     if row["_merge"] != "both":
         return "only_in_1" if row["_merge"] == "left_only" else "only_in_2"
     a, b = str(row["assigned_path_1"]), str(row["assigned_path_2"])

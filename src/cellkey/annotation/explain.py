@@ -47,7 +47,7 @@ def explain_cluster(tables: Mapping[str, pd.DataFrame], cluster: str) -> str:
     steps = steps[steps["cluster_id"] == str(cluster)]
     lines = _headline(row)
     for index, candidates in steps.groupby("step_idx", sort=True):
-        lines += ["", *_step_lines(int(index), candidates)]
+        lines += ["", *_step_lines(int(str(index)), candidates)]
     lines += ["", *_ending(row)]
     if "marker_evidence" in tables and row["assigned_path"]:
         lines += ["", *_marker_lines(tables["marker_evidence"], str(cluster), str(row["assigned_path"]))]
@@ -155,7 +155,7 @@ def summary_html(tables: Mapping[str, pd.DataFrame], messages: Sequence[str] = (
     )
 
 
-def _html_row(r: Mapping[str, Any]) -> str:
+def _html_row(r: Mapping[Any, Any]) -> str:
     cells = (r["cluster_id"], f"{r['n_cells']:,}", r["assigned_label"], r["assigned_path"],
              f"{r['confidence']:.2f}", r["stop_reason"])
     return "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(str(c))}</td>" for c in cells) + "</tr>"

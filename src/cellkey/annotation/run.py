@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def annotate_file(
     figures: bool = True,
     dpi: int = 200,
     cells: bool = True,
-    x_format: str = "csr",
+    x_format: Literal["csr", "as-input"] = "csr",
     slim: bool = False,
     progress: Callable[[str, float | None], None] | None = None,
     **options: Any,
@@ -181,7 +181,13 @@ def _earlier_hierarchy(adata: AnnData) -> Any:
 
 
 def _write_cells(
-    job: _Job, adata: AnnData, result: AnnotationResult, staging: Path, *, x_format: str, slim: bool
+    job: _Job,
+    adata: AnnData,
+    result: AnnotationResult,
+    staging: Path,
+    *,
+    x_format: Literal["csr", "as-input"],
+    slim: bool,
 ) -> str:
     """Write the cells with their labels; return the fingerprint of what was written."""
     from cellkey.io.update import update_copy

@@ -111,14 +111,15 @@ def _score_rows(a: Annotation) -> dict[str, Any]:
     weights = [
         ";".join(f"{name}:{details.idf[c]:.6g}" for name, c in zip(key.names(s), s, strict=True)) for s in key.markers
     ]
-    columns = {
+    return {
         "cluster_id": by_group(np.array(e.groups, dtype=object)),
         "label": by_node([n.name for n in nodes]),
         "path": by_node([n.path_text for n in nodes]),
         "level": by_node(key.levels),
         "score": e.score.ravel(),
         **{name: e[name].ravel() for name in (
-            "coverage", "mean_enrichment", "mean_positive_fraction", "frac_markers_on", "de_component", "anti_penalty")},
+            "coverage", "mean_enrichment", "mean_positive_fraction", "frac_markers_on", "de_component", "anti_penalty",
+        )},
         "resolved_markers": by_node([",".join(key.names(s)) for s in key.markers]),
         "missing_markers": by_node([",".join(m) for m in key.missing_markers]),
         "n_cells": by_group(e.n_cells),
@@ -140,7 +141,6 @@ def _score_rows(a: Annotation) -> dict[str, Any]:
         "resolved_anti_markers": by_node([",".join(key.names(s)) for s in key.anti_markers]),
         "missing_anti_markers": by_node([",".join(m) for m in key.missing_anti_markers]),
     }
-    return columns
 
 
 def _step_rows(a: Annotation) -> list[dict[str, Any]]:

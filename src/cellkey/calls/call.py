@@ -118,7 +118,8 @@ def _call(
     tightest = _tightest(walk.steps)
     runner = None if tightest is None else tightest.choice.runner_up
     confidence = _confidence(walk, tightest, scores)
-    label, path, level, status, node, score = UNASSIGNED, (), -1, CallStatus.UNKNOWN, walk.node, 0.0
+    path: tuple[str, ...] = ()
+    label, level, status, node, score = UNASSIGNED, -1, CallStatus.UNKNOWN, walk.node, 0.0
     if node is not None:
         label, path, level = nodes[node].name, nodes[node].path, nodes[node].level
         status, score = CallStatus.RESOLVED, float(scores[node])

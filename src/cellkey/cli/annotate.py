@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,58 +12,58 @@ __all__ = ["annotate", "compare", "explain"]
 
 def annotate(
     source: Annotated[
-        Optional[Path], typer.Argument(metavar="INPUT", help="Cells: .h5ad file.", show_default=False)
+        Path | None, typer.Argument(metavar="INPUT", help="Cells: .h5ad file.", show_default=False)
     ] = None,
-    extra: Annotated[Optional[list[str]], typer.Argument(hidden=True)] = None,
-    source_option: Annotated[Optional[Path], typer.Option("--input", "-i", help="Same as INPUT.")] = None,
+    extra: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    source_option: Annotated[Path | None, typer.Option("--input", "-i", help="Same as INPUT.")] = None,
     output_dir: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option("--output-dir", "--output", "--out", "-o", help="Run directory; made if needed."),
     ] = None,
     marker_map: Annotated[
-        Optional[str],
+        str | None,
         typer.Option(help="Marker hierarchy: a file, or the name of a built-in one. The default map if not given."),
     ] = None,
     scoring_params: Annotated[
-        Optional[str], typer.Option(metavar="JSON", help="Scoring parameters: inline JSON, a file, or @file.")
+        str | None, typer.Option(metavar="JSON", help="Scoring parameters: inline JSON, a file, or @file.")
     ] = None,
     gating_params: Annotated[
-        Optional[str], typer.Option(metavar="JSON", help="Gating parameters: inline JSON, a file, or @file.")
+        str | None, typer.Option(metavar="JSON", help="Gating parameters: inline JSON, a file, or @file.")
     ] = None,
     clustering_params: Annotated[
-        Optional[str], typer.Option(metavar="JSON", help="Clustering parameters: inline JSON, a file, or @file.")
+        str | None, typer.Option(metavar="JSON", help="Clustering parameters: inline JSON, a file, or @file.")
     ] = None,
     annotation_only: Annotated[
         bool, typer.Option("--annotation-only", help="Keep the clusters of obs['cluster_lvl0']; do not cluster again.")
     ] = False,
     cluster_key: Annotated[
-        Optional[str], typer.Option(help="Column of obs that holds clusters; they are used as they are.")
+        str | None, typer.Option(help="Column of obs that holds clusters; they are used as they are.")
     ] = None,
     layer: Annotated[
-        Optional[str], typer.Option(help="Layer to score on; batchcorr, else aligned, else X, if not given.")
+        str | None, typer.Option(help="Layer to score on; batchcorr, else aligned, else X, if not given.")
     ] = None,
-    resolution: Annotated[Optional[float], typer.Option(help="Resolution of the Leiden clustering [0.6].")] = None,
-    n_pcs: Annotated[Optional[int], typer.Option(help="Principal components [30].")] = None,
-    neighbors_k: Annotated[Optional[int], typer.Option(help="Nearest neighbours per cell [15].")] = None,
+    resolution: Annotated[float | None, typer.Option(help="Resolution of the Leiden clustering [0.6].")] = None,
+    n_pcs: Annotated[int | None, typer.Option(help="Principal components [30].")] = None,
+    neighbors_k: Annotated[int | None, typer.Option(help="Nearest neighbours per cell [15].")] = None,
     random_seed: Annotated[
         int, typer.Option("--random-seed", "--seed", "--random-state", help="Seed of all random steps.")
     ] = 1337,
     device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
     no_gpu: Annotated[bool, typer.Option("--no-gpu", help="Same as --device cpu: repeatable bit by bit.")] = False,
     technical_markers: Annotated[
-        Optional[str],
+        str | None,
         typer.Option(help="Comma-separated markers of the stain; '' for none. DAPI, Collagen IV, Beta-actin if not "
                      "given."),
     ] = None,
     no_normalize: Annotated[bool, typer.Option("--no-normalize", help="Use counts as they are.")] = False,
-    assume: Annotated[Optional[str], typer.Option(help="counts, lognorm or intensity: overrides the check.")] = None,
+    assume: Annotated[str | None, typer.Option(help="counts, lognorm or intensity: overrides the check.")] = None,
     compute_umap: Annotated[bool, typer.Option("--compute-umap", help="Add a UMAP embedding (extra 'umap').")] = False,
-    x_format: Annotated[str, typer.Option(help="csr, or as-input: how X is stored in the output.")] = "csr",
+    x_format: Annotated[Literal["csr", "as-input"], typer.Option(help="csr, or as-input: how X is stored in the output.")] = "csr",
     slim: Annotated[bool, typer.Option("--slim", help="Leave embedding and neighbour graph out of the files.")] = False,
     skip_cells: Annotated[bool, typer.Option("--skip-cells", help="Write tables only, no .h5ad files.")] = False,
     skip_figures: Annotated[bool, typer.Option("--skip-figures", help="Draw no figures.")] = False,
     dpi: Annotated[int, typer.Option(help="Resolution of the figures.")] = 200,
-    threads: Annotated[Optional[int], typer.Option(help="Threads; all processors if not given.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads; all processors if not given.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and warnings.")] = False,
 ) -> None:
     """Cluster cells and name every cluster, with the reasons.
@@ -107,7 +107,7 @@ def annotate(
 def explain(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
     cluster: Annotated[
-        Optional[list[str]], typer.Option("--cluster", "-c", help="Cluster id; repeat for several. All if not given.")
+        list[str] | None, typer.Option("--cluster", "-c", help="Cluster id; repeat for several. All if not given.")
     ] = None,
 ) -> None:
     """Print the decision trace of clusters as readable text.
@@ -128,7 +128,7 @@ def explain(
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN1", help="Run directory.")],
     second: Annotated[Path, typer.Argument(metavar="RUN2", help="Run directory with the same clusters.")],
-    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Write the table as CSV as well.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the table as CSV as well.")] = None,
 ) -> None:
     """Show which clusters changed their label between two runs.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,10 +47,10 @@ def demo(
     )
 
 
-def _crosstab(truth: object, result: object) -> str:
+def _crosstab(truth: Any, result: Any) -> str:
     import numpy as np
     import pandas as pd
 
-    calls = np.asarray(result.obs["cell_type_auto"], dtype=str)  # type: ignore[attr-defined]
+    calls = np.asarray(result.obs["cell_type_auto"], dtype=str)
     with pd.option_context("display.width", 200, "display.max_columns", 40):
         return str(pd.crosstab(pd.Series(truth, name="study"), pd.Series(calls, name="call")))

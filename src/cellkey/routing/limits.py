@@ -49,9 +49,10 @@ class LevelLimits(Parameters):
     max_ambiguity
         Most near-tied candidates that may enter a vote.
     child_support
-        Whether a candidate whose own markers are too weak may pass on the strength of a child that passes, and
-        compete with that child's score. Broad lineages need it where they make up most of the data: nothing
-        can be enriched over itself. Requirements, vetoes and anti-markers of the candidate still hold.
+        Whether a candidate competes with the score of its best passing child where that is higher, and whether,
+        if a child passes, it is enough that ``min_pos_frac`` of the cells express its own markers at all, enriched
+        or not. Broad lineages need it where they make up most of the data, since nothing is enriched over itself.
+        Coverage, requirements, vetoes and anti-markers still hold.
     on_limit
         Positive fraction above which a marker counts as on; follows ``min_pos_frac``.
     """
@@ -102,8 +103,8 @@ class Gating(Parameters):
     max_depth: Annotated[int, Field(ge=0)] | None = None
     anti_penalty_hard_gate: Annotated[float, Field(ge=0.0)] = 1.0
     per_cell_gap_threshold: Annotated[float, Field(ge=0.0)] = 0.1
-    root_hard_requirements: dict[str, tuple[Requirement, ...]] = {}
-    root_veto_markers: dict[str, Veto] = {}
+    root_hard_requirements: dict[str, tuple[Requirement, ...]] = Field(default_factory=dict)
+    root_veto_markers: dict[str, Veto] = Field(default_factory=dict)
 
     def at(self, level: int) -> LevelLimits:
         """Return the limits of a level."""
@@ -245,10 +246,10 @@ def _levels(
     limits: list[LevelLimits] = []
     for level in range(deepest + 1):
         values = {name: chosen[name][level] for name in _PER_LEVEL}
-        defaults = {name: _PER_LEVEL[name][min(level, 3)] for name in _PER_LEVEL}
+        usual = {name: _PER_LEVEL[name][min(level, 3)] for name in _PER_LEVEL}
         if not any(n == "min_frac_markers_on" for n, _ in leaves) and "min_frac_markers_on" not in open_ended:
-            values["min_frac_markers_on"] = _scaled(defaults["min_frac_markers_on"], values, defaults, "min_coverage")
-        values["on_limit"] = _scaled(_ON_LIMIT, values, defaults, "min_pos_frac")
+            values["min_frac_markers_on"] = _scaled(usual["min_frac_markers_on"], values, usual, "min_coverage")
+        values["on_limit"] = _scaled(_ON_LIMIT, values, usual, "min_pos_frac")
         try:
             limits.append(LevelLimits(**values))
         except ValidationError as error:
@@ -289,7 +290,7 @@ def _rules(by_root: dict[str, dict[str, dict[str, Any]]], problems: list[Problem
     required: dict[str, tuple[Requirement, ...]] = {}
     vetoes: dict[str, Veto] = {}
     for root, rule in by_root["root_hard_requirements"].items():
-        parts = rule["__all__"] if "__all__" in rule else [rule]
+        parts = rule.get("__all__", [rule])
         required[root] = tuple(
             r for part in parts if (r := _parsed(Requirement, part, f"root_hard_requirements.{root}", problems))
         )

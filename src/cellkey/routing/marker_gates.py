@@ -67,7 +67,8 @@ def gate_markers(evidence: Evidence, gating: Gating) -> tuple[Judgement, NDArray
     -------
     The judgement, and the scores that compete: those of the evidence, except that a node without listed
     markers takes the best score among its passing children and passes if one of them does, and that a node
-    with ``child_support`` may take either.
+    with ``child_support`` competes with the better of its own and its best passing child's score, and need
+    only be detected, not enriched, if a child passes.
     """
     key = evidence.key
     strict = [bool(n.gating_overrides.get("require_anti_markers_off", False)) for n in key.hierarchy.nodes]
@@ -99,7 +100,9 @@ def _supported_by_children(
             failed[:, node] = np.where(weak | (failed[:, node] < 0), np.where(any_passes, -1, reason), failed[:, node])
             scores[:, node] = np.where(any_passes, best, scores[:, children].max(axis=1))
         else:
-            failed[:, node] = np.where(weak & any_passes, -1, failed[:, node])
+            present = evidence["detection"][:, node] >= material.limits[node].min_pos_frac
+            below = np.isin(failed[:, node], (_POSITION["expressed"], _POSITION["enriched"]))
+            failed[:, node] = np.where(below & present & any_passes, -1, failed[:, node])
             passes = failed[:, node] < 0
             scores[:, node] = np.where(passes & any_passes, np.maximum(scores[:, node], best), scores[:, node])
     return replace(judgement, failed=failed), scores
@@ -227,7 +230,7 @@ MARKER_GATES: tuple[Gate, ...] = (
 """The checks of a candidate; the first that fails decides."""
 
 _POSITION = {"coverage": 3, "expressed": 4, "enriched": 5}
-_WEAK = tuple(_POSITION.values())  # failures that a child can make up for
+_WEAK = tuple(_POSITION.values())  # failures of its empty marker list that do not count against a grouping
 
 
 class MarkerRule:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["MarkerDetails", "MarkerScoring", "MarkerStatistics", "marker_statistics", "score_markers"]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+_NO_NATURAL_ZERO = 0.05
 _SMALL_PANEL = 200  # at most this many features: rank all of them for the differential bonus
 
 
@@ -168,7 +169,7 @@ def score_markers(
     -------
     Evidence
         Components ``coverage``, ``mean_enrichment``, ``mean_positive_fraction``, ``frac_markers_on``,
-        ``de_component``, ``anti_penalty`` and ``coverage_penalty``. A cell type without measured markers has
+        ``detection`` (mean share of cells that express the markers at all), ``de_component``, ``anti_penalty`` and ``coverage_penalty``. A cell type without measured markers has
         coverage 0 and zero parts.
     """
     statistics = marker_statistics(profiles, parameters)
@@ -182,6 +183,7 @@ def score_markers(
 
     enrichment = _node_means(statistics.enrichment, key.markers, idf)
     positive = _node_means(statistics.positive, key.markers, idf)
+    detection = _node_means(_expressed(profiles, statistics), key.markers)
     bonus = parameters.de_bonus * _node_means(discounted, key.markers)
     frac_on = _frac_on(on, key)
     anti_enrichment = _aggregate(np.maximum(statistics.enrichment, 0.0), key.anti_markers, parameters.anti_agg)
@@ -201,12 +203,18 @@ def score_markers(
             "mean_enrichment": enrichment,
             "mean_positive_fraction": positive,
             "frac_markers_on": frac_on,
+            "detection": detection,
             "de_component": bonus,
             "anti_penalty": penalty,
             "coverage_penalty": lost,
         },
         details=MarkerDetails(statistics, de_weight, de_k, n_positive, idf, on, anti_positive, parameters),
     )
+
+
+def _expressed(profiles: ClusterProfiles, statistics: MarkerStatistics) -> NDArray[np.float64]:
+    """Share of cells above zero; for values without a natural zero (intensities) the positive fraction."""
+    return np.where(profiles.zero_share < _NO_NATURAL_ZERO, statistics.positive, profiles.detection)
 
 
 def _document_frequency(key: MeasuredKey) -> NDArray[np.float64]:
@@ -255,7 +263,9 @@ def _node_means(
     if weights is not None:
         member = member * weights[used]
     total = member.sum(axis=1)
-    return np.divide(values[:, used] @ member.T, total, out=np.zeros((len(values), len(sets))), where=total > 0)
+    means: NDArray[np.float64] = np.zeros((len(values), len(sets)))
+    np.divide(values[:, used] @ member.T, total, out=means, where=total > 0)
+    return means
 
 
 def _frac_on(on: NDArray[np.bool_], key: MeasuredKey) -> NDArray[np.float64]:
