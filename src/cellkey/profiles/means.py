@@ -1,0 +1,187 @@
+"""Mean expression of groups of cells on a log scale: all that enrichment scoring looks at."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cellkey.errors import CellkeyWarning, InputError, ScaleError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from cellkey.profiles.profile import ClusterProfiles
+
+__all__ = ["ClusterMeans", "Duplicates", "means_from_profiles", "means_from_table", "normalise_means"]
+
+Duplicates = Literal["sum", "mean"]
+InputType = Literal["raw_cluster_means", "normalized"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMeans:
+    """Mean expression of groups, without genes that are zero everywhere.
+
+    Attributes
+    ----------
+    groups
+        Names of the groups, in the order of the input.
+    genes
+        Gene names, object array, shape (genes,), each once.
+    values
+        Groups x genes, float64, on a log scale. A group with a missing value is missing as a whole (NaN).
+    n_cells
+        Cells per group, int64; zero where unknown.
+    detection
+        Share of the group's cells above zero, groups x genes; None where cells were not seen.
+    """
+
+    groups: tuple[str, ...]
+    genes: NDArray[np.object_]
+    values: NDArray[np.float64]
+    n_cells: NDArray[np.int64]
+    detection: NDArray[np.float64] | None = None
+
+    @property
+    def bulk(self) -> NDArray[np.float64]:
+        """Mean of each gene over the groups, every group counting once; shape (genes,)."""
+        complete = np.isfinite(self.values).all(axis=1)
+        if not complete.any():
+            return np.zeros(len(self.genes))
+        return np.asarray(self.values[complete].mean(axis=0))
+
+
+def means_from_profiles(profiles: ClusterProfiles) -> ClusterMeans:
+    """Return the means of cluster profiles, which are on the scale of the scoring layer already.
+
+    Of a gene name that appears more than once the first column is used, as everywhere else.
+    """
+    _, first = np.unique(profiles.var_names.astype(str), return_index=True)
+    kept = np.sort(first)
+    kept = kept[(profiles.mean[:, kept] != 0).any(axis=0)]
+    return ClusterMeans(
+        profiles.groups, profiles.var_names[kept], profiles.mean[:, kept], profiles.n_cells,
+        profiles.detection[:, kept],
+    )
+
+
+def means_from_table(
+    table: pd.DataFrame,
+    *,
+    input_type: str = "raw_cluster_means",
+    scale_factor: float = 1e4,
+    uppercase: bool = True,
+    duplicates: Duplicates = "sum",
+    keep_negative: bool = True,
+) -> ClusterMeans:
+    """Return the means that a genes x clusters table holds.
+
+    Parameters
+    ----------
+    table
+        Genes in rows, clusters in columns; mean counts, or values that are on a log scale already.
+    input_type
+        ``"raw_cluster_means"`` (scaled to ``scale_factor`` per cluster, then ``log1p``) or ``"normalized"``
+        (used as they are).
+    scale_factor
+        Sum of a cluster after scaling; 10,000 is the convention of the field.
+    uppercase
+        Turn gene names into upper case.
+    duplicates
+        What becomes of rows with one name: their sum (two halves of one gene) or their mean. Values on a log
+        scale are always averaged.
+    keep_negative
+        Keep genes whose sum over clusters is not above zero; only genes that are zero everywhere are dropped.
+
+    Raises
+    ------
+    TypeError
+        If ``table`` is not a table, or holds values that are not numbers.
+    InputError
+        If it has no rows or no columns, or ``input_type`` is unknown.
+
+    Warns
+    -----
+    CellkeyWarning
+        If a cluster holds missing values; it cannot be scored and is reported as such.
+    """
+    _check_table(table, input_type)
+    names = [str(g).strip() for g in table.index]
+    names = [g.upper() for g in names] if uppercase else names
+    how: Duplicates = duplicates if input_type == "raw_cluster_means" else "mean"
+    genes, values = _united(names, table.to_numpy(dtype=np.float64).T, how)
+    groups = tuple(str(c) for c in table.columns)
+    if len(set(groups)) < len(groups):
+        twice = sorted({g for g in groups if groups.count(g) > 1})
+        msg = f"cluster names must differ, but {', '.join(twice[:5])} appear more than once"
+        raise InputError(msg)
+    complete: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=1))
+    if not complete.all():
+        lost = [g for g, ok in zip(groups, complete, strict=True) if not ok]
+        msg = f"{len(lost)} cluster(s) hold missing values and cannot be scored: {', '.join(lost[:5])}"
+        warnings.warn(msg, CellkeyWarning, stacklevel=3)
+    values = np.where(complete[:, None], values, np.nan)
+    total = np.where(complete[:, None], values, 0.0)
+    kept = (total != 0).any(axis=0) if keep_negative else total.sum(axis=0) > 0
+    genes, values = genes[kept], values[:, kept]
+    if input_type == "raw_cluster_means":
+        values = normalise_means(values, scale_factor)
+    return ClusterMeans(groups, genes, values, np.zeros(len(groups), dtype=np.int64))
+
+
+def normalise_means(values: NDArray[np.float64], scale_factor: float = 1e4) -> NDArray[np.float64]:
+    """Return ``log1p`` of groups x genes mean counts scaled to ``scale_factor`` per group; empty groups stay 0.
+
+    Raises
+    ------
+    ScaleError
+        If a value is negative.
+    """
+    if (values < 0).any():
+        msg = "mean counts cannot be negative; say input_type='normalized' for values on a log scale"
+        raise ScaleError(msg)
+    total = values.sum(axis=1, keepdims=True)
+    return np.asarray(np.log1p(scale_factor * values / np.where(total == 0, 1.0, total)))
+
+
+def _check_table(table: Any, input_type: str) -> None:
+    import pandas as pd
+
+    if not isinstance(table, pd.DataFrame):
+        msg = f"expected a pandas table of genes x clusters, got {type(table).__name__}"
+        raise TypeError(msg)
+    if table.shape[0] == 0 or table.shape[1] == 0:
+        msg = f"the table of cluster means is empty: {table.shape[0]} genes x {table.shape[1]} clusters"
+        raise InputError(msg)
+    wrong = [str(c) for c, kind in table.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)
+             or pd.api.types.is_bool_dtype(kind) or pd.api.types.is_complex_dtype(kind)]
+    if wrong:
+        msg = f"cluster means must be numbers, but column(s) {', '.join(wrong[:5])} hold something else"
+        raise TypeError(msg)
+    if input_type not in ("raw_cluster_means", "normalized"):
+        msg = f"input_type is {input_type!r}; it must be 'raw_cluster_means' or 'normalized'"
+        raise InputError(msg)
+
+
+def _united(
+    names: Sequence[str], values: NDArray[np.float64], how: Duplicates
+) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
+    """Join columns of one name, in the order of first appearance."""
+    listed = np.asarray(names, dtype=object)
+    unique, first, inverse = np.unique(listed.astype(str), return_index=True, return_inverse=True)
+    if len(unique) == len(listed):
+        return listed, values
+    order = np.argsort(first)
+    position = np.empty_like(order)
+    position[order] = np.arange(len(order))
+    united = np.zeros((len(values), len(unique)))
+    np.add.at(united.T, position[inverse], values.T)
+    if how == "mean":
+        united /= np.bincount(position[inverse], minlength=len(unique))
+    return np.asarray(listed[first[order]], dtype=object), united

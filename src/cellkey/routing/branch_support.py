@@ -1,0 +1,375 @@
+"""Routing by branch support: go on with the best sibling while it is strong enough and well separated.
+
+Only the sibling with the greatest support is asked: could it be scored, is its support above the threshold,
+is its raw enrichment not against it, is it far enough ahead? The first "no" ends the walk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from cellkey.parameters import Parameters
+from cellkey.records.vocabulary import Described, FailReason, StopDetail, StopReason
+from cellkey.routing.gates import Gate, judge
+from cellkey.routing.walk import Candidate, Choice, Walk, walk_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from cellkey.scoring.evidence import Evidence
+
+__all__ = ["BRANCH_GATES", "BranchGating", "BranchRule", "BranchStop", "ConfidenceTier", "Routes",
+           "best_nodes", "confidence_tier", "lineage_of", "related_nodes", "route_branches"]
+
+_DECIMALS = 10
+
+
+class BranchStop(Described):
+    """Why the walk by branch support ended."""
+
+    LEAF_REACHED = "leaf_reached", "The assigned cell type has no further subtypes."
+    NO_VALID_SCORE = "no_valid_score", "None of the candidates could be scored."
+    BELOW_SCORE_THRESHOLD = "below_score_threshold", "The branch support of the best candidate is too low."
+    BELOW_ABSOLUTE_SUPPORT = "below_absolute_support", "The raw enrichment of the best candidate speaks against it."
+    AMBIGUOUS_SIBLING_MARGIN = "ambiguous_sibling_margin", "The runner-up is too close to the best candidate."
+    MAX_DEPTH = "max_depth", "The deepest level that may be assigned was reached."
+
+
+class ConfidenceTier(Described):
+    """How clearly the assigned cell type passed: its support, its margin, and the share of markers detected."""
+
+    HIGH = "high", "Support and margin are well above their thresholds, and half of the markers are detected."
+    MEDIUM = "medium", "Support and margin are above their thresholds."
+    LOW = "low", "A threshold is missed, or less than a fifth of the markers are detected."
+    NONE = "none", "Nothing was assigned."
+
+
+class BranchGating(Parameters):
+    """Thresholds of the walk by branch support; a value equal to its threshold passes.
+
+    Attributes
+    ----------
+    score_threshold
+        Least branch support of the best candidate.
+    margin_threshold
+        Least lead over the runner-up.
+    min_branch_supported_raw_score
+        Least raw enrichment, blended with that of the best child.
+    min_leaf_raw_score
+        Least raw enrichment of the candidate itself.
+    max_depth
+        Deepest level that may be assigned (0 = top-level types only); None for no limit.
+    back_off
+        Whether a label whose own raw enrichment is below ``min_branch_supported_raw_score`` is given up for
+        its parent when none of its children was good enough to carry it.
+    rival_must_pass
+        Whether the runner-up of a final call is sought in other lineages among types whose whole path would
+        pass the gates, or, as published, among all types outside the call's own line.
+    """
+
+    score_threshold: float = 0.05
+    margin_threshold: Annotated[float, Field(ge=0.0)] = 0.02
+    min_branch_supported_raw_score: float = 0.0
+    min_leaf_raw_score: float = -0.2
+    max_depth: Annotated[int, Field(ge=0)] | None = None
+    back_off: bool = True
+    rival_must_pass: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    evidence: Evidence
+    gating: BranchGating
+
+
+def _not_below(values: NDArray[np.float64], limit: float) -> NDArray[np.bool_]:
+    """Missing values pass: what is not known cannot speak against a type."""
+    return ~(np.isfinite(values) & (values < limit))
+
+
+def _absolute(m: _Material) -> NDArray[np.bool_]:
+    return _not_below(m.evidence["routing_raw"], m.gating.min_branch_supported_raw_score) & _not_below(
+        m.evidence["raw"], m.gating.min_leaf_raw_score
+    )
+
+
+def _absolute_detail(m: _Material, group: int, node: int) -> str:
+    blended, own = m.evidence["routing_raw"][group, node], m.evidence["raw"][group, node]
+    if blended < m.gating.min_branch_supported_raw_score:
+        return f"branch_raw<{m.gating.min_branch_supported_raw_score:.2f}"
+    return f"raw<{m.gating.min_leaf_raw_score:.2f} ({own:.3f})"
+
+
+BRANCH_GATES: tuple[Gate, ...] = (
+    Gate(BranchStop.NO_VALID_SCORE, lambda m: np.isfinite(m.evidence.score), FailReason.LOW_COVERAGE,
+         lambda m, _group, node: str(m.evidence.details.status[node])),
+    Gate(BranchStop.BELOW_SCORE_THRESHOLD, lambda m: _not_below(m.evidence.score, m.gating.score_threshold),
+         FailReason.BELOW_GATE, lambda m, *_: f"branch_support<{m.gating.score_threshold:.2f}"),
+    Gate(BranchStop.BELOW_ABSOLUTE_SUPPORT, _absolute, FailReason.BELOW_GATE, _absolute_detail),
+)
+"""The checks of the best candidate, in the order in which they are asked; the margin comes last."""
+
+
+class BranchRule:
+    """Chooses the sibling with the greatest branch support if it passes all gates.
+
+    Parameters
+    ----------
+    evidence
+        Of enrichment scoring.
+    gating
+        Thresholds.
+    """
+
+    def __init__(self, evidence: Evidence, gating: BranchGating) -> None:
+        self.evidence = evidence
+        self.gating = gating
+        self.scores = evidence.score
+        self.judgement = judge(BRANCH_GATES, _Material(evidence, gating), evidence.score.shape)
+        self._ranks = np.where(np.isfinite(self.scores), -np.round(self.scores, _DECIMALS), np.inf).tolist()
+        self._values = self.scores.tolist()
+        self._failed = self.judgement.failed.tolist()
+        self._names = [n.path_text for n in evidence.key.hierarchy.nodes]
+
+    def choose(self, group: int, parent: int | None, candidates: Sequence[int], level: int) -> Choice:
+        """Judge the candidates of one step."""
+        del level  # the same thresholds hold at every level
+        ranks, values, failed = self._ranks[group], self._values[group], self._failed[group]
+        # Ties go to the path that sorts first, so that the order of siblings means nothing.
+        ranked = sorted(candidates, key=lambda k: (ranks[k], self._names[k]))
+        finite = [k for k in ranked if ranks[k] != np.inf]
+        if not finite:
+            return self._stopped(group, parent, candidates, Choice(()), BranchStop.NO_VALID_SCORE)
+        best = finite[0]
+        runner_up = finite[1] if len(finite) > 1 else None
+        margin = None if runner_up is None else values[best] - values[runner_up]
+        contested = runner_up is not None and failed[runner_up] < 0
+        seen = Choice((), None, best, runner_up, margin, contested)
+        if failed[best] >= 0:
+            return self._stopped(group, parent, candidates, seen, BRANCH_GATES[failed[best]].name)
+        if margin is not None and round(margin, _DECIMALS) < self.gating.margin_threshold:
+            limit = self.gating.margin_threshold
+            tied = tuple(k for k in finite if round(values[best] - values[k], _DECIMALS) < limit)
+            seen = replace(seen, tied=tied)
+            return self._stopped(group, parent, candidates, seen, BranchStop.AMBIGUOUS_SIBLING_MARGIN)
+        return replace(seen, candidates=self._rows(group, candidates, best), selected=best)
+
+    def stop_of(self, group: int, walk: Walk) -> BranchStop:
+        """Return why a walk ended, in the words of this rule."""
+        if walk.stop is StopReason.LEAF_REACHED:
+            return BranchStop.LEAF_REACHED
+        if walk.stop is StopReason.MAX_DEPTH:
+            return BranchStop.MAX_DEPTH
+        choice = walk.last
+        if choice.best is None:
+            return BranchStop.NO_VALID_SCORE
+        at = int(self.judgement.failed[group, choice.best])
+        return BranchStop.AMBIGUOUS_SIBLING_MARGIN if at < 0 else BranchStop(BRANCH_GATES[at].name)
+
+    def _stopped(
+        self, group: int, parent: int | None, candidates: Sequence[int], seen: Choice, why: str
+    ) -> Choice:
+        stop, detail = _SHARED_WORDS[parent is None, BranchStop(why)]
+        return replace(seen, candidates=self._rows(group, candidates, None), stop=stop, detail=detail)
+
+    def _rows(self, group: int, candidates: Sequence[int], selected: int | None) -> tuple[Candidate, ...]:
+        return tuple(self._row(group, k, selected) for k in candidates)
+
+    def _row(self, group: int, node: int, selected: int | None) -> Candidate:
+        passed = self._failed[group][node] < 0
+        if passed:
+            reason = None if node == selected else FailReason.OUTSCORED
+            return Candidate(node, passed, self._values[group][node], reason)
+        return Candidate(node, passed, self._values[group][node], self.judgement.reason(group, node),
+                         self.judgement.detail(group, node))
+
+
+_NONE_PASSED = (StopReason.NO_ROOT_PASSED, StopDetail.NO_ROOT_PASSED)
+_NO_CHILD = (StopReason.NO_CHILDREN_PASS, StopDetail.NO_CHILD_PASSED)
+_SHARED_WORDS = {
+    (True, BranchStop.NO_VALID_SCORE): _NONE_PASSED,
+    (False, BranchStop.NO_VALID_SCORE): (StopReason.INSUFFICIENT_COVERAGE, StopDetail.INSUFFICIENT_COVERAGE),
+    (True, BranchStop.BELOW_SCORE_THRESHOLD): _NONE_PASSED,
+    (False, BranchStop.BELOW_SCORE_THRESHOLD): _NO_CHILD,
+    (True, BranchStop.BELOW_ABSOLUTE_SUPPORT): _NONE_PASSED,
+    (False, BranchStop.BELOW_ABSOLUTE_SUPPORT): _NO_CHILD,
+    (True, BranchStop.AMBIGUOUS_SIBLING_MARGIN): (StopReason.LOW_MARGIN, StopDetail.AMBIGUOUS_ROOT),
+    (False, BranchStop.AMBIGUOUS_SIBLING_MARGIN): (StopReason.LOW_MARGIN, StopDetail.AMBIGUOUS_SIBLINGS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The walks of all groups and what follows from them; arrays have one entry per group.
+
+    Attributes
+    ----------
+    evidence, gating, rule
+        What was walked on.
+    walks
+        The decision traces; a label given up by backing off is no longer in their path.
+    node
+        Final node, -1 if none.
+    stop
+        Why each walk ended.
+    tier
+        Confidence tier at the last accepted level.
+    steps_back
+        Number of levels given up after the walk.
+    runner_up, runner_up_score
+        Best competitor of the final call (-1 and NaN if none).
+    margin
+        Score of the final call minus that of the competitor; NaN without either.
+    """
+
+    evidence: Evidence
+    gating: BranchGating
+    rule: BranchRule
+    walks: tuple[Walk, ...]
+    node: NDArray[np.int64]
+    stop: tuple[BranchStop, ...]
+    tier: tuple[ConfidenceTier, ...]
+    steps_back: NDArray[np.int64]
+    runner_up: NDArray[np.int64]
+    runner_up_score: NDArray[np.float64]
+    margin: NDArray[np.float64]
+
+    def at_node(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the value of each group's final node, NaN where there is none."""
+        taken = values[np.arange(len(self.node)), np.maximum(self.node, 0)]
+        return np.where(self.node >= 0, taken, np.nan)
+
+    @property
+    def score(self) -> NDArray[np.float64]:
+        """Branch support of the final call."""
+        return self.at_node(self.evidence.score)
+
+
+def route_branches(evidence: Evidence, gating: BranchGating | None = None) -> Routes:
+    """Walk every group down the key by branch support.
+
+    Parameters
+    ----------
+    evidence
+        Of enrichment scoring.
+    gating
+        Thresholds; the defaults if None.
+    """
+    gating = gating or BranchGating()
+    rule = BranchRule(evidence, gating)
+    walks = walk_key(evidence.key, evidence.groups, rule, max_depth=gating.max_depth)
+    stop = tuple(rule.stop_of(i, w) for i, w in enumerate(walks))
+    back = np.array([_unsupported(w, i, s, evidence, gating) for i, (w, s) in enumerate(zip(walks, stop, strict=True))],
+                    dtype=np.int64)
+    kept = tuple(_given_up(w, int(n)) if n else w for w, n in zip(walks, back, strict=True))
+    node = np.array([-1 if w.node is None else w.node for w in kept], dtype=np.int64)
+    tier = tuple(_tier_of(w, i, evidence, gating) for i, w in enumerate(kept))
+    runner_up, score = _competitors(node, evidence, rule, gating)
+    final = np.where(node >= 0, evidence.score[np.arange(len(node)), np.maximum(node, 0)], np.nan)
+    return Routes(evidence, gating, rule, kept, node, stop, tier, back, runner_up, score, final - score)
+
+
+def confidence_tier(support: float, margin: float, detection: float, score_limit: float, margin_limit: float
+                    ) -> ConfidenceTier:
+    """Return the tier of an accepted candidate; a missing margin (no sibling) counts as wide enough."""
+    if support != support:
+        return ConfidenceTier.NONE
+    if support < score_limit or not detection >= 0.2:
+        return ConfidenceTier.LOW
+    separated = margin != margin or margin >= margin_limit
+    if detection < 0.5:
+        return ConfidenceTier.MEDIUM if separated else ConfidenceTier.LOW
+    strong = support >= score_limit + max(abs(score_limit), 0.05)
+    wide = margin != margin or margin >= margin_limit + max(abs(margin_limit), 0.05)
+    if strong and wide:
+        return ConfidenceTier.HIGH
+    return ConfidenceTier.MEDIUM if separated else ConfidenceTier.LOW
+
+
+def _tier_of(walk: Walk, group: int, evidence: Evidence, gating: BranchGating) -> ConfidenceTier:
+    if walk.node is None:
+        return ConfidenceTier.NONE
+    margin = walk.steps[len(walk.path) - 1].choice.margin
+    return confidence_tier(
+        float(evidence.score[group, walk.node]), float("nan") if margin is None else margin,
+        float(evidence["detection"][group, walk.node]), gating.score_threshold, gating.margin_threshold,
+    )
+
+
+def _unsupported(walk: Walk, group: int, stop: BranchStop, evidence: Evidence, gating: BranchGating) -> int:
+    """Number of levels at the end of a path that neither their own markers nor an accepted child support."""
+    if not gating.back_off or stop not in (BranchStop.BELOW_SCORE_THRESHOLD, BranchStop.BELOW_ABSOLUTE_SUPPORT):
+        return 0
+    own = [evidence["raw"][group, k] for k in walk.path]
+    count = 0
+    while count < len(own) and own[-1 - count] < gating.min_branch_supported_raw_score:
+        count += 1
+    return count
+
+
+def _given_up(walk: Walk, n: int) -> Walk:
+    path = walk.path[: len(walk.path) - n]
+    if path:
+        return replace(walk, path=path)
+    return replace(walk, path=path, stop=StopReason.NO_ROOT_PASSED, detail=StopDetail.NO_ROOT_PASSED)
+
+
+def _competitors(
+    node: NDArray[np.int64], evidence: Evidence, rule: BranchRule, gating: BranchGating
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Best competitor of each final call, by tabulated branch support."""
+    support = evidence["branch_support"]
+    if gating.rival_must_pass:
+        lineage = lineage_of(evidence.key.parents)
+        own = np.where(node >= 0, lineage[np.maximum(node, 0)], -1)
+        allowed = _reachable(rule, evidence) & (lineage[None] != own[:, None])
+    else:
+        line = related_nodes(evidence.key.parents)
+        allowed = np.where((node >= 0)[:, None], ~line[np.maximum(node, 0)], True)
+    return best_nodes(np.where(allowed, support, np.nan), [n.path_text for n in evidence.key.hierarchy.nodes])
+
+
+def _reachable(rule: BranchRule, evidence: Evidence) -> NDArray[np.bool_]:
+    """Which nodes pass the gates with all their ancestors, groups x nodes."""
+    line = ancestor_or_self(evidence.key.parents)
+    return np.asarray((~rule.judgement.passed).astype(np.int64) @ line.T.astype(np.int64) == 0)
+
+
+def ancestor_or_self(parents: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return for each node (row) which nodes (columns) are itself or its ancestors."""
+    line = np.eye(len(parents), dtype=bool)
+    current = parents.copy()
+    while (current >= 0).any():
+        rows = np.flatnonzero(current >= 0)
+        line[rows, current[rows]] = True
+        current = np.where(current >= 0, parents[np.maximum(current, 0)], -1)
+    return line
+
+
+def related_nodes(parents: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return for each node (row) which nodes (columns) are itself, its ancestors or its descendants."""
+    line = ancestor_or_self(parents)
+    return line | line.T
+
+
+def lineage_of(parents: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the root above (or at) each node."""
+    root = np.arange(len(parents))
+    while (parents[root] >= 0).any():
+        root = np.where(parents[root] >= 0, parents[root], root)
+    return root
+
+
+def best_nodes(values: NDArray[np.float64], names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the node with the greatest finite value per row (-1 if none) and the value; ties by name."""
+    order = np.argsort(np.asarray(names, dtype=str), kind="stable")
+    ranked = np.where(np.isfinite(values[:, order]), np.round(values[:, order], _DECIMALS), -np.inf)
+    found = order[ranked.argmax(axis=1)].astype(np.int64)
+    chosen = values[np.arange(len(values)), found]
+    return np.where(np.isfinite(chosen), found, -1), np.where(np.isfinite(chosen), chosen, np.nan)

@@ -1,0 +1,480 @@
+r"""Hierarchical marker enrichment: matched controls, sibling specificity, branch support.
+
+For cluster :math:`c`, node :math:`n` and its scored markers :math:`i` with controls :math:`K_i`
+
+.. math::
+    R = \overline{x_i - \bar x_{K_i}} - w N, \qquad
+    D = (Z - \max_{siblings} Z)(0.5 + 0.5 f), \qquad
+    L = (\alpha R + (1 - \alpha)\, g(R)\, D)\, s
+
+with the differences clipped at a quantile of their absolute values, :math:`N` the same mean over anti-markers,
+:math:`Z` the robust z of :math:`R` over clusters, :math:`f` the share of markers detected, :math:`g` a ramp
+from 0 to 1 and :math:`s` a factor for the number of markers. Branch support blends :math:`L` with the best
+child, see :mod:`cellkey.scoring.branch_support`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from cellkey.parameters import Parameters
+from cellkey.scoring.branch_support import branch_support
+from cellkey.scoring.controls import (
+    ControlMeans,
+    Pairs,
+    all_controls,
+    drawn_controls,
+    eligible_controls,
+    expression_bins,
+)
+from cellkey.scoring.evidence import Evidence
+from cellkey.scoring.marker_sets import (
+    MarkerSets,
+    MarkerStrategy,
+    ScoreStatus,
+    choose_marker_sets,
+    effective_markers,
+    excluded_from_controls,
+)
+from cellkey.scoring.panel_presets import PRESETS, ControlExclusion, Preset, choose_preset, low_expression
+from cellkey.scoring.specificity import OnlyChild, robust_z, sibling_gap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from cellkey.profiles.means import ClusterMeans
+    from cellkey.scoring.key import MeasuredKey
+
+__all__ = ["RELEASED", "EnrichmentDetails", "EnrichmentScoring", "PanelSettings", "Sign", "score_enrichment",
+           "support_gate"]
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+RELEASED = "hierannot-0.7"
+_SHRINK = 2.0  # s = m / (m + 2): a type scored on two markers keeps half of its score
+
+
+class EnrichmentScoring(Parameters):
+    """Parameters of enrichment scoring.
+
+    Settings that are None follow from the size of the panel; see
+    :data:`~cellkey.scoring.panel_presets.PRESETS`.
+
+    Attributes
+    ----------
+    preset
+        ``auto`` chooses by the number of measured genes.
+    n_bins, control_exclusion, collapse_low_tail, clip_quantile
+        Replace those of the preset. A ``clip_quantile`` of 1 switches clipping off.
+    controls
+        ``all`` genes of the bin (no random draw), or ``drawn``: as many as ``control_sizes`` allow.
+    control_sizes
+        Numbers of controls to draw, tried in order.
+    min_control_mean
+        Least mean expression of a control gene.
+    low_expression_limit
+        Mean expression up to which genes share the lowest bin.
+    detection_floor
+        Value above which a marker counts as detected, where the share of expressing cells is unknown.
+    min_detecting_share
+        Share of a cluster's cells that must express a marker for it to count as detected, where it is known.
+        0.10 is the field's usual limit for marker tables. None always uses ``detection_floor``.
+    min_markers_present, min_marker_fraction
+        Measured markers that a type needs, and their least share.
+    root_marker_strategy, child_marker_strategy
+        Which markers are taken away because relatives list them too.
+    fall_back_to_listed, controls_for_fallback
+        Score all listed markers where too few others are measured, and with controls of their own.
+    negative_weight
+        Weight of the anti-markers.
+    floor_negative
+        Whether anti-markers below their controls count as zero instead of as support.
+    scale_floor
+        Least scale of the robust z. Without it, types that score alike in all clusters get huge z.
+    only_child
+        What a node without siblings is compared with.
+    raw_weight
+        Weight alpha of raw enrichment against sibling specificity.
+    weak_raw_score
+        Raw enrichment from which specificity counts in full.
+    child_rescue, root_child_rescue
+        Share of the best child in the support of its parent, and of a root.
+    rescue_by_level
+        Whether ``root_child_rescue`` is used for roots only (one table of scores), or, as published, at all
+        depths while choosing a root and nowhere else.
+    marker_factor
+        The factor s: ``count`` (m / (m + 2) for m scored markers) or ``detection`` (0.5 + 0.5 f).
+    seed
+        Of drawn controls.
+    """
+
+    preset: Preset = "auto"
+    n_bins: Annotated[int, Field(ge=1)] | None = None
+    controls: Literal["all", "drawn"] = "all"
+    control_sizes: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    control_exclusion: ControlExclusion | None = None
+    min_control_mean: float | None = None
+    collapse_low_tail: bool | None = None
+    low_expression_limit: float | None = None
+    detection_floor: float | None = None
+    min_detecting_share: Share | None = 0.10
+    clip_quantile: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    min_markers_present: Annotated[int, Field(ge=1)] = 2
+    min_marker_fraction: Share = 0.3
+    root_marker_strategy: MarkerStrategy = "none"
+    child_marker_strategy: MarkerStrategy = "subtract_direct_parent"
+    fall_back_to_listed: bool = True
+    controls_for_fallback: bool = True
+    negative_weight: Annotated[float, Field(ge=0.0)] = 0.5
+    floor_negative: bool = True
+    scale_floor: Annotated[float, Field(ge=0.0)] = 0.25
+    only_child: OnlyChild = "parent"
+    raw_weight: Share = 0.60
+    weak_raw_score: float = 0.10
+    child_rescue: Share = 0.35
+    root_child_rescue: Share = 0.40
+    rescue_by_level: bool = True
+    marker_factor: Literal["count", "detection"] = "count"
+    seed: int | None = 0
+
+    @classmethod
+    def released(cls, **changes: object) -> Self:
+        """Return the settings under which the scores equal those of HierAnnot 0.7."""
+        published: dict[str, object] = {
+            "controls": "drawn", "controls_for_fallback": False, "floor_negative": False, "scale_floor": 0.0,
+            "only_child": "none", "rescue_by_level": False, "marker_factor": "detection",
+            "min_detecting_share": None,
+        }
+        return cls.parse({**published, **changes})
+
+
+@dataclass(frozen=True, slots=True)
+class PanelSettings:
+    """What the presets resolved to on a panel."""
+
+    preset: str
+    n_genes: int
+    low_share: float
+    low_limit: float
+    n_bins: int
+    control_sizes: tuple[int, ...]
+    control_exclusion: ControlExclusion
+    collapse_low_tail: bool
+    detection_quantile: float
+    detection_floor: float
+    clip_quantile: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Statistics of the markers (or the anti-markers) of all nodes; groups x nodes, or one value per node.
+
+    Attributes
+    ----------
+    enrichment
+        Mean clipped difference from the controls; NaN where no marker has a control.
+    marker_mean, control_mean
+        Means of the markers that have controls, and of their controls, before clipping.
+    n_present, n_detected
+        Measured markers, and how many of them are detected in a group.
+    n_controls, median_controls
+        Controls of all markers together, and the median per marker (NaN without markers).
+    fell_back
+        Whether some marker had fewer controls than asked for.
+    """
+
+    enrichment: NDArray[np.float64]
+    marker_mean: NDArray[np.float64]
+    control_mean: NDArray[np.float64]
+    n_present: NDArray[np.int64]
+    n_detected: NDArray[np.int64]
+    n_controls: NDArray[np.int64]
+    median_controls: NDArray[np.float64]
+    fell_back: NDArray[np.bool_]
+
+    @property
+    def detection(self) -> NDArray[np.float64]:
+        """Share of the measured markers that are detected; NaN without measured markers."""
+        shown = np.maximum(self.n_present, 1)
+        return np.where(self.n_present > 0, self.n_detected / shown, np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class EnrichmentDetails:
+    """What tables and routers of enrichment need beside the scores.
+
+    ``pairs`` and ``controls`` are those of the markers, then of the anti-markers.
+    """
+
+    parameters: EnrichmentScoring
+    panel: PanelSettings
+    means: ClusterMeans
+    sets: MarkerSets
+    status: tuple[ScoreStatus, ...]
+    positive: Sign
+    negative: Sign
+    pairs: tuple[Pairs, Pairs]
+    controls: tuple[ControlMeans, ControlMeans]
+
+
+def score_enrichment(
+    means: ClusterMeans, key: MeasuredKey, parameters: EnrichmentScoring | None = None
+) -> Evidence:
+    """Score every cell type of the key in every cluster.
+
+    Parameters
+    ----------
+    means
+        Cluster means on a log scale.
+    key
+        The hierarchy, measured on (at least) the genes of ``means``.
+    parameters
+        Weights and rules; the defaults if None.
+
+    Returns
+    -------
+    Evidence
+        ``score`` is the branch support that siblings compete with. Components, all groups x nodes:
+        ``raw`` (R), ``positive`` (P), ``negative`` (N as it entered R), ``z``, ``specificity``, ``decision``
+        (D), ``detection`` (f), ``gate`` (g), ``factor`` (s), ``local`` (L), ``best_child``,
+        ``best_child_raw``, ``branch_support`` and ``branch_raw`` (as tabulated), ``routing_raw`` (as the walk
+        uses it) and ``coverage`` (share of listed markers that are measured). A cell type that cannot be
+        scored has NaN.
+    """
+    parameters = parameters or EnrichmentScoring()
+    panel = resolve_panel(means, parameters)
+    columns = _columns_by_name(key, means)
+    sets = choose_marker_sets(
+        key, columns,
+        effective_markers(key.hierarchy, roots=parameters.root_marker_strategy,
+                          children=parameters.child_marker_strategy),
+        min_markers=parameters.min_markers_present, min_fraction=parameters.min_marker_fraction,
+        fall_back=parameters.fall_back_to_listed, controls_for_fallback=parameters.controls_for_fallback,
+    )
+    controls = _controls(means, key, columns, sets, panel, parameters)
+    detected = _detected(means, panel, parameters)
+    positive, negative = (
+        _sign(means, scored, pairs, found, detected, panel.clip_quantile)
+        for scored, (pairs, found) in zip((sets.scored, sets.negative), controls, strict=True)
+    )
+    status = _final_status(sets, positive)
+    components = _components(positive, negative, status, key, parameters)
+    return Evidence(
+        groups=means.groups, n_cells=means.n_cells, key=key, method="enrichment",
+        score=components.pop("routing_support"), components=components,
+        details=EnrichmentDetails(
+            parameters, panel, means, sets, status, positive, negative,
+            (controls[0][0], controls[1][0]), (controls[0][1], controls[1][1]),
+        ),
+    )
+
+
+def resolve_panel(means: ClusterMeans, parameters: EnrichmentScoring) -> PanelSettings:
+    """Return the settings for a panel: those given, else those of the preset for its size."""
+    bulk = means.bulk
+    limit, share = low_expression(bulk, parameters.preset, parameters.low_expression_limit)
+    name = choose_preset(len(bulk), share) if parameters.preset == "auto" else parameters.preset
+    preset = PRESETS[name]
+
+    def given(field: str) -> Any:
+        value = getattr(parameters, field)
+        return getattr(preset, field) if value is None else value
+
+    floor = parameters.detection_floor
+    if floor is None:
+        floor = float(np.quantile(bulk, preset.detection_quantile)) if len(bulk) else 0.0
+    return PanelSettings(
+        preset=name, n_genes=len(bulk), low_share=share, low_limit=limit, n_bins=given("n_bins"),
+        control_sizes=given("control_sizes"), control_exclusion=given("control_exclusion"),
+        collapse_low_tail=given("collapse_low_tail"), detection_quantile=preset.detection_quantile,
+        detection_floor=floor, clip_quantile=given("clip_quantile"),
+    )
+
+
+def support_gate(raw: NDArray[np.float64], end: float) -> NDArray[np.float64]:
+    """Return g(R): 0 below zero or where R is missing, 1 from ``end`` on, linear between."""
+    known = np.where(np.isfinite(raw), raw, -1.0)
+    ramp = np.ones_like(known) if end <= 0 else np.minimum(known / end, 1.0)
+    return np.where(known < 0, 0.0, ramp)
+
+
+def _columns_by_name(key: MeasuredKey, means: ClusterMeans) -> dict[str, int]:
+    """Listed name to column of the means, for names that are measured and vary."""
+    positions = {str(g): i for i, g in enumerate(means.genes)}
+    constant = set(key.var_names[~key.usable].astype(str))
+    found = key.resolution.found
+    return {n: positions[v] for n, v in found.items() if v in positions and v not in constant}
+
+
+def _controls(
+    means: ClusterMeans, key: MeasuredKey, columns: Mapping[str, int], sets: MarkerSets, panel: PanelSettings,
+    parameters: EnrichmentScoring,
+) -> list[tuple[Pairs, ControlMeans]]:
+    """Controls of the markers and of the anti-markers."""
+    bulk = means.bulk
+    bins = expression_bins(bulk, panel.n_bins, low_limit=panel.low_limit if panel.collapse_low_tail else None)
+    eligible = eligible_controls(bulk, parameters.min_control_mean)
+    excluded = excluded_from_controls(key, columns, panel.control_exclusion, len(bulk))
+    result = []
+    for genes in (sets.with_controls, sets.negative):
+        pairs = Pairs.of(genes)
+        if parameters.controls == "all":
+            found = all_controls(means.values, bins, eligible, pairs, excluded)
+        else:
+            found = drawn_controls(
+                means.values, means.genes, bins, eligible, pairs, excluded, panel.control_sizes,
+                seed=parameters.seed, node_names=[n.path_text for n in key.hierarchy.nodes],
+            )
+        result.append((pairs, found))
+    return result
+
+
+def _detected(means: ClusterMeans, panel: PanelSettings, parameters: EnrichmentScoring) -> NDArray[np.bool_]:
+    share = parameters.min_detecting_share
+    if means.detection is not None and share is not None:
+        return means.detection >= share
+    with np.errstate(invalid="ignore"):
+        return means.values >= panel.detection_floor
+
+
+def _sign(
+    means: ClusterMeans, scored: Sequence[Sequence[int]], pairs: Pairs, controls: ControlMeans,
+    detected: NDArray[np.bool_], clip: float,
+) -> Sign:
+    """Enrichment of the scored genes of all nodes over their controls."""
+    n_nodes = len(scored)
+    shown = Pairs.of(scored)
+    n_present = np.bincount(shown.node, minlength=n_nodes).astype(np.int64)
+    n_detected = _sum_by_node(detected[:, shown.gene].astype(np.float64), shown.node, n_nodes).astype(np.int64)
+
+    counted = np.isin(_codes(pairs, means), _codes(shown, means)) & (controls.count > 0)
+    node, gene = pairs.node[counted], pairs.gene[counted]
+    values, matched = means.values[:, gene], controls.mean[:, counted]
+    n_used = np.bincount(node, minlength=n_nodes)
+    clipped = _clipped(values - matched, node, n_used, clip)
+
+    def mean(part: NDArray[np.float64]) -> NDArray[np.float64]:
+        total = _sum_by_node(part, node, n_nodes)
+        return np.where(n_used > 0, total / np.maximum(n_used, 1), np.nan)
+
+    own = np.isin(_codes(pairs, means), _codes(shown, means))
+    return Sign(
+        enrichment=mean(clipped), marker_mean=mean(values), control_mean=mean(matched), n_present=n_present,
+        n_detected=n_detected,
+        n_controls=np.bincount(pairs.node[own], weights=controls.count[own], minlength=n_nodes).astype(np.int64),
+        median_controls=_median_by_node(controls.count[own], pairs.node[own], n_nodes),
+        fell_back=np.bincount(pairs.node[own], weights=controls.fell_back[own], minlength=n_nodes) > 0,
+    )
+
+
+def _codes(pairs: Pairs, means: ClusterMeans) -> NDArray[np.int64]:
+    return pairs.node.astype(np.int64) * max(len(means.genes), 1) + pairs.gene
+
+
+def _sum_by_node(values: NDArray[np.float64], node: NDArray[np.intp], n_nodes: int) -> NDArray[np.float64]:
+    """Sum columns of one node; ``node`` is ascending."""
+    total = np.zeros((len(values), n_nodes))
+    if len(node):
+        present, starts = np.unique(node, return_index=True)
+        total[:, present] = np.add.reduceat(values, starts, axis=1)
+    return total
+
+
+def _clipped(
+    differences: NDArray[np.float64], node: NDArray[np.intp], n_used: NDArray[np.int64], quantile: float
+) -> NDArray[np.float64]:
+    """Clip the differences of nodes with three markers or more at a quantile of their absolute values."""
+    if quantile >= 1.0 or not len(node):
+        return differences
+    n_nodes, widest = len(n_used), int(n_used.max())
+    starts = np.cumsum(n_used) - n_used
+    slot = np.arange(len(node)) - starts[node]
+    ordered = np.full((len(differences), n_nodes, widest), np.inf)
+    ordered[:, node, slot] = np.abs(differences)
+    ordered.sort(axis=2)
+    position = quantile * np.maximum(n_used - 1, 0)
+    low = position.astype(np.intp)
+    high = np.minimum(low + 1, np.maximum(n_used - 1, 0))
+    each = np.arange(n_nodes)
+    lower, upper = ordered[:, each, low], ordered[:, each, high]
+    with np.errstate(invalid="ignore"):
+        limit = lower + (upper - lower) * (position - low)
+    limit = np.where((n_used >= 3) & (limit > 0), limit, np.inf)[:, node]
+    return np.clip(differences, -limit, limit)
+
+
+def _median_by_node(counts: NDArray[np.int64], node: NDArray[np.intp], n_nodes: int) -> NDArray[np.float64]:
+    order = np.lexsort((counts, node))
+    n = np.bincount(node, minlength=n_nodes)
+    start = np.cumsum(n) - n
+    ordered = np.append(counts[order], 0).astype(np.float64)
+    low, high = start + np.maximum(n - 1, 0) // 2, start + n // 2
+    top = len(ordered) - 1
+    return np.where(n > 0, (ordered[np.minimum(low, top)] + ordered[np.minimum(high, top)]) / 2.0, np.nan)
+
+
+def _final_status(sets: MarkerSets, positive: Sign) -> tuple[ScoreStatus, ...]:
+    found: list[ScoreStatus] = []
+    for i, status in enumerate(sets.status):
+        if status is not ScoreStatus.OK:
+            found.append(status)
+        elif positive.n_controls[i] == 0:
+            found.append(ScoreStatus.NO_CONTROLS)
+        else:
+            found.append(ScoreStatus.FEWER_CONTROLS if positive.fell_back[i] else ScoreStatus.OK)
+    return tuple(found)
+
+
+def _components(
+    positive: Sign, negative: Sign, status: Sequence[ScoreStatus], key: MeasuredKey, parameters: EnrichmentScoring
+) -> dict[str, NDArray[np.float64]]:
+    parents, levels = key.parents, key.levels
+    scorable = np.array([s in (ScoreStatus.OK, ScoreStatus.FEWER_CONTROLS) for s in status])
+    n = np.nan_to_num(negative.enrichment, nan=0.0)
+    n = np.maximum(n, 0.0) if parameters.floor_negative else n
+    raw = np.where(scorable, positive.enrichment - parameters.negative_weight * n, np.nan)
+    z = robust_z(raw, parameters.scale_floor)
+    gap = sibling_gap(z, parents, only_child=parameters.only_child)
+    f = np.clip(np.nan_to_num(positive.detection, nan=0.0), 0.0, 1.0)
+    decision = gap * (0.5 + 0.5 * f)
+    gate = support_gate(raw, parameters.weak_raw_score)
+    factor = 0.5 + 0.5 * f
+    if parameters.marker_factor == "count":
+        m = positive.n_present.astype(np.float64)
+        factor = np.broadcast_to(m / (m + _SHRINK), raw.shape)
+    alpha = parameters.raw_weight
+    local = (alpha * raw + (1.0 - alpha) * gate * decision) * factor
+    tables = _branch_tables(local, raw, parents, levels, parameters)
+    measured = np.array([len(m) for m in key.markers]) / np.maximum(key.n_listed, 1)
+    coverage = np.broadcast_to(measured, raw.shape)
+    return {
+        "raw": raw, "positive": np.where(scorable, positive.enrichment, np.nan), "negative": n, "z": z,
+        "specificity": gap, "decision": decision, "detection": f, "gate": gate,
+        "factor": np.asarray(factor, dtype=np.float64), "local": local, "coverage": coverage, **tables,
+    }
+
+
+def _branch_tables(
+    local: NDArray[np.float64], raw: NDArray[np.float64], parents: NDArray[np.int64], levels: NDArray[np.int64],
+    parameters: EnrichmentScoring,
+) -> dict[str, NDArray[np.float64]]:
+    """Branch support of scores and of raw enrichment, as tabulated and as the walk uses them."""
+    everywhere = np.full(len(parents), parameters.child_rescue)
+    roots = np.full(len(parents), parameters.root_child_rescue)
+    is_root = parents < 0
+    stored = np.where(is_root, roots, everywhere) if parameters.rescue_by_level else everywhere
+    support, best = branch_support(local, parents, levels, stored)
+    supported_raw, best_raw = branch_support(raw, parents, levels, stored)
+    routing, routing_raw = support, supported_raw
+    if not parameters.rescue_by_level:
+        routing = np.where(is_root, branch_support(local, parents, levels, roots)[0], support)
+        routing_raw = np.where(is_root, branch_support(raw, parents, levels, roots)[0], supported_raw)
+    return {
+        "best_child": best, "best_child_raw": best_raw, "branch_support": support, "branch_raw": supported_raw,
+        "routing_support": routing, "routing_raw": routing_raw,
+    }
