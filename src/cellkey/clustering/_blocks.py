@@ -35,10 +35,19 @@ def sweep(X: Any) -> Iterator[tuple[int, int, Any]]:
         for start, stop in block_starts(n_columns, _columns_per_block(X)):
             yield 1, start, sp.csc_matrix(X[:, start:stop])
         return
-    rows = _BLOCK_ROWS if form == "csr" else max(1, min(_BLOCK_ROWS, _BLOCK_VALUES // max(1, n_columns)))
-    for start, stop in block_starts(n_rows, rows):
-        block = X[start:stop]
-        yield 0, start, sp.csr_matrix(block) if form == "csr" else np.asarray(block)
+    if form == "csr":
+        for start, stop in block_starts(n_rows, _BLOCK_ROWS):
+            yield 0, start, _row_view(X, start, stop) if sp.issparse(X) else sp.csr_matrix(X[start:stop])
+        return
+    for start, stop in block_starts(n_rows, max(1, min(_BLOCK_ROWS, _BLOCK_VALUES // max(1, n_columns)))):
+        yield 0, start, np.asarray(X[start:stop])
+
+
+def _row_view(X: Any, start: int, stop: int) -> sp.csr_matrix:
+    """Rows of a CSR matrix in memory, without a copy of its values."""
+    first, last = X.indptr[start], X.indptr[stop]
+    parts = (X.data[first:last], X.indices[first:last], X.indptr[start : stop + 1] - first)
+    return sp.csr_matrix(parts, shape=(stop - start, X.shape[1]), copy=False)
 
 
 def _columns_per_block(X: Any) -> int:

@@ -5,25 +5,59 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["accumulate_moments", "add_cross_products", "candidate_distances", "fuzzy_weights", "scan_values"]
+__all__ = [
+    "accumulate_moments",
+    "add_cross_products",
+    "candidate_distances",
+    "fill_scaled",
+    "fuzzy_weights",
+    "row_sums",
+    "scan_values",
+]
 
 
 @njit(cache=True, nogil=True)
 def scan_values(values):  # type: ignore[no-untyped-def]
     """Return minimum, maximum, number not finite, number not zero, and whether any has a fraction."""
     low, high = np.inf, -np.inf
-    n_bad, n_some, fraction = 0, 0, False
+    n_bad, n_some, n_fractions = 0, 0, 0
     for value in values:
-        if not np.isfinite(value):
+        if value - value != 0.0:  # NaN or infinite
             n_bad += 1
-            continue
-        low = min(low, value)
-        high = max(high, value)
-        if value != 0.0:
-            n_some += 1
-            if not fraction and value != np.floor(value):
-                fraction = True
-    return low, high, n_bad, n_some, fraction
+        else:
+            low = min(low, value)
+            high = max(high, value)
+        n_some += value != 0.0
+        n_fractions += value != np.floor(value)
+    return low, high, n_bad, n_some, n_fractions > 0
+
+
+@njit(cache=True, nogil=True)
+def row_sums(data, indptr):  # type: ignore[no-untyped-def]
+    """Return the sum of each CSR row, float64."""
+    out = np.zeros(len(indptr) - 1)
+    for row in range(len(out)):
+        total = 0.0
+        for a in range(indptr[row], indptr[row + 1]):
+            total += np.float64(data[a])
+        out[row] = total
+    return out
+
+
+@njit(cache=True, nogil=True)
+def fill_scaled(data, indices, indptr, mean, sd, lower, upper, out):  # type: ignore[no-untyped-def]
+    """Write CSR rows into ``out`` (rows x features, float64), clipped and scaled to mean 0 and deviation
+    1."""
+    n_features = out.shape[1]
+    empty = np.empty(n_features)
+    for j in range(n_features):
+        empty[j] = (min(max(0.0, lower[j]), upper[j]) - mean[j]) / sd[j]
+    for row in range(len(indptr) - 1):
+        line = out[row]
+        line[:] = empty
+        for a in range(indptr[row], indptr[row + 1]):
+            j = indices[a]
+            line[j] = (min(max(np.float64(data[a]), lower[j]), upper[j]) - mean[j]) / sd[j]
 
 
 @njit(cache=True, nogil=True)

@@ -58,9 +58,7 @@ def leiden(
 
 def number_by_size(membership: NDArray[np.int64]) -> NDArray[np.str_]:
     """Rename groups to ``"0"``, ``"1"``, ... by decreasing size, ties by the smallest position."""
-    _, first, inverse, counts = np.unique(
-        membership, return_index=True, return_inverse=True, return_counts=True
-    )
+    _, first, inverse, counts = np.unique(membership, return_index=True, return_inverse=True, return_counts=True)
     order = np.lexsort((first, -counts))
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellkey.clustering import _kernels
+from cellkey.clustering._blocks import block_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +24,7 @@ __all__ = ["Moments", "choose_features", "excess_variance", "gene_moments"]
 MIN_SD = 1e-3
 #: Panels up to this many features use all of them.
 SMALL_PANEL = 500
+_BLOCK_GENES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ def gene_moments(
     n_vars = expression.n_vars if columns is None else len(columns)
     shift: NDArray[np.float64] | None = None
     sums, squares, n_cells = np.zeros(n_vars), np.zeros(n_vars), 0
+    if expression.storage == "csc" and expression.in_memory and rows is None:
+        return _gene_major_moments(expression, columns)
     for _, block in expression.row_blocks(columns=columns, rows=rows, block_cells=block_cells):
         n_cells += block.shape[0]
         if sp.issparse(block):
@@ -67,6 +71,21 @@ def gene_moments(
     variance = np.maximum(squares / n - (sums / n) ** 2, 0.0)
     mean = sums / n + (0.0 if shift is None else shift)
     return Moments(n_cells, mean, np.sqrt(variance))
+
+
+def _gene_major_moments(expression: Expression, columns: NDArray[np.intp] | None) -> Moments:
+    wanted = np.arange(expression.n_vars) if columns is None else np.asarray(columns)
+    sums = np.zeros((len(wanted), 2))
+    for start, stop in block_starts(len(wanted), _BLOCK_GENES):
+        block = expression.columns(wanted[start:stop])
+        squares = block.data.astype(np.float64) ** 2
+        has_values = np.flatnonzero(np.diff(block.indptr))
+        at = block.indptr[has_values]
+        if len(at):
+            sums[start + has_values, 0] = np.add.reduceat(block.data, at, dtype=np.float64)
+            sums[start + has_values, 1] = np.add.reduceat(squares, at)
+    mean, mean_square = sums.T / max(1, expression.n_obs)
+    return Moments(expression.n_obs, mean, np.sqrt(np.maximum(mean_square - mean**2, 0.0)))
 
 
 def excess_variance(moments: Moments) -> NDArray[np.float64]:

@@ -221,8 +221,8 @@ def _scan(X: Any) -> _Scan:
     low, high, n_bad, n_not_zero, whole = np.inf, -np.inf, 0, 0, True
     has_value = np.zeros(X.shape[0], dtype=bool)
     for axis, start, block in sweep(X):
-        values = block.data if sp.issparse(block) else block.ravel()
-        a, b, bad, some, fraction = _kernels.scan_values(np.ascontiguousarray(values, dtype=np.float64))
+        values = np.ascontiguousarray(block.data if sp.issparse(block) else block.ravel())
+        a, b, bad, some, fraction = _scan_values(values)
         if sp.issparse(block) and len(values) < block.shape[0] * block.shape[1]:
             a, b = min(a, 0.0), max(b, 0.0)
         low, high = min(low, a), max(high, b)
@@ -231,6 +231,20 @@ def _scan(X: Any) -> _Scan:
         whole = whole and not fraction
         _mark_cells(has_value, axis, start, block)
     return _Scan(float(low), float(high), int(n_bad), int(n_not_zero), bool(whole), has_value)
+
+
+def _scan_values(values: NDArray[Any]) -> tuple[float, float, int, int, bool]:
+    """Minimum, maximum, number not finite, number not zero, any fraction."""
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8)
+    if values.dtype.kind in "iu":
+        if len(values) == 0:
+            return np.inf, -np.inf, 0, 0, False
+        return float(values.min()), float(values.max()), 0, int(np.count_nonzero(values)), False
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float64)
+    found: tuple[float, float, int, int, bool] = _kernels.scan_values(values)
+    return found
 
 
 def _mark_cells(has_value: NDArray[np.bool_], axis: int, start: int, block: Any) -> None:
@@ -285,9 +299,7 @@ def _classify(
     return "counts", "normalise", (note,)
 
 
-def _classify_whole(
-    scan: _Scan, n_vars: int, density: float, name: str
-) -> tuple[Kind, Transform, tuple[str, ...]]:
+def _classify_whole(scan: _Scan, n_vars: int, density: float, name: str) -> tuple[Kind, Transform, tuple[str, ...]]:
     shallow = scan.maximum > 1 and n_vars > _SHALLOW_VARIABLES and density < _SHALLOW_DENSITY
     if not shallow and scan.maximum <= _LARGEST_LOG:
         note = (
@@ -295,9 +307,7 @@ def _classify_whole(
             "used as they are (assume='counts' treats them as counts)"
         )
         return "intensity", "none", (note,)
-    notes = [
-        f"{name} holds counts: each cell is scaled to 10,000 and log1p is taken (X itself stays as it is)"
-    ]
+    notes = [f"{name} holds counts: each cell is scaled to 10,000 and log1p is taken (X itself stays as it is)"]
     if n_vars <= _PANEL_VARIABLES and density >= _RAW_INTENSITY_DENSITY:
         notes.append(
             f"{name} is a panel of {n_vars} variables with hardly any zero: if these are intensities and not "
@@ -343,9 +353,7 @@ def _require_numbers(X: Any, name: str) -> None:
         raise ScaleError(msg)
 
 
-def _where(
-    X: Any, name: str, var_names: Sequence[str] | None, is_bad: Callable[[Any], Any], what: str
-) -> str:
+def _where(X: Any, name: str, var_names: Sequence[str] | None, is_bad: Callable[[Any], Any], what: str) -> str:
     cells = np.zeros(X.shape[0], dtype=bool)
     variables = np.zeros(X.shape[1], dtype=bool)
     for axis, start, block in sweep(X):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 
+from cellkey.clustering import _kernels
 from cellkey.clustering._blocks import sweep
 
 if TYPE_CHECKING:
@@ -35,13 +37,20 @@ def cell_factors(X: Any, target_sum: float | None = 1e4) -> NDArray[np.float64]:
         if axis == 1:
             totals += np.bincount(block.indices, weights=block.data, minlength=X.shape[0])
         else:
-            totals[start : start + block.shape[0]] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
+            totals[start : start + block.shape[0]] = _row_sums(block)
     some = totals > 0
     if target_sum is None:
         target_sum = float(np.median(totals[some])) if some.any() else 1.0
     factors = np.zeros_like(totals)
     factors[some] = target_sum / totals[some]
     return factors
+
+
+def _row_sums(block: Any) -> NDArray[np.float64]:
+    if not sp.issparse(block):
+        return np.asarray(block.sum(axis=1, dtype=np.float64))
+    sums: NDArray[np.float64] = _kernels.row_sums(block.data, block.indptr)
+    return sums
 
 
 def working_scale(X: Any, report: MatrixReport, target_sum: float | None = 1e4) -> NDArray[np.float64] | None:

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellkey.clustering import _kernels
+from cellkey.clustering._blocks import block_starts
 from cellkey.clustering._threads import n_threads, single_threaded_blas
 from cellkey.errors import ParameterError
 
@@ -26,10 +27,11 @@ __all__ = ["Components", "principal_components"]
 
 _TILE = 64
 _PANEL = 256
-_SPARSE_LIMIT = 0.25
+_SPARSE_LIMIT = 0.2
 _MAX_FEATURES = 10_000
 _FULL_EIGEN = 400
-_KEPT_BYTES = 400_000_000
+_KEPT_BYTES = 256_000_000
+_DENSE_ROWS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +138,17 @@ class _Scaling:
         full = block.shape[0] * block.shape[1]
         if sp.issparse(block) and self.keeps_zero and block.nnz <= _SPARSE_LIMIT * full:
             return self._apply_sparse(block)
-        dense = (block.toarray() if sp.issparse(block) else np.asarray(block)).astype(np.float64)
-        np.clip(dense, self.lower, self.upper, out=dense)
-        dense -= self.mean
-        dense /= self.sd
+        return self._apply_dense(block)
+
+    def _apply_dense(self, block: Any) -> NDArray[np.float64]:
+        if not sp.issparse(block):
+            dense: NDArray[np.float64] = np.clip(block.astype(np.float64), self.lower, self.upper)
+            dense -= self.mean
+            dense /= self.sd
+            return dense
+        dense = np.empty(block.shape)
+        limits = (self.mean, self.sd, self.lower, self.upper)
+        _kernels.fill_scaled(block.data, block.indices, block.indptr, *limits, dense)
         return dense
 
     def _apply_sparse(self, block: Any) -> sp.csr_matrix:
@@ -151,7 +160,8 @@ class _Scaling:
 
 
 class _Blocks:
-    """Scaled blocks of cells, kept for the second pass when they are small."""
+    """Scaled blocks of cells; unscaled ones are kept for the second pass as far as the memory allowed
+    reaches."""
 
     def __init__(
         self,
@@ -161,22 +171,40 @@ class _Blocks:
         block_cells: int,
         scaling: _Scaling,
     ) -> None:
-        self._expression, self._features, self._rows = expression, features, rows
+        self._expression, self._features = expression, features
+        self._rows = rows
         self._block_cells, self._scaling = block_cells, scaling
-        self._kept: list[Any] | None = None
+        self._kept: list[Any] = []
+        self._n_kept = 0
+        self._keeping = True
 
     def __iter__(self) -> Iterator[Any]:
-        if self._kept is not None:
-            yield from self._kept
-            return
-        kept: list[Any] | None = []
+        for block in self._kept:
+            yield from self._scaled(block)
         n_bytes = 0
-        for _, block in self._expression.row_blocks(self._features, self._rows, self._block_cells):
-            scaled = self._scaling.apply(block)
-            n_bytes += scaled.nbytes if isinstance(scaled, np.ndarray) else 12 * scaled.nnz
-            kept = None if kept is None or n_bytes > _KEPT_BYTES else [*kept, scaled]
-            yield scaled
-        self._kept = kept
+        for block in self._read(self._n_kept):
+            n_bytes += block.nbytes if isinstance(block, np.ndarray) else 8 * block.nnz
+            if self._keeping and n_bytes <= _KEPT_BYTES:
+                self._kept.append(block)
+                self._n_kept += block.shape[0]
+            else:
+                self._keeping = False
+            yield from self._scaled(block)
+        self._keeping = False
+
+    def _read(self, start: int) -> Iterator[Any]:
+        rows = self._rows
+        if start:
+            n_cells = self._expression.n_obs if rows is None else len(rows)
+            if start == n_cells:
+                return
+            rows = np.arange(start, n_cells) if rows is None else rows[start:]
+        for _, block in self._expression.row_blocks(self._features, rows, self._block_cells):
+            yield block
+
+    def _scaled(self, block: Any) -> Iterator[Any]:
+        for start, stop in block_starts(block.shape[0], _DENSE_ROWS):
+            yield self._scaling.apply(block[start:stop])
 
 
 def _covariance(

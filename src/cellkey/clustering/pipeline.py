@@ -110,9 +110,7 @@ def cluster_cells(
         moments, var_names, n_top=params.n_top_genes, allowed=allowed, always_use=always_use, chosen=chosen
     )
     if len(features) == 0:
-        return _one_group(
-            moments.n_cells, features, None, params, "no feature varies; all cells form one cluster"
-        )
+        return _one_group(moments.n_cells, features, None, params, "no feature varies; all cells form one cluster")
     components = principal_components(
         expression,
         features,
@@ -122,9 +120,7 @@ def cluster_cells(
         rows=rows,
         block_cells=block_cells,
     )
-    notes = (
-        f"{len(features):,} of {expression.n_vars:,} variables and {components.scores.shape[1]} components",
-    )
+    notes = (f"{len(features):,} of {expression.n_vars:,} variables and {components.scores.shape[1]} components",)
     return cluster_components(components, features, params=params, notes=notes)
 
 
@@ -150,9 +146,7 @@ def cluster_components(
     else:
         near = nearest_neighbors(points, params.n_neighbors, method=params.search, seed=params.seed)
         graph = neighbor_graph(near)
-        labels = leiden(
-            graph, resolution=params.resolution, n_iterations=params.n_iterations, seed=params.seed
-        )
+        labels = leiden(graph, resolution=params.resolution, n_iterations=params.n_iterations, seed=params.seed)
         search, recall = near.method, near.recall
         if search == "approximate":
             notes = (*notes, f"approximate neighbours, {100 * recall:.1f} % of the true ones on a sample")

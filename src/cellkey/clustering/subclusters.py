@@ -154,9 +154,7 @@ def _judge(found: Clustering, params: SubclusteringParameters, back: NDArray[np.
     return Subclustering(number_by_size(labels[back].astype(np.int64)), "split", reason, n_found, found)
 
 
-def merge_small_groups(
-    labels: NDArray[np.str_], scores: NDArray[np.float32], min_cells: int
-) -> NDArray[np.str_]:
+def merge_small_groups(labels: NDArray[np.str_], scores: NDArray[np.float32], min_cells: int) -> NDArray[np.str_]:
     """Join groups smaller than ``min_cells`` to the group with the nearest centre; renumber by size.
 
     Centres are means of components over the groups that are large enough; without any of those, everything

@@ -61,9 +61,7 @@ def find_technical(
         if not hits:
             if markers is not None:
                 hint = did_you_mean(name, map(str, var_names))
-                warnings.warn(
-                    f"technical marker {name!r} is not measured{hint}", CellkeyWarning, stacklevel=2
-                )
+                warnings.warn(f"technical marker {name!r} is not measured{hint}", CellkeyWarning, stacklevel=2)
             continue
         found[name] = min(hits, key=lambda p: (str(var_names[p]) != name, str(var_names[p])))
         is_feature[hits] = False
