@@ -1,0 +1,87 @@
+"""The cells of a run, read one cluster at a time, so that memory is bounded by the largest cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellkey.profiles.expression import Expression
+from cellkey.routing.votes import Vote, vote
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cellkey.refinement.judging import Verdict
+
+__all__ = ["Cells"]
+
+
+class Cells:
+    """Values of the cells on the scoring scale.
+
+    Parameters
+    ----------
+    X
+        Cells x genes; dense, CSR or CSC, in memory or backed.
+    var_names
+        Gene names, shape (genes,).
+    transform
+        What brings ``X`` to the scoring scale: ``normalise``, ``log1p`` or ``none``.
+    components
+        Components of the first clustering, cells x components; None if they are not at hand.
+    features
+        Genes that may take part in clustering (technical markers do not); all if None.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        var_names: NDArray[np.object_],
+        *,
+        transform: str = "none",
+        components: NDArray[np.float32] | None = None,
+        features: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.X = X
+        self.var_names = var_names
+        self.transform = transform
+        self.components = components
+        self.features = features
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return int(self.X.shape[0])
+
+    def expression(self, rows: NDArray[np.intp]) -> Expression:
+        """Return the values of some cells (ascending positions), in memory."""
+        block = self.X[rows]
+        block = sp.csr_matrix(block) if sp.issparse(block) else np.asarray(block)
+        return Expression(block, scale=self._scale(block))
+
+    def _scale(self, block: Any) -> NDArray[np.float64] | None:
+        from cellkey.clustering import cell_factors
+
+        if self.transform == "normalise":
+            return cell_factors(block)
+        return np.ones(block.shape[0]) if self.transform == "log1p" else None
+
+    def hold_votes(
+        self,
+        verdict: Verdict,
+        candidates: Mapping[str, tuple[int, ...]],
+        rows_of: Mapping[str, NDArray[np.intp]],
+    ) -> dict[str, Vote]:
+        """Let the cells of clusters vote between ``candidates``."""
+        profiles = verdict.annotation.profiles
+        threshold = verdict.annotation.gating.per_cell_gap_threshold
+        return {
+            cluster: vote(
+                self.expression(rows_of[cluster]), np.arange(len(rows_of[cluster])), nodes,
+                verdict.annotation.evidence, profiles.overall_mean, profiles.overall_std, threshold=threshold,
+            )
+            for cluster, nodes in candidates.items()
+        }

@@ -1,0 +1,142 @@
+"""Labels of new clusters that respect where their cells come from, and labels that a person sets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cellkey.calls.call import UNASSIGNED, Call, CallStatus
+from cellkey.errors import ParameterError
+from cellkey.records.vocabulary import StopDetail, StopReason
+from cellkey.refinement.plan import find_label
+from cellkey.routing.walk import Walk
+
+if TYPE_CHECKING:
+    from cellkey.hierarchy.tree import Hierarchy
+    from cellkey.refinement.judging import Verdict
+
+__all__ = ["agree", "part_call", "with_label", "with_node"]
+
+
+def agree(first: Call, second: Call) -> bool:
+    """Whether two labels do not contradict each other: equal, or one is an ancestor of the other."""
+    if first.label == second.label and first.path == second.path:
+        return True
+    shorter, longer = sorted((first.path, second.path), key=len)
+    return bool(shorter) and longer[: len(shorter)] == shorter
+
+
+def part_call(verdict: Verdict, part: str, parent: Call) -> tuple[Call, str]:
+    """Return the call of a part of a cluster, and a sentence where the origin of its cells decided.
+
+    The part is judged from the lineage of its parent downward. It moves to another lineage only if that passes all
+    its gates and beats the old one by the gap that two lineages must have. If the lineage of the parent fails its
+    gate and no other one wins, the part keeps the parent's label. A label below the lineage is also kept where
+    the part speaks less clearly than the whole but against nothing: every type on the path still passes and none
+    is outscored by a sibling.
+    """
+    own = verdict.calls[part]
+    known = {node.name for node in verdict.key.hierarchy.roots}
+    if not parent.path or parent.path[0] not in known:
+        return own, ""
+    row = verdict.position(part)
+    root = verdict.key.hierarchy.index(parent.path[:1])
+    if own.path and own.path[0] != parent.path[0]:
+        new = verdict.key.hierarchy.index(own.path[:1])
+        lead = float(verdict.scores[row, new] - verdict.scores[row, root])
+        if round(lead, 10) >= float(verdict.gaps[root]):
+            return own, f"{own.path[0]!r} leads {parent.path[0]!r} by {lead:.2f}"
+    if not verdict.passed[row, root]:
+        return _kept(own, parent), f"{parent.path[0]!r} does not pass its gate here and no other type clearly wins"
+    below = own if own.path and own.path[0] == parent.path[0] else verdict.call_below(part, root)
+    if _shallower(below, parent) and _uncontradicted(verdict, row, parent):
+        return _kept(below, parent), "nothing on the path is contradicted"
+    note = "" if below is own else f"judged within {parent.path[0]!r}, where its cells come from"
+    return below, note
+
+
+def _shallower(call: Call, parent: Call) -> bool:
+    return len(call.path) < len(parent.path) and parent.path[: len(call.path)] == call.path
+
+
+def _uncontradicted(verdict: Verdict, row: int, parent: Call) -> bool:
+    tree = verdict.key.hierarchy
+    for depth in range(1, len(parent.path) + 1):
+        node = tree.index(parent.path[:depth])
+        above = None if depth == 1 else tree.index(parent.path[: depth - 1])
+        if not verdict.passed[row, node]:
+            return False
+        rivals = [] if above is None else [k for k in verdict.children(above) if k != node]
+        best = max((float(verdict.scores[row, k]) for k in rivals if verdict.passed[row, k]), default=float("-inf"))
+        if best > float(verdict.scores[row, node]):
+            return False
+    return True
+
+
+def _kept(own: Call, parent: Call) -> Call:
+    """The parent's label for a part, with the trace of the part's own walk."""
+    return replace(
+        parent, group=own.group, n_cells=own.n_cells, walk=own.walk, runner_up=own.runner_up,
+        runner_up_score=own.runner_up_score, tied=own.tied, stop_reason=own.stop_reason, stop_detail=own.stop_detail,
+    )
+
+
+def with_node(verdict: Verdict, call: Call, node: int) -> Call:
+    """Return the call after moving the whole cluster to a cell type of the hierarchy.
+
+    The confidence is the lead over the best other sibling where that is less than before.
+    """
+    tree = verdict.key.hierarchy
+    row = verdict.position(call.group)
+    above = tree.parent(tree.nodes[node].path)
+    siblings = [k for k in verdict.children(None if above is None else tree.index(above.path)) if k != node]
+    score = float(verdict.scores[row, node])
+    runner_up = max(siblings, key=lambda k: float(verdict.scores[row, k]), default=None)
+    lead = score if runner_up is None else score - float(verdict.scores[row, runner_up])
+    path = tuple(tree.index(tree.nodes[node].path[:depth]) for depth in range(1, tree.nodes[node].level + 2))
+    has_children = bool(verdict.children(node))
+    stop = StopReason.NO_CHILDREN_PASS if has_children else StopReason.LEAF_REACHED
+    detail = StopDetail.NO_CHILD_PASSED if has_children else StopDetail.LEAF_REACHED
+    same_line = bool(call.path) and tree.nodes[node].path[: len(call.path)] == call.path
+    return replace(
+        call,
+        label=tree.nodes[node].name,
+        path=tree.nodes[node].path,
+        level=tree.nodes[node].level,
+        status=CallStatus.RESOLVED,
+        score=score,
+        root_label=tree.nodes[node].lineage,
+        confidence=min(lead, call.confidence) if same_line and not call.tied else lead,
+        stop_reason=stop,
+        stop_detail=detail,
+        node=node,
+        runner_up="" if runner_up is None else tree.nodes[runner_up].name,
+        runner_up_score=None if runner_up is None else float(verdict.scores[row, runner_up]),
+        tied=(),
+        walk=Walk(call.group, path, call.walk.steps, stop, detail),
+    )
+
+
+def with_label(verdict: Verdict, call: Call, label: str) -> Call:
+    """Return the call after a person set a label; one that the hierarchy does not know stands on its own."""
+    node = _node_of(verdict.key.hierarchy, label)
+    if node is not None:
+        return with_node(verdict, call, node)
+    if label == UNASSIGNED:
+        return replace(
+            call, label=label, path=(), level=-1, status=CallStatus.UNKNOWN, score=0.0, root_label=label,
+            confidence=0.0, node=None, stop_reason=StopReason.NO_ROOT_PASSED, stop_detail=StopDetail.NO_ROOT_PASSED,
+        )
+    path = tuple(label.split(" / "))
+    return replace(
+        call, label=path[-1], path=path, level=len(path) - 1, status=CallStatus.RESOLVED, root_label=path[0],
+        score=0.0, confidence=0.0, node=None, stop_reason=StopReason.LEAF_REACHED,
+        stop_detail=StopDetail.LEAF_REACHED, tied=(),
+    )
+
+
+def _node_of(hierarchy: Hierarchy, label: str) -> int | None:
+    try:
+        return find_label(hierarchy, label)
+    except ParameterError:
+        return None

@@ -1,0 +1,309 @@
+"""Carrying out a plan: overrides, merges, splits, relabelling and rescoring, in this order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellkey.profiles.profile import ClusterProfiles, natural_key, profile_clusters
+from cellkey.records.vocabulary import LogSource, LogStatus, RefinementAction
+from cellkey.refinement.lineage import agree, part_call, with_label, with_node
+from cellkey.refinement.plan import Merge, Override, Plan, Relabel, Rescore, Subcluster, find_label
+from cellkey.refinement.profiling import joined_rank_z, profile_parts, with_groups
+from cellkey.refinement.separation import join_unseparated
+from cellkey.refinement.splitting import Parts, find_parts, split_stability
+from cellkey.refinement.state import LogEntry, State, Touch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cellkey.calls.call import Call
+    from cellkey.refinement.cell_access import Cells
+    from cellkey.refinement.judging import Judge, Verdict
+    from cellkey.refinement.parameters import RefinementParameters
+
+__all__ = ["Workshop", "carry_out"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What the operations work with: the cells, the judge and the parameters."""
+
+    cells: Cells
+    judge: Judge
+    parameters: RefinementParameters
+    tell: Callable[[str], None] = lambda _step: None
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """Parts that are worth telling apart; ``labels`` is None where the cluster stays whole."""
+
+    labels: NDArray[np.object_] | None
+    profiles: ClusterProfiles | None
+    reason: str
+    stability: float = float("nan")
+    by_part: tuple[tuple[str, float], ...] = ()
+
+
+def carry_out(state: State, plan: Plan, shop: Workshop, iteration: int) -> tuple[State, list[LogEntry]]:
+    """Carry out a plan that was checked.
+
+    Returns
+    -------
+    The new state and one log entry per action, in the order of work.
+    """
+    log: list[LogEntry] = []
+    rescore = (plan.of(Rescore) or (Rescore(),))[-1]
+    for override in plan.of(Override):
+        state = _override(state, override, iteration, log)
+    for merge in plan.of(Merge):
+        state = _merge(state, merge, shop, iteration, log)
+    for split in plan.of(Subcluster):
+        state = _subcluster(state, split, shop, iteration, log, keep_labels=rescore.mode == "none")
+    for relabel in plan.of(Relabel):
+        state = _relabel(state, relabel, iteration, log)
+    if rescore.mode == "full":
+        state = _rescore(state, shop, recompute_de=rescore.recompute_de)
+    return state, log
+
+
+def _override(state: State, op: Override, iteration: int, log: list[LogEntry]) -> State:
+    started = time.perf_counter()
+    old = state.calls[op.cluster_id]
+    new = with_label(state.verdict, old, op.label)
+    log.append(_entry(old, new, RefinementAction.OVERRIDE, op, started))
+    return _called(state, new, Touch(RefinementAction.OVERRIDE, iteration, op.reason), pin=True)
+
+
+def _relabel(state: State, op: Relabel, iteration: int, log: list[LogEntry]) -> State:
+    started = time.perf_counter()
+    old = state.calls[op.cluster_id]
+    new = with_node(state.verdict, old, find_label(state.verdict.key.hierarchy, op.label))
+    log.append(_entry(old, new, RefinementAction.RELABEL, op, started))
+    manual = op.source is LogSource.MANUAL
+    return _called(state, new, Touch(RefinementAction.RELABEL, iteration, op.reason), pin=manual)
+
+
+def _merge(state: State, op: Merge, shop: Workshop, iteration: int, log: list[LogEntry]) -> State:
+    started = time.perf_counter()
+    shop.tell(f"merging {', '.join(op.source_clusters)}")
+    sources = tuple(sorted(op.source_clusters, key=natural_key))
+    name = _free_name(f"{sources[0]}+m", state.sizes)
+    rows = np.flatnonzero(np.isin(state.ids.astype(str), sources) & np.array([i is not None for i in state.ids]))
+    labels = np.full(len(rows), name, dtype=object)
+    merged = profile_parts(shop.cells.expression(rows), labels, state.profiles, ranks=False)
+    merged = replace(merged, rank_z=joined_rank_z(state.profiles, sources, state.ranked_among)[None])
+    old = [state.calls[c] for c in sources]
+    among = {state.ranked_among[c] for c in sources}
+    ids = state.ids.copy()
+    ids[rows] = name
+    profiles = with_groups(state.profiles, merged, removed=sources)
+    verdict = shop.judge(profiles)
+    state = replace(state.without(sources), ids=ids, profiles=profiles, verdict=verdict)
+    new = with_label(verdict, verdict.calls[name], op.target_label)
+    among_cells = among.pop() if len(among) == 1 else state.total()
+    state = replace(state, ranked_among={**state.ranked_among, name: among_cells})
+    before = float(np.average([c.confidence for c in old], weights=[c.n_cells for c in old]))
+    log.append(LogEntry(
+        cluster=",".join(sources), action=RefinementAction.MERGE, old_label=",".join(c.label for c in old),
+        new_label=new.label, confidence_before=before, confidence_after=new.confidence, n_cells=new.n_cells,
+        reason=op.reason, source=op.source, status=LogStatus.DONE, seconds=_since(started), new_clusters=(name,),
+    ))
+    return _called(state, new, Touch(RefinementAction.MERGE, iteration, op.reason), pin=True)
+
+
+def _subcluster(
+    state: State, op: Subcluster, shop: Workshop, iteration: int, log: list[LogEntry], *, keep_labels: bool
+) -> State:
+    started = time.perf_counter()
+    cluster = op.cluster_id
+    shop.tell(f"splitting {cluster}")
+    parent = state.calls[cluster]
+    rows = state.rows(cluster)
+    split = _split(state, op, shop, rows)
+    if split.labels is None or split.profiles is None:
+        entry = _entry(parent, parent, RefinementAction.SUBCLUSTER, op, started, reason=f"{op.reason}: {split.reason}")
+        log.append(replace(entry, status=LogStatus.NO_SPLIT, stability=split.stability))
+        return replace(state, exhausted={**state.exhausted, cluster: split.reason})
+    ids = state.ids.copy()
+    ids[rows] = split.labels
+    profiles = with_groups(state.profiles, split.profiles, removed=[cluster])
+    verdict = shop.judge(profiles)
+    names = split.profiles.groups
+    calls, notes = _part_calls(verdict, names, parent, keep_labels=keep_labels)
+    state = replace(state.without((cluster,)), ids=ids, profiles=profiles, verdict=verdict)
+    same = all(_same_label(calls[n], parent) for n in names)
+    note = "the parts carry the same label" if same else "; ".join(dict.fromkeys(filter(None, notes)))
+    reason = f"{op.reason}: {split.reason}" + (f"; {note}" if note else "")
+    touch = Touch(RefinementAction.SUBCLUSTER, iteration, reason)
+    tried = {n: "a part of a split whose parts carry the same label" for n in names} if same else {}
+    state = replace(
+        state,
+        calls={**state.calls, **calls},
+        touches={**state.touches, **dict.fromkeys(names, touch)},
+        exhausted={**state.exhausted, **tried},
+        stability={**state.stability, **dict(split.by_part)},
+        ranked_among={**state.ranked_among, **dict.fromkeys(names, len(rows))},
+    )
+    sizes = [calls[n].n_cells for n in names]
+    after = float(np.average([calls[n].confidence for n in names], weights=sizes))
+    entry = _entry(parent, parent, RefinementAction.SUBCLUSTER, op, started, reason=reason)
+    log.append(replace(
+        entry, new_label=_majority([calls[n] for n in names]), confidence_after=after, new_clusters=names,
+        stability=split.stability,
+    ))
+    return state
+
+
+def _same_label(first: Call, second: Call) -> bool:
+    """Whether two calls carry the same label in the same place."""
+    return first.label == second.label and first.path == second.path
+
+
+def _split(state: State, op: Subcluster, shop: Workshop, rows: NDArray[np.intp]) -> _Split:
+    """Find parts, join those that nothing tells apart, and see whether the rest comes out again."""
+    parameters = shop.parameters
+    key = state.verdict.key
+    always = key.names(key.used_columns())
+    found = find_parts(shop.cells, rows, op, parameters, always_use=always, chosen=_focus(op, state))
+    if found.labels is None or found.scores is None or found.expression is None:
+        return _Split(None, None, found.reason)
+    parent = state.calls[op.cluster_id]
+    fine = _named(found.labels, op.cluster_id)
+    verdict = shop.judge(profile_parts(found.expression, fine, state.profiles))
+    calls, _ = _part_calls(verdict, verdict.groups, parent, keep_labels=False)
+
+    def may_join(a: str, b: str) -> bool:
+        return agree(calls[f"{op.cluster_id}:{a}"], calls[f"{op.cluster_id}:{b}"])
+
+    joined, gaps = join_unseparated(found.scores, found.labels, parameters.min_separation, may_join)
+    n_parts = len(np.unique(joined))
+    if n_parts == 1:
+        reason = f"{found.reason}, but no gap and no label separates them: one continuous population"
+        return _Split(None, None, reason)
+    return _stable(found, joined, gaps, state, op, shop)
+
+
+def _stable(
+    found: Parts,
+    joined: NDArray[np.str_],
+    gaps: dict[frozenset[str], float],
+    state: State,
+    op: Subcluster,
+    shop: Workshop,
+) -> _Split:
+    from cellkey.clustering.communities import number_by_size
+
+    parameters = shop.parameters
+    if found.scores is None or found.expression is None:  # pragma: no cover - for the type checker
+        raise AssertionError
+    labels = number_by_size(joined.astype(np.int64))
+    n_found, n_parts = len(np.unique(found.labels)), len(np.unique(labels))
+    said = found.reason + (f", {n_found - n_parts} of them joined for want of a gap" if n_parts < n_found else "")
+    agreement, by_part = split_stability(found.scores, labels, found.settings, parameters.split_resamples)
+    least = parameters.min_split_stability if op.min_split_stability is None else op.min_split_stability
+    if np.isfinite(agreement):
+        said += f", agreement {agreement:.2f} over {parameters.split_resamples} random subsets"
+        if agreement < least:
+            return _Split(None, None, f"{said}, less than the {least:.2f} needed", agreement)
+    if gaps:
+        said += f", separation {min(gaps.values()):.2f} or more"
+    names = _named(labels, op.cluster_id)
+    profiles = profile_parts(found.expression, names, state.profiles)
+    parts = tuple((f"{op.cluster_id}:{part}", value) for part, value in sorted(by_part.items()))
+    return _Split(names, profiles, said, agreement, parts)
+
+
+def _named(labels: NDArray[np.str_], cluster: str) -> NDArray[np.object_]:
+    return np.array([f"{cluster}:{label}" for label in labels], dtype=object)
+
+
+def _part_calls(
+    verdict: Verdict, names: tuple[str, ...], parent: Call, *, keep_labels: bool
+) -> tuple[dict[str, Call], list[str]]:
+    if keep_labels:
+        sizes = {n: verdict.calls[n].n_cells for n in names}
+        return {n: replace(parent, group=n, n_cells=sizes[n]) for n in names}, []
+    found = {n: part_call(verdict, n, parent) for n in names}
+    notes = [f"{n}: {note}" for n, (_, note) in found.items() if note]
+    return {n: call for n, (call, _) in found.items()}, notes
+
+
+def _focus(op: Subcluster, state: State) -> NDArray[np.bool_] | None:
+    """Mask of the focus markers of a split; names are resolved as those of the hierarchy."""
+    if not op.focus_markers:
+        return None
+    from cellkey.errors import ParameterError
+    from cellkey.hierarchy.resolution import resolve_names
+
+    names = [str(v) for v in state.profiles.var_names]
+    resolution = resolve_names(list(op.focus_markers), names)
+    if not resolution.found:
+        msg = f"none of the focus markers of cluster {op.cluster_id!r} is measured: {', '.join(op.focus_markers)}"
+        raise ParameterError(msg)
+    return np.isin(names, list(resolution.found.values()))
+
+
+def _rescore(state: State, shop: Workshop, *, recompute_de: bool) -> State:
+    """Call every cluster again; labels that a person set stay."""
+    profiles = state.profiles
+    among = dict(state.ranked_among)
+    if recompute_de:
+        whole = shop.cells.expression(np.arange(shop.cells.n_obs))
+        fresh = profile_clusters(whole, state.ids, profiles.var_names, quantiles=(0.5,), basis=profiles.basis)
+        profiles = replace(profiles, rank_z=fresh.rank_z)
+        among = dict.fromkeys(profiles.groups, state.total())
+    verdict = shop.judge(profiles)
+    calls = {}
+    for cluster, old in state.calls.items():
+        if cluster in state.pinned:
+            calls[cluster] = old
+        elif ":" in cluster:
+            calls[cluster] = part_call(verdict, cluster, old)[0]
+        else:
+            calls[cluster] = verdict.calls[cluster]
+    return replace(state, profiles=profiles, verdict=verdict, calls=calls, ranked_among=among)
+
+
+def _called(state: State, call: Call, touch: Touch, *, pin: bool) -> State:
+    return replace(
+        state,
+        calls={**state.calls, call.group: call},
+        touches={**state.touches, call.group: touch},
+        pinned=state.pinned | {call.group} if pin else state.pinned,
+    )
+
+
+def _entry(
+    old: Call, new: Call, action: RefinementAction, op: Override | Relabel | Subcluster, started: float,
+    *, reason: str | None = None,
+) -> LogEntry:
+    return LogEntry(
+        cluster=op.cluster_id, action=action, old_label=old.label, new_label=new.label,
+        confidence_before=old.confidence, confidence_after=new.confidence, n_cells=old.n_cells,
+        reason=(op.reason if reason is None else reason).removeprefix(": "), source=op.source, status=LogStatus.DONE,
+        seconds=_since(started),
+    )
+
+
+def _majority(calls: list[Call]) -> str:
+    """Label of most cells, ties by name."""
+    counts: dict[str, int] = {}
+    for call in calls:
+        counts[call.label] = counts.get(call.label, 0) + call.n_cells
+    return min(counts, key=lambda label: (-counts[label], label))
+
+
+def _free_name(name: str, taken: dict[str, int]) -> str:
+    while name in taken:
+        name += "m"
+    return name
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
