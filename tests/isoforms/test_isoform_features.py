@@ -106,8 +106,11 @@ def test_scaled_switch(example: Bundle) -> None:
     oriented = build_features(example)
     loadings = oriented.loadings
     assert (loadings.loc[loadings["is_reference"], "loading"] > 0).all()
-    # A2 is used more than A1 on average, so that GA's coordinate rises with A2.
-    assert set(loadings.loc[loadings["is_reference"], "transcript_id"]) == {"A2", "B1", "C2", "D1"}
+    # C2 is used most of GC; A1 and A2 are used alike, so that the first one counts.
+    assert set(loadings.loc[loadings["is_reference"], "transcript_id"]) == {"A1", "B1", "C2", "D1"}
+    principal = example.transcripts.assign(is_principal=example.transcripts["transcript_id"].isin(["A2", "B3"]))
+    marked = build_features(Bundle(example.manifest, example.samples, {"transcript": principal}, example.matrices)).loadings
+    assert set(marked.loc[marked["is_reference"], "transcript_id"]) == {"A2", "B3", "C2", "D1"}
 
 
 def test_residuals_on_a_covariate(example: Bundle, original_features: dict[str, object]) -> None:

@@ -29,6 +29,9 @@ Orientation = Literal["reference", "pivot"]
 
 PSEUDOCOUNT = 0.5
 
+NEAR_TIE = 0.1
+"""Isoforms whose mean usage is within this of the largest could as well be the largest in other samples."""
+
 
 @dataclass(frozen=True, slots=True)
 class GeneBlocks:
@@ -137,8 +140,9 @@ def switch_coordinates(
         Sorted transcripts x samples.
     orientation
         ``reference``: the reference isoform has a positive loading, so that the coordinate rises with its usage;
-        it is the annotated principal isoform, else the one with the largest mean usage (ties by id). ``pivot``:
-        the first of the largest loadings is positive.
+        it is the annotated principal isoform, else the first by id of those whose mean usage is within
+        :data:`NEAR_TIE` of the largest, so that the sign is the same in other samples of the same population.
+        ``pivot``: the first of the largest loadings is positive.
     principal
         Sorted transcripts that are annotated as principal.
     """
@@ -179,14 +183,14 @@ def _contrast(size: int) -> Array:
 def _reference_isoforms(
     usage: Array, blocks: GeneBlocks, genes: NDArray[np.intp], principal: NDArray[np.bool_] | None
 ) -> NDArray[np.intp]:
-    # Rounding lets two isoforms of equal usage tie whatever the order of samples; the first id wins.
-    rank = np.round(usage.mean(axis=1), 12)
-    if principal is not None:
-        rank = rank + 2.0 * principal
+    mean = usage.mean(axis=1)
     best = np.empty(len(genes), dtype=np.intp)
     for i, g in enumerate(genes):
-        start = blocks.starts[g]
-        best[i] = start + int(np.argmax(rank[start:start + blocks.sizes[g]]))
+        block = slice(blocks.starts[g], blocks.starts[g] + blocks.sizes[g])
+        marked = principal[block] if principal is not None else np.zeros(blocks.sizes[g], dtype=bool)
+        # Rounding keeps the choice independent of the order in which samples were summed.
+        near = marked if marked.any() else np.round(mean[block], 9) >= np.round(mean[block].max(), 9) - NEAR_TIE
+        best[i] = blocks.starts[g] + int(np.argmax(near))
     return best
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cellkey.isoforms.correlation import correlation_pvalues, unit_rows
 from cellkey.isoforms.feature_matrix import FeatureMatrix
 
-__all__ = ["hidden_factors", "without_factors"]
+__all__ = ["hidden_factors", "sharpened", "without_factors"]
 
 Array = NDArray[np.float64]
 
@@ -78,8 +78,33 @@ def _column_correlations(profiles: Array, columns: pd.DataFrame) -> tuple[list[s
     return names, unit_rows(profiles) @ unit_rows(np.array(values)).T
 
 
+def sharpened(features: FeatureMatrix, profile: Array, *, rounds: int = 10) -> Array:
+    """Return a component estimated from the half of its features that follow it best, repeatedly.
+
+    A leading component mixes the common factor with what modules have in common; features that follow the factor and
+    nothing else follow it best, so that their own component is the factor.
+    """
+    rows = unit_rows(features.values)
+    rows = rows[np.einsum("ij,ij->i", rows, rows) > 0.5]
+    current = profile
+    for _ in range(rounds):
+        strength = np.abs(rows @ current)
+        loading = strength >= LOADING
+        if loading.sum() < 10:
+            return current
+        chosen = rows[strength >= np.median(strength[loading])]
+        _, vectors = np.linalg.eigh(chosen.T @ chosen)
+        following = vectors[:, -1] * (1.0 if vectors[:, -1] @ current >= 0 else -1.0)
+        done = abs(float(following @ current)) > 1 - 1e-10
+        current = following
+        if done:
+            break
+    return current
+
+
 def without_factors(features: FeatureMatrix, profiles: Array) -> FeatureMatrix:
-    """Return the features with some components regressed out; they count as removed design terms."""
+    """Return the features with some components regressed out, sharpened; they count as removed design terms."""
+    profiles = np.array([sharpened(features, p) for p in profiles])
     basis, _ = np.linalg.qr(np.hstack([features.basis, profiles.T]))
     once = features.values - (features.values @ basis) @ basis.T
     names = tuple(f"hidden factor {i + 1}" for i in range(len(profiles)))
