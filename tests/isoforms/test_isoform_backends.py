@@ -23,8 +23,19 @@ from cellkey.isoforms.synthetic import pure_noise, simulate
 
 QUICK = {"evidence": {"n_null": 0}}
 SEEDS = (7, 107, 207, 307, 407)
-SMALL = ("toy_v1", "medium_v1", "realistic_v1", "realistic_unequal_v1", "noisy_v1", "large_v1", "nonlinear_v1",
-         "toy_multiplex_v1", "medium_multiplex_v1", "noisy_multiplex_v1", "large_multiplex_v1")
+SMALL = (
+    "toy_v1",
+    "medium_v1",
+    "realistic_v1",
+    "realistic_unequal_v1",
+    "noisy_v1",
+    "large_v1",
+    "nonlinear_v1",
+    "toy_multiplex_v1",
+    "medium_multiplex_v1",
+    "noisy_multiplex_v1",
+    "large_multiplex_v1",
+)
 
 
 def _found(bundle: Bundle, **settings: object):
@@ -71,9 +82,17 @@ def test_spectral_meets_its_bar_on_all_fixtures() -> None:
         assert min(recoveries) >= 0.95, name
 
 
-HARD = {"hard_n120_c20_f0.4": 1.000, "hard_n120_c5_f0.4": 0.980, "hard_n120_c2_f0.4": 0.922, "hard_n120_c1_f0.4": 0.938,
-        "hard_n60_c20_f0.4": 0.999, "hard_n60_c5_f0.4": 0.931, "hard_n60_c2_f0.4": 0.681, "hard_n120_c20_f1": 1.000,
-        "hard_n120_c20_f1.5": 0.799}
+HARD = {
+    "hard_n120_c20_f0.4": 1.000,
+    "hard_n120_c5_f0.4": 0.980,
+    "hard_n120_c2_f0.4": 0.922,
+    "hard_n120_c1_f0.4": 0.938,
+    "hard_n60_c20_f0.4": 0.999,
+    "hard_n60_c5_f0.4": 0.931,
+    "hard_n60_c2_f0.4": 0.681,
+    "hard_n120_c20_f1": 1.000,
+    "hard_n120_c20_f1.5": 0.799,
+}
 
 
 @pytest.mark.slow
@@ -107,9 +126,12 @@ def test_order_of_rows_and_columns_does_not_matter(backend: str) -> None:
     bundle = simulate("noisy_multiplex_v1")
     rng = np.random.default_rng(3)
     rows, columns = rng.permutation(len(bundle.transcripts)), rng.permutation(len(bundle.samples))
-    other = Bundle(bundle.manifest, bundle.samples.iloc[columns].reset_index(drop=True),
-                   {"transcript": bundle.transcripts.iloc[rows].reset_index(drop=True)},
-                   {"transcript_counts": bundle.transcript_counts[rows][:, columns]})
+    other = Bundle(
+        bundle.manifest,
+        bundle.samples.iloc[columns].reset_index(drop=True),
+        {"transcript": bundle.transcripts.iloc[rows].reset_index(drop=True)},
+        {"transcript_counts": bundle.transcript_counts[rows][:, columns]},
+    )
     settings = {"baseline": {"alpha_abundance": 0.1}} if backend == "baseline" else {}
     a, b = _found(bundle, backend=backend, **settings), _found(other, backend=backend, **settings)
     assert a.modules == b.modules
@@ -170,7 +192,10 @@ def test_pairs_equal_a_naive_loop() -> None:
                 key = (int(genes[i]), int(genes[j]))
                 if abs(similarity[i, j]) > abs(best.get(key, 0.0)):
                     best[key] = similarity[i, j]
-    got = {tuple(sorted((int(genes[a]), int(genes[b])))): w for a, b, w in zip(found.first, found.second, found.weight, strict=True)}
+    got = {
+        tuple(sorted((int(genes[a]), int(genes[b])))): w
+        for a, b, w in zip(found.first, found.second, found.weight, strict=True)
+    }
     assert got.keys() == best.keys()
     for key, value in best.items():
         assert got[key] == pytest.approx(value, abs=1e-6)
@@ -241,15 +266,16 @@ def test_partial_correlations_of_the_example(example_features) -> None:
 
 
 def test_baseline_edges_of_the_example(example: Bundle) -> None:
-    """Without abundance edges three switch edges make one module; with them GD joins and the negative edge does not count."""
+    """Three switch edges make one module; with abundance edges GD joins, and the negative edge does not count."""
     found = _found(example, backend="baseline")
     edges = {(s, t): w for s, t, w in found.network.edges[["source", "target", "weight"]].itertuples(index=False)}
     assert edges == pytest.approx({("GA", "GB"): 0.217856, ("GA", "GC"): 0.122820, ("GB", "GC"): 0.143105}, abs=6e-7)
     assert dict(found.modules.members) == {"M000": ("GA", "GB", "GC")}
     joined = _found(example, backend="baseline", baseline={"allow_abundance_abundance": True})
     edges = {(s, t): w for s, t, w in joined.network.edges[["source", "target", "weight"]].itertuples(index=False)}
-    assert edges == pytest.approx({("GA", "GB"): 0.217856, ("GA", "GC"): -0.341585, ("GB", "GC"): 0.143105,
-                                   ("GB", "GD"): 0.725543}, abs=6e-7)
+    assert edges == pytest.approx(
+        {("GA", "GB"): 0.217856, ("GA", "GC"): -0.341585, ("GB", "GC"): 0.143105, ("GB", "GD"): 0.725543}, abs=6e-7
+    )
     assert dict(joined.modules.members) == {"M000": ("GA", "GB", "GC", "GD")}
 
 
@@ -282,9 +308,14 @@ def _naive_edges(features, similarity, rules: GeneGraphParameters) -> set[tuple[
     return found
 
 
-@pytest.mark.parametrize("rules", [
-    GeneGraphParameters(alpha=0.5), GeneGraphParameters(alpha=0.4, allow_abundance_abundance=True),
-    GeneGraphParameters(alpha=0.5, alpha_switch=0.3, alpha_abundance=0.6)])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        GeneGraphParameters(alpha=0.5),
+        GeneGraphParameters(alpha=0.4, allow_abundance_abundance=True),
+        GeneGraphParameters(alpha=0.5, alpha_switch=0.3, alpha_abundance=0.6),
+    ],
+)
 def test_gene_graph_rules_equal_a_naive_loop(rules: GeneGraphParameters) -> None:
     """Blocked rules give the edges of the loop they replace."""
     features = build_features(simulate("toy_multiplex_v1")).matrix
@@ -306,9 +337,11 @@ def test_reliability_weighs_switch_edges_only() -> None:
     weighed = candidate_pairs(features, dense_similarity(similarity), rules, weights)
     assert (plain.both_abundance.sum()) == weighed.both_abundance.sum()
     touched = [f for f in (*weighed.first, *weighed.second) if features.feature_ids[f] == "G0000::switch"]
-    others = {features.feature_types[b if features.feature_ids[a] == "G0000::switch" else a]
-              for a, b in zip(weighed.first, weighed.second, strict=True)
-              if "G0000::switch" in (features.feature_ids[a], features.feature_ids[b])}
+    others = {
+        features.feature_types[b if features.feature_ids[a] == "G0000::switch" else a]
+        for a, b in zip(weighed.first, weighed.second, strict=True)
+        if "G0000::switch" in (features.feature_ids[a], features.feature_ids[b])
+    }
     assert not touched or others == {"abundance"}
 
 

@@ -39,8 +39,16 @@ def test_manifest_has_the_documented_fields_only(tmp_path: Path) -> None:
     write_bundle(simulate("toy_v1"), tmp_path)
     text = (tmp_path / "manifest.json").read_text()
     content = json.loads(text)
-    assert set(content) == {"dataset_name", "suite_name", "description", "sample_table", "feature_tables", "matrices",
-                            "provenance", "truth_tables"}
+    assert set(content) == {
+        "dataset_name",
+        "suite_name",
+        "description",
+        "sample_table",
+        "feature_tables",
+        "matrices",
+        "provenance",
+        "truth_tables",
+    }
     assert text == json.dumps(content, indent=2, sort_keys=True) + "\n"
     assert set(content["matrices"][0]) == {"assay_name", "filename", "n_features", "n_samples", "encoding"}
     assert all(isinstance(v, str) for v in content["provenance"].values())
@@ -59,9 +67,15 @@ def test_names_that_leave_the_bundle_are_rejected(name: str) -> None:
     """Absolute names and names with a parent part never become paths."""
     assert leaves_directory(name)
     with pytest.raises(ValueError, match="inside the bundle"):
-        BundleManifest(dataset_name="d", suite_name="s", description="x", sample_table=name, provenance={},
-                       feature_tables=({"kind": "gene", "filename": "g.parquet", "n_rows": 1},),
-                       matrices=({"assay_name": "a", "filename": "a.npz", "n_features": 1, "n_samples": 1},))
+        BundleManifest(
+            dataset_name="d",
+            suite_name="s",
+            description="x",
+            sample_table=name,
+            provenance={},
+            feature_tables=({"kind": "gene", "filename": "g.parquet", "n_rows": 1},),
+            matrices=({"assay_name": "a", "filename": "a.npz", "n_features": 1, "n_samples": 1},),
+        )
 
 
 def test_link_that_leaves_the_bundle_is_rejected(tmp_path: Path) -> None:
@@ -73,13 +87,16 @@ def test_link_that_leaves_the_bundle_is_rejected(tmp_path: Path) -> None:
         read_bundle(bundle)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"feature_tables": []}, "feature_tables must not be empty"),
-    ({"matrices": []}, "matrices must not be empty"),
-    ({"surprise": 1}, "surprise: unknown setting"),
-    ({"provenance": {"a": 1}}, "provenance.a"),
-    ({"sample_table": "../s.parquet"}, "sample_table"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"feature_tables": []}, "feature_tables must not be empty"),
+        ({"matrices": []}, "matrices must not be empty"),
+        ({"surprise": 1}, "surprise: unknown setting"),
+        ({"provenance": {"a": 1}}, "provenance.a"),
+        ({"sample_table": "../s.parquet"}, "sample_table"),
+    ],
+)
 def test_manifest_problems_name_the_field(tmp_path: Path, change: dict[str, object], message: str) -> None:
     """Every rule of the manifest is reported with the field that breaks it."""
     write_bundle(simulate("toy_v1"), tmp_path)
@@ -160,19 +177,29 @@ def test_every_problem_of_the_inputs_is_listed() -> None:
         validate_bundle_inputs(samples, transcripts, counts, genes, None)
     text = str(caught.value)
     assert text.startswith(f"validate_bundle_inputs found {len(caught.value.problems)} problem(s):")
-    for part in ("duplicate sample_id values: 'S1'", "duplicate transcript_id values: 't1'", "column 'gene_id' is empty",
-                 "1 NaN values", "1 infinite values", "1 negative values", "gene table but no gene matrix",
-                 "missing from the gene table: 'g1'"):
+    for part in (
+        "duplicate sample_id values: 'S1'",
+        "duplicate transcript_id values: 't1'",
+        "column 'gene_id' is empty",
+        "1 NaN values",
+        "1 infinite values",
+        "1 negative values",
+        "gene table but no gene matrix",
+        "missing from the gene table: 'g1'",
+    ):
         assert part in text, part
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda s, t, c: (s.rename(columns={"sample_id": "x"}), t, c), "column 'sample_id' is missing"),
-    (lambda s, t, c: (s, t.rename(columns={"gene_id": "x"}), c), "column 'gene_id' is missing"),
-    (lambda s, t, c: (s, t, c.ravel()), "must be two-dimensional"),
-    (lambda s, t, c: (s, t, c[:2]), "has 2 rows, the transcript table has 3"),
-    (lambda s, t, c: (s, t, c[:, :3]), "has 3 columns, the sample table has 4 rows"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s, t, c: (s.rename(columns={"sample_id": "x"}), t, c), "column 'sample_id' is missing"),
+        (lambda s, t, c: (s, t.rename(columns={"gene_id": "x"}), c), "column 'gene_id' is missing"),
+        (lambda s, t, c: (s, t, c.ravel()), "must be two-dimensional"),
+        (lambda s, t, c: (s, t, c[:2]), "has 2 rows, the transcript table has 3"),
+        (lambda s, t, c: (s, t, c[:, :3]), "has 3 columns, the sample table has 4 rows"),
+    ],
+)
 def test_single_problems(change, message: str) -> None:
     """Each rule has its message."""
     assert any(message in str(p) for p in input_problems(*change(*_inputs())))

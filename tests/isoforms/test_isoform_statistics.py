@@ -33,7 +33,7 @@ from cellkey.isoforms.modules import ModuleSet
 from cellkey.isoforms.roles import gene_roles
 from cellkey.isoforms.settings import FeatureParameters, TraitParameters
 from cellkey.isoforms.synthetic import simulate
-from cellkey.isoforms.traits import test_traits as trait_tests
+from cellkey.isoforms.traits import associate_traits as trait_tests
 
 MODULE = ModuleSet({"M000": ("GA", "GB", "GC")})
 EIGENGENE = [-0.568437, -0.374392, -0.227165, -0.050372, 0.091166, 0.227644, 0.361238, 0.540318]
@@ -56,8 +56,11 @@ def test_eigengene_of_the_example(matrix: FeatureMatrix) -> None:
 def test_mean_eigengene_of_the_example(matrix: FeatureMatrix) -> None:
     """The plain mean cancels members of opposite sign; it is kept for comparison (of unscaled rows)."""
     rows = matrix.values[MODULE.feature_rows(matrix)["M000"]]
-    np.testing.assert_allclose(rows.mean(axis=0), [
-        -0.989751, -0.570858, -0.282556, 0.065563, 0.253923, 0.417785, 0.480611, 0.625283], atol=6e-7)
+    np.testing.assert_allclose(
+        rows.mean(axis=0),
+        [-0.989751, -0.570858, -0.282556, 0.065563, 0.253923, 0.417785, 0.480611, 0.625283],
+        atol=6e-7,
+    )
     assert eigengene(rows, "mean").variance_share < eigengene(rows).variance_share
 
 
@@ -79,7 +82,11 @@ def test_roles_of_the_example(matrix: FeatureMatrix) -> None:
     modules = ModuleSet({"M000": ("GA", "GB", "GC", "GD")})
     roles = gene_roles(modules, matrix, module_eigengenes(modules, matrix)).set_index("gene_id")
     assert roles["module_role"].to_dict() == {
-        "GA": "coupled", "GB": "coupled", "GC": "discordant", "GD": "abundance_only"}
+        "GA": "coupled",
+        "GB": "coupled",
+        "GC": "discordant",
+        "GD": "abundance_only",
+    }
     np.testing.assert_allclose(roles["switch_abundance_r"], [0.989985, 0.705697, -0.983020, 0.096216], atol=6e-7)
     assert roles["coupling"].to_dict() == {"GA": "positive", "GB": "positive", "GC": "negative", "GD": "uncorrelated"}
     assert roles.loc["GD", "significant_role"] == "inactive"
@@ -105,15 +112,18 @@ def test_role_accuracy_on_planted_modules() -> None:
         assert (known[column] == known["gene_id"].map(truth)).mean() >= least
 
 
-def test_traits_of_the_example(example: Bundle) -> None:
+def associate_traits_of_the_example(example: Bundle) -> None:
     """Welch t of diagnosis and Pearson r of age, with interval and adjusted p."""
     found = trait_tests({"M000": np.array(EIGENGENE)}, example.samples).tests.set_index("trait")
     dx = found.loc["Dx"]
     assert (dx["test"], dx["contrast"]) == ("welch_t", "Control - Case")
     assert dx[["effect", "statistic", "df", "pvalue", "qvalue"]].to_list() == pytest.approx(
-        [-0.610183, -4.182914, 5.890213, 0.006034970, 0.006034970], rel=2e-5)
+        [-0.610183, -4.182914, 5.890213, 0.006034970, 0.006034970], rel=2e-5
+    )
     age = found.loc["Age"]
-    assert age[["effect", "pvalue", "qvalue"]].to_list() == pytest.approx([0.996821, 8.009460e-8, 1.601892e-7], rel=2e-4)
+    assert age[["effect", "pvalue", "qvalue"]].to_list() == pytest.approx(
+        [0.996821, 8.009460e-8, 1.601892e-7], rel=2e-4
+    )
     assert age[["ci_low", "ci_high"]].to_list() == pytest.approx([0.981791, 0.999449], abs=2e-6)
 
 
@@ -132,11 +142,18 @@ def test_linear_models_equal_statsmodels() -> None:
     """HC3 errors, p values, intervals and the joint test equal those of statsmodels."""
     sm = pytest.importorskip("statsmodels.api")
     rng = np.random.default_rng(0)
-    samples = pd.DataFrame({"sample_id": [f"s{i}" for i in range(40)], "group": rng.choice(["a", "b", "c"], 40),
-                            "age": rng.normal(50, 10, 40)})
+    samples = pd.DataFrame(
+        {
+            "sample_id": [f"s{i}" for i in range(40)],
+            "group": rng.choice(["a", "b", "c"], 40),
+            "age": rng.normal(50, 10, 40),
+        }
+    )
     y = rng.normal(size=40) * (1 + (samples["group"] == "b"))
     found = trait_tests({"M": y.to_numpy()}, samples, TraitParameters(covariates=("age",)), columns=["group"]).models
-    design = np.column_stack([np.ones(40), samples["group"] == "b", samples["group"] == "c", samples["age"]]).astype(float)
+    design = np.column_stack([np.ones(40), samples["group"] == "b", samples["group"] == "c", samples["age"]]).astype(
+        float
+    )
     oracle = sm.OLS(y.to_numpy(), design).fit(cov_type="HC3", use_t=True)
     assert list(found["term"]) == ["b - a", "c - a"]
     np.testing.assert_allclose(found["estimate"], oracle.params[1:3], rtol=1e-9)
@@ -174,9 +191,18 @@ def test_adjustment_leaves_missing_values_out() -> None:
 
 def test_skipped_traits_have_reasons() -> None:
     """Every column that is not tested is listed with the reason."""
-    samples = pd.DataFrame({
-        "sample_id": [f"s{i}" for i in range(8)], "flat": 1, "one": "x", "id": list("abcdefgh"),
-        "few": [1.0, 2.0] + [np.nan] * 6, "rare": ["a"] * 7 + ["b"], "flag": [True, False] * 4, "good": range(8)})
+    samples = pd.DataFrame(
+        {
+            "sample_id": [f"s{i}" for i in range(8)],
+            "flat": 1,
+            "one": "x",
+            "id": list("abcdefgh"),
+            "few": [1.0, 2.0] + [np.nan] * 6,
+            "rare": ["a"] * 7 + ["b"],
+            "flag": [True, False] * 4,
+            "good": range(8),
+        }
+    )
     found = trait_tests({"M": np.arange(8.0)}, samples, TraitParameters(max_levels=5))
     reasons = {s["trait"]: s["reason"] for s in found.skipped}
     assert set(reasons) == {"flat", "one", "id", "few", "rare"}
@@ -209,8 +235,9 @@ def test_permuted_traits_are_calibrated() -> None:
     rng = np.random.default_rng(0)
     shares = []
     for _ in range(60):
-        shuffled = found.bundle.samples.assign(Age=rng.permutation(found.bundle.samples["Age"]),
-                                               Dx=rng.permutation(found.bundle.samples["Dx"]))
+        shuffled = found.bundle.samples.assign(
+            Age=rng.permutation(found.bundle.samples["Age"]), Dx=rng.permutation(found.bundle.samples["Dx"])
+        )
         tests = trait_tests(profiles, shuffled, columns=["Age", "Dx"]).tests
         shares.append(tests.groupby("module_id")["qvalue"].min().le(0.05).mean())
     assert np.mean(shares) <= 0.05

@@ -63,7 +63,12 @@ def test_truth_tables_follow_the_design() -> None:
     assert roles is not None
     assert modules is not None
     assert roles["truth_role"].value_counts().to_dict() == {
-        "background": 128, "switch_only": 48, "abundance_only": 48, "coupled": 48, "discordant": 48}
+        "background": 128,
+        "switch_only": 48,
+        "abundance_only": 48,
+        "coupled": 48,
+        "discordant": 48,
+    }
     assert set(modules["gene_id"]) == set(roles["gene_id"][roles["module_id"].notna()])
     assert (roles["has_switch"] == roles["truth_role"].isin(["switch_only", "coupled", "discordant"])).all()
 

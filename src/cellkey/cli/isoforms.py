@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -16,8 +16,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Overrides = Annotated[Optional[list[str]], typer.Argument(
-    metavar="[KEY=VALUE]...", help="Settings such as spectral.min_cosine=0.9 or traits.covariates=[Age,Sex]; null keeps the default.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings such as spectral.min_cosine=0.9 or traits.covariates=[Age,Sex]; null keeps the default.",
+    ),
+]
 Dataset = Annotated[Path, typer.Option("--dataset-path", help="Bundle directory.")]
 
 
@@ -25,28 +30,32 @@ Dataset = Annotated[Path, typer.Option("--dataset-path", help="Bundle directory.
 def prepare(
     counts: Annotated[Path, typer.Option(help="Table, quantifier directory, .h5ad or .h5mu of transcripts.")],
     output_dir: Annotated[Path, typer.Option(help="Bundle directory to write.")],
-    gene_map: Annotated[Optional[Path], typer.Option(help="GTF, or table of transcript_id and gene_id.")] = None,
-    samples: Annotated[Optional[Path], typer.Option(help="Sample sheet with sample_id.")] = None,
-    name: Annotated[Optional[str], typer.Option(help="Name of the data set; default: the output directory.")] = None,
+    gene_map: Annotated[Path | None, typer.Option(help="GTF, or table of transcript_id and gene_id.")] = None,
+    samples: Annotated[Path | None, typer.Option(help="Sample sheet with sample_id.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the data set; default: the output directory.")] = None,
     min_count: Annotated[float, typer.Option(help="Reads a transcript needs in --min-samples samples.")] = 10.0,
     min_usage: Annotated[float, typer.Option(help="Share of its gene a transcript needs there.")] = 0.05,
-    min_samples: Annotated[Optional[int], typer.Option(help="Samples; default: smallest group, else a quarter.")] = None,
-    group: Annotated[Optional[str], typer.Option(help="Sample column whose smallest level sets --min-samples.")] = None,
-    strip_versions: Annotated[bool, typer.Option("--strip-versions", help="Cut .<number> from ids on all sides.")] = False,
+    min_samples: Annotated[int | None, typer.Option(help="Samples; default: smallest group, else a quarter.")] = None,
+    group: Annotated[str | None, typer.Option(help="Sample column whose smallest level sets --min-samples.")] = None,
+    strip_versions: Annotated[
+        bool, typer.Option("--strip-versions", help="Cut .<number> from ids on all sides.")
+    ] = False,
     keep_all: Annotated[bool, typer.Option("--keep-all", help="Apply no filter.")] = False,
     read_length: Annotated[float, typer.Option(help="Mean read length (StringTie coverage).")] = 75.0,
-    groupby: Annotated[Optional[list[str]], typer.Option(help="obs column(s) to sum cells by, for example cell_type.")] = None,
-    sample_key: Annotated[Optional[str], typer.Option(help="obs column of samples, to sum cells by.")] = None,
+    groupby: Annotated[
+        list[str] | None, typer.Option(help="obs column(s) to sum cells by, for example cell_type.")
+    ] = None,
+    sample_key: Annotated[str | None, typer.Option(help="obs column of samples, to sum cells by.")] = None,
     min_cells: Annotated[int, typer.Option(help="Cells a sum needs.")] = 10,
-    layer: Annotated[Optional[str], typer.Option(help="AnnData layer of counts.")] = None,
-    modality: Annotated[Optional[str], typer.Option(help="MuData modality of isoforms.")] = None,
-    gene_key: Annotated[Optional[str], typer.Option(help="var column of genes.")] = None,
+    layer: Annotated[str | None, typer.Option(help="AnnData layer of counts.")] = None,
+    modality: Annotated[str | None, typer.Option(help="MuData modality of isoforms.")] = None,
+    gene_key: Annotated[str | None, typer.Option(help="var column of genes.")] = None,
 ) -> None:
     """Make a bundle from transcript counts, a gene map and a sample sheet.
 
     \b
     cellkey isoforms prepare --counts quants/ --gene-map gencode.gtf.gz --samples samples.tsv --output-dir bundle
-    cellkey isoforms prepare --counts counts.tsv --gene-map tx2gene.tsv --samples samples.csv --group condition --output-dir bundle
+    cellkey isoforms prepare --counts counts.tsv --gene-map tx2gene.tsv --samples s.csv --group Dx --output-dir bundle
     cellkey isoforms prepare --counts cells.h5ad --sample-key donor --groupby cell_type --output-dir bundle
     """
     from cellkey.isoforms.bundle_io import write_bundle
@@ -57,30 +66,54 @@ def prepare(
     from cellkey.isoforms.quantification import read_transcript_counts
     from cellkey.isoforms.settings import PrepareParameters
 
-    parameters = PrepareParameters.parse({
-        "min_count": min_count, "min_usage": min_usage, "min_samples": min_samples, "group": group,
-        "strip_versions": strip_versions, "keep_all": keep_all, "read_length": read_length})
+    parameters = PrepareParameters.parse(
+        {
+            "min_count": min_count,
+            "min_usage": min_usage,
+            "min_samples": min_samples,
+            "group": group,
+            "strip_versions": strip_versions,
+            "keep_all": keep_all,
+            "read_length": read_length,
+        }
+    )
     prepared = prepare_bundle(
-        read_transcript_counts(counts, read_length=read_length, groupby=groupby or (), sample_key=sample_key, layer=layer,
-                               modality=modality, gene_key=gene_key, min_cells=min_cells),
+        read_transcript_counts(
+            counts,
+            read_length=read_length,
+            groupby=groupby or (),
+            sample_key=sample_key,
+            layer=layer,
+            modality=modality,
+            gene_key=gene_key,
+            min_cells=min_cells,
+        ),
         gene_map=None if gene_map is None else read_gene_map(gene_map),
-        samples=None if samples is None else read_samples(samples), parameters=parameters, name=name or output_dir.name)
+        samples=None if samples is None else read_samples(samples),
+        parameters=parameters,
+        name=name or output_dir.name,
+    )
     write_bundle(prepared.bundle, output_dir)
     write_json(prepared.report, output_dir / "prepare_report.json")
     write_parquet(prepared.dropped, output_dir / "dropped_transcripts.parquet")
     report = prepared.report
-    typer.echo(f"{report['n_transcripts_kept']} of {report['n_transcripts_read']} transcripts, {report['n_genes_kept']} genes "
-               f"({report['n_genes_with_switch']} with two transcripts or more), {report['n_samples']} samples", err=True)
+    typer.echo(
+        f"{report['n_transcripts_kept']} of {report['n_transcripts_read']} transcripts, {report['n_genes_kept']} genes "
+        f"({report['n_genes_with_switch']} with two transcripts or more), {report['n_samples']} samples",
+        err=True,
+    )
     for what in ("samples_without_counts", "samples_not_in_sheet"):
         if report[what]:
-            typer.echo(f"{what.replace('_', ' ')}: {', '.join(report[what][:5])} ({len(report[what])} in all)", err=True)
+            typer.echo(
+                f"{what.replace('_', ' ')}: {', '.join(report[what][:5])} ({len(report[what])} in all)", err=True
+            )
     typer.echo(str(output_dir))
 
 
 @app.command()
 def validate(
     dataset_path: Dataset,
-    covariate: Annotated[Optional[list[str]], typer.Option(help="Sample column that must be there; repeatable.")] = None,
+    covariate: Annotated[list[str] | None, typer.Option(help="Sample column that must be there; repeatable.")] = None,
 ) -> None:
     """List every problem of a bundle with the remedy; exit code 2 when there is one.
 
@@ -121,10 +154,10 @@ def simulate(
 def fit(
     dataset_path: Dataset,
     output_dir: Annotated[Path, typer.Option(help="Directory to write.")] = Path("artifacts/fits/manual"),
-    backend: Annotated[Optional[str], typer.Option(help="Backend; default spectral.")] = None,
-    channels: Annotated[Optional[str], typer.Option(help="both, switch or abundance.")] = None,
-    seed: Annotated[Optional[int], typer.Option(help="Seed of everything random.")] = None,
-    config: Annotated[Optional[Path], typer.Option(help="Settings as JSON or YAML.")] = None,
+    backend: Annotated[str | None, typer.Option(help="Backend; default spectral.")] = None,
+    channels: Annotated[str | None, typer.Option(help="both, switch or abundance.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings as JSON or YAML.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Fit modules to a bundle and write all tables.
@@ -157,16 +190,20 @@ def fit(
 @app.command("explain-module")
 def explain_module(
     artifact_dir: Annotated[Path, typer.Option(help="Directory of a fit.")],
-    feature_table: Annotated[Optional[Path], typer.Option(help="Samples x features; default: usage written by fit.")] = None,
-    feature_meta: Annotated[Optional[Path], typer.Option(help="Its columns: feature_id, gene_id, feature_type.")] = None,
-    module_ids: Annotated[Optional[list[str]], typer.Option(help="Modules, repeated or separated by commas; default all.")] = None,
+    feature_table: Annotated[
+        Path | None, typer.Option(help="Samples x features; default: usage written by fit.")
+    ] = None,
+    feature_meta: Annotated[Path | None, typer.Option(help="Its columns: feature_id, gene_id, feature_type.")] = None,
+    module_ids: Annotated[
+        list[str] | None, typer.Option(help="Modules, repeated or separated by commas; default all.")
+    ] = None,
     output_dir: Annotated[Path, typer.Option(help="Directory to write.")] = Path("artifacts/explain"),
-    module_score_table: Annotated[Optional[Path], typer.Option(help="Samples x modules, in place of eigengenes.")] = None,
+    module_score_table: Annotated[Path | None, typer.Option(help="Samples x modules, in place of eigengenes.")] = None,
     split_percentile: Annotated[float, typer.Option(help="High samples are at or above this percentile.")] = 50.0,
     min_complete_pairs: Annotated[int, typer.Option(help="Samples that a correlation needs.")] = 3,
     fdr_method: Annotated[str, typer.Option(help="bh or by.")] = "bh",
     all_features: Annotated[bool, typer.Option("--all-features", help="Contrast all features of the table.")] = False,
-    more_module_ids: Annotated[Optional[list[str]], typer.Argument(metavar="[MODULE]...", help="Further modules.")] = None,
+    more_module_ids: Annotated[list[str] | None, typer.Argument(metavar="[MODULE]...", help="Further modules.")] = None,
 ) -> None:
     """Explain modules: driver genes, transcript polarity, high against low samples.
 
@@ -178,22 +215,33 @@ def explain_module(
 
     names = [part for text in [*(module_ids or ()), *(more_module_ids or ())] for part in text.split(",") if part]
     explain_modules(
-        artifact_dir, output_dir=output_dir, module_ids=names or None, feature_table=feature_table,
-        feature_meta=feature_meta, module_score_table=module_score_table, parameters=ExplainParameters.parse({
-            "split_percentile": split_percentile, "min_complete_pairs": min_complete_pairs, "fdr_method": fdr_method,
-            "all_features": all_features}))
+        artifact_dir,
+        output_dir=output_dir,
+        module_ids=names or None,
+        feature_table=feature_table,
+        feature_meta=feature_meta,
+        module_score_table=module_score_table,
+        parameters=ExplainParameters.parse(
+            {
+                "split_percentile": split_percentile,
+                "min_complete_pairs": min_complete_pairs,
+                "fdr_method": fdr_method,
+                "all_features": all_features,
+            }
+        ),
+    )
     typer.echo(str(output_dir))
 
 
 @app.command()
 def benchmark(
-    suite: Annotated[Optional[str], typer.Option(help="core_v1, scale_v1, multiplex_v1 or hard_v1.")] = None,
-    fixture: Annotated[Optional[str], typer.Option(help="One fixture; default: all of the suite.")] = None,
-    backend: Annotated[Optional[str], typer.Option(help="Backend; default spectral.")] = None,
-    stage_name: Annotated[Optional[str], typer.Option(help="Name of the run in all paths.")] = None,
-    dataset_path: Annotated[Optional[Path], typer.Option(help="Run this bundle instead of a suite.")] = None,
-    artifacts_root: Annotated[Optional[Path], typer.Option(help="Root of written files; default artifacts.")] = None,
-    n_seeds: Annotated[Optional[int], typer.Option(help="Suite seeds; default 5, or 1 for large fixtures.")] = None,
+    suite: Annotated[str | None, typer.Option(help="core_v1, scale_v1, multiplex_v1 or hard_v1.")] = None,
+    fixture: Annotated[str | None, typer.Option(help="One fixture; default: all of the suite.")] = None,
+    backend: Annotated[str | None, typer.Option(help="Backend; default spectral.")] = None,
+    stage_name: Annotated[str | None, typer.Option(help="Name of the run in all paths.")] = None,
+    dataset_path: Annotated[Path | None, typer.Option(help="Run this bundle instead of a suite.")] = None,
+    artifacts_root: Annotated[Path | None, typer.Option(help="Root of written files; default artifacts.")] = None,
+    n_seeds: Annotated[int | None, typer.Option(help="Suite seeds; default 5, or 1 for large fixtures.")] = None,
     gate: Annotated[bool, typer.Option("--gate/--no-gate", help="Exit with 1 when a recovery is too low.")] = True,
     overrides: Overrides = None,
 ) -> None:
@@ -210,9 +258,15 @@ def benchmark(
 
     given = parse_overrides(overrides or ())
     own = {k: given.pop(k) for k in list(given) if k in BenchmarkParameters.model_fields}
-    flags = {"dataset_suite": suite, "fixture_filter": fixture, "backend": backend, "stage_name": stage_name,
-             "dataset_path": None if dataset_path is None else str(dataset_path), "n_seeds": n_seeds,
-             "artifacts_root": None if artifacts_root is None else str(artifacts_root)}
+    flags = {
+        "dataset_suite": suite,
+        "fixture_filter": fixture,
+        "backend": backend,
+        "stage_name": stage_name,
+        "dataset_path": None if dataset_path is None else str(dataset_path),
+        "n_seeds": n_seeds,
+        "artifacts_root": None if artifacts_root is None else str(artifacts_root),
+    }
     values = own | {k: v for k, v in flags.items() if v is not None}
     if "dataset_suite" not in values and values.get("fixture_filter") in FIXTURES:
         values["dataset_suite"] = FIXTURES[values["fixture_filter"]].suite
@@ -229,7 +283,9 @@ def benchmark(
 def compare(
     reference: Annotated[Path, typer.Option(help="Snapshot directory or benchmark JSON.")],
     candidate: Annotated[Path, typer.Option(help="The same kind, to compare with it.")],
-    output_path: Annotated[Path, typer.Option(help="JSON report to write.")] = Path("artifacts/reports/comparison.json"),
+    output_path: Annotated[Path, typer.Option(help="JSON report to write.")] = Path(
+        "artifacts/reports/comparison.json"
+    ),
 ) -> None:
     """Compare two snapshots or two benchmark reports.
 

@@ -61,7 +61,7 @@ _WHERE = {
     "write_fit": "fit_files",
 }
 
-__all__ = sorted(_WHERE)  # noqa: PLE0605
+__all__ = sorted(_WHERE)
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,7 @@ def median_of_ratios(counts: Array) -> Array:
 
 def cpm_scale(counts: Array) -> Array:
     """Return reads per sample in millions, so that ``counts / scale`` are counts per million."""
-    return np.maximum(counts.sum(axis=0), 1e-12) / 1e6
+    return np.asarray(np.maximum(counts.sum(axis=0), 1e-12) / 1e6)
 
 
 def tmm_factors(counts: Array, trim_ratio: float = 0.3, trim_sum: float = 0.05) -> Array:
@@ -36,12 +36,15 @@ def tmm_factors(counts: Array, trim_ratio: float = 0.3, trim_sum: float = 0.05) 
     library = np.maximum(counts.sum(axis=0), 1e-12)
     expressed = counts[counts.sum(axis=1) > 0]
     if not len(expressed):
-        return library / 1e6
+        return np.asarray(library / 1e6)
     quartile = np.quantile(expressed / library, 0.75, axis=0)
     reference = int(np.argmin(np.abs(quartile - quartile.mean())))
-    logs = np.array([
-        _tmm_log(expressed[:, j], expressed[:, reference], library[j], library[reference], trim_ratio, trim_sum)
-        for j in range(counts.shape[1])])
+    logs = np.array(
+        [
+            _tmm_log(expressed[:, j], expressed[:, reference], library[j], library[reference], trim_ratio, trim_sum)
+            for j in range(counts.shape[1])
+        ]
+    )
     return np.asarray(library * np.exp2(logs - logs.mean()) / 1e6)
 
 

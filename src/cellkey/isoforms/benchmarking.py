@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
 from cellkey.errors import InputError, did_you_mean
 from cellkey.isoforms.backends import get_backend
-from cellkey.isoforms.bundle import Bundle
 from cellkey.isoforms.bundle_io import read_bundle
 from cellkey.isoforms.fit_files import write_json
 from cellkey.isoforms.fitting import Fit, fit, fit_parameters
@@ -27,6 +25,11 @@ from cellkey.isoforms.stability import stability_selection
 from cellkey.isoforms.synthetic import FIXTURES, fixture_names, simulate
 from cellkey.parameters import Parameters
 from cellkey.records.atomic import safe_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cellkey.isoforms.bundle import Bundle
 
 __all__ = ["BenchmarkParameters", "BenchmarkReport", "benchmark"]
 
@@ -65,7 +68,7 @@ class BenchmarkParameters(Parameters):
     report_root: str | None = None
     seed: int = Field(default=7, ge=0)
     n_seeds: int | None = Field(default=None, ge=1)
-    recovery_thresholds: dict[str, float] = {}
+    recovery_thresholds: dict[str, float] = Field(default_factory=dict)
     run_stability_selection: bool = False
     n_stability_refits: int = Field(default=50, ge=2)
     fixture_settings: bool = True
@@ -130,14 +133,20 @@ def benchmark(
     for name in _data_sets(options):
         directory = artifacts / "benchmarks" / stage / safe_name(name)
         directory.mkdir(parents=True, exist_ok=True)
-        with _run_log(directory / "run.log") as log:
+        with _RunLog(directory / "run.log") as log:
             runs = [_run(name, seed, options, settings or {}, log) for seed in _seeds(name, options)]
             first = runs[0]
             row = _row(name, runs, options)
             if options.run_stability_selection and options.dataset_path is not None:
-                row["recommended_alpha"] = _stability(name, first.fit, options, reports / f"{stage}-{safe_name(name)}-stability.json", report)
-            save_snapshot(first.fit, directory, name=snapshot_name(stage, name, options.backend, options.seed), metrics={
-                "recovery": first.measures.get("recovery"), "runtime_seconds": first.seconds})
+                row["recommended_alpha"] = _stability(
+                    name, first.fit, options, reports / f"{stage}-{safe_name(name)}-stability.json", report
+                )
+            save_snapshot(
+                first.fit,
+                directory,
+                name=snapshot_name(stage, name, options.backend, options.seed),
+                metrics={"recovery": first.measures.get("recovery"), "runtime_seconds": first.seconds},
+            )
             report.results.append(row)
             report.gate_failures += _gate(name, runs, options)
             log.info("%s: recovery %s, %d modules", name, row["recovery"], row["n_modules"])
@@ -146,12 +155,18 @@ def benchmark(
         if first.fit.network.calibration:
             calibration[name] = dict(first.fit.network.calibration)
     head = {"suite": options.dataset_suite, "backend": options.backend, "stage": stage}
-    _write(report, reports / f"{stage}-benchmark.json",
-           head | {"gate_failures": report.gate_failures, "results": report.results, **_top_level(report.results)})
+    _write(
+        report,
+        reports / f"{stage}-benchmark.json",
+        head | {"gate_failures": report.gate_failures, "results": report.results, **_top_level(report.results)},
+    )
     _write(report, reports / f"{stage}-runtime-memory.json", costs)
     if calibration:
-        _write(report, reports / f"{stage}-calibration.json",
-               {"calibration_by_fixture": calibration, "stage": stage, "backend": options.backend})
+        _write(
+            report,
+            reports / f"{stage}-calibration.json",
+            {"calibration_by_fixture": calibration, "stage": stage, "backend": options.backend},
+        )
     return report
 
 
@@ -182,13 +197,10 @@ def _data(name: str, seed: int, options: BenchmarkParameters) -> Bundle:
     return read_bundle(options.dataset_path) if options.dataset_path is not None else simulate(name, seed=seed)
 
 
-def _run(
-    name: str, seed: int, options: BenchmarkParameters, settings: Mapping[str, Any], log: logging.Logger
-) -> _Run:
+def _run(name: str, seed: int, options: BenchmarkParameters, settings: Mapping[str, Any], log: logging.Logger) -> _Run:
     bundle = _data(name, seed, options)
     preset = fixture_settings(options.backend, name) if options.fixture_settings else {}
-    chosen = fit_parameters(merge_settings(
-        {"backend": options.backend, "evidence": {"n_null": 0}}, preset, settings))
+    chosen = fit_parameters(merge_settings({"backend": options.backend, "evidence": {"n_null": 0}}, preset, settings))
     log.debug("settings %s", chosen.model_dump_json())
     start = time.perf_counter()
     with measured_memory(trace=options.trace_memory) as memory:
@@ -197,7 +209,8 @@ def _run(
     for note in found.notes:
         log.warning("%s seed %d: %s", name, seed, note)
     measures = score_against_truth(
-        bundle, found.modules, found.network.edges, found.roles, found.features.matrix, seed=seed)
+        bundle, found.modules, found.network.edges, found.roles, found.features.matrix, seed=seed
+    )
     log.debug("seed %d: %d modules in %.2f s", seed, len(found.modules), seconds)
     return _Run(found, seconds, memory.peak_rss_bytes, memory.traced_peak_bytes, measures)
 
@@ -206,11 +219,18 @@ def _row(name: str, runs: list[_Run], options: BenchmarkParameters) -> dict[str,
     first = runs[0]
     n_genes = len(first.fit.features.matrix.genes)
     row: dict[str, Any] = {
-        "dataset": name, "n_samples": first.fit.features.matrix.n_samples, "n_genes": n_genes,
-        "n_modules": len(first.fit.modules), "n_edges": len(first.fit.network.edges),
-        "recovery": first.measures.get("recovery"), "runtime_seconds": first.seconds, "recommended_alpha": None,
+        "dataset": name,
+        "n_samples": first.fit.features.matrix.n_samples,
+        "n_genes": n_genes,
+        "n_modules": len(first.fit.modules),
+        "n_edges": len(first.fit.network.edges),
+        "recovery": first.measures.get("recovery"),
+        "runtime_seconds": first.seconds,
+        "recommended_alpha": None,
         "giant_component_fraction": giant_component_fraction(first.fit.network.edges, n_genes),
-        "metrics": dict(first.measures), "seeds": _over_seeds(runs, options)}
+        "metrics": dict(first.measures),
+        "seeds": _over_seeds(runs, options),
+    }
     if first.measures.get("role_recall") is not None:
         row["role_recall"] = first.measures["role_recall"]
     if "selected_alpha_abundance" in first.fit.network.calibration:
@@ -223,7 +243,8 @@ _REPEATED = ("recovery", "matched_recovery", "ari", "background_assigned")
 
 def _over_seeds(runs: list[_Run], options: BenchmarkParameters) -> dict[str, Any]:
     values: dict[str, list[float]] = {
-        k: [float(r.measures[k]) for r in runs] for k in _REPEATED if k in runs[0].measures}
+        k: [float(r.measures[k]) for r in runs] for k in _REPEATED if k in runs[0].measures
+    }
     values["n_modules"] = [float(len(r.fit.modules)) for r in runs]
     if runs[0].measures.get("role_recall"):
         values["min_role_recall"] = [min(r.measures["role_recall"].values()) for r in runs]
@@ -231,14 +252,17 @@ def _over_seeds(runs: list[_Run], options: BenchmarkParameters) -> dict[str, Any
         values["significant_role_accuracy"] = [r.measures["significant_roles"]["accuracy"] for r in runs]
     return {"seeds": [options.seed + SEED_STEP * i for i in range(len(runs))]} | {
         k: {"values": v, "mean": float(np.mean(v)), "sd": float(np.std(v)), "min": min(v), "max": max(v)}
-        for k, v in values.items()}
+        for k, v in values.items()
+    }
 
 
 def _cost(runs: list[_Run]) -> dict[str, Any]:
     cost: dict[str, Any] = {
-        "runtime_seconds": runs[0].seconds, "peak_memory_bytes": max(r.peak_rss_bytes for r in runs),
+        "runtime_seconds": runs[0].seconds,
+        "peak_memory_bytes": max(r.peak_rss_bytes for r in runs),
         "peak_rss_bytes": max(r.peak_rss_bytes for r in runs),
-        "runtime_seconds_by_seed": [r.seconds for r in runs]}
+        "runtime_seconds_by_seed": [r.seconds for r in runs],
+    }
     traced = [r.traced_peak_bytes for r in runs if r.traced_peak_bytes is not None]
     return cost | ({"traced_peak_bytes": max(traced)} if traced else {})
 
@@ -256,11 +280,18 @@ def _top_level(results: list[dict[str, Any]]) -> dict[str, Any]:
     return {"role_recall": recalls} if recalls else {}
 
 
-def _stability(name: str, found: Fit, options: BenchmarkParameters, path: Path, report: BenchmarkReport) -> float | None:
+def _stability(
+    name: str, found: Fit, options: BenchmarkParameters, path: Path, report: BenchmarkReport
+) -> float | None:
     backend = get_backend(options.backend)
     selection = stability_selection(
-        backend, found.parameters.backend_parameters(), found.features.matrix, found.features.reliability,
-        np.random.default_rng(options.seed), n_refits=options.n_stability_refits)
+        backend,
+        found.parameters.backend_parameters(),
+        found.features.matrix,
+        found.features.reliability,
+        np.random.default_rng(options.seed),
+        n_refits=options.n_stability_refits,
+    )
     _write(report, path, {"dataset": name, "stage": options.stage_name, "backend": options.backend, **selection})
     alpha: float | None = selection["recommended_alpha"]
     return alpha
@@ -271,7 +302,7 @@ def _write(report: BenchmarkReport, path: Path, content: Mapping[str, Any]) -> N
     report.files.append(path)
 
 
-class _run_log:  # noqa: N801 - reads as a function in a with statement
+class _RunLog:
     """A debug log appended to a file for the time of a block."""
 
     def __init__(self, path: Path) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import PurePosixPath, PureWindowsPath
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from cellkey.errors import BundleError
 from cellkey.parameters import Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from numpy.typing import NDArray
 
 __all__ = [
     "GENE_COUNTS",
@@ -161,8 +164,10 @@ class Bundle:
     def transcript_counts(self) -> NDArray[np.float64]:
         """Estimated reads (transcripts x samples)."""
         if TRANSCRIPT_COUNTS not in self.matrices:
-            msg = (f"bundle {self.name!r} has no matrix {TRANSCRIPT_COUNTS!r}, only {sorted(self.matrices)}; "
-                   "prepare the bundle again from transcript counts")
+            msg = (
+                f"bundle {self.name!r} has no matrix {TRANSCRIPT_COUNTS!r}, only {sorted(self.matrices)}; "
+                "prepare the bundle again from transcript counts"
+            )
             raise BundleError(msg)
         return self.matrices[TRANSCRIPT_COUNTS]
 
@@ -221,11 +226,11 @@ def make_bundle(
         suite_name=suite_name,
         description=description or f"isoform data set {dataset_name}",
         sample_table="samples.parquet",
-        feature_tables=tuple(
-            FeatureTableSpec(kind=k, filename=names[k], n_rows=len(t)) for k, t in tables.items()),
+        feature_tables=tuple(FeatureTableSpec(kind=k, filename=names[k], n_rows=len(t)) for k, t in tables.items()),
         matrices=tuple(
             MatrixSpec(assay_name=a, filename=f"{a}.npz", n_features=m.shape[0], n_samples=m.shape[1])
-            for a, m in matrices.items()),
+            for a, m in matrices.items()
+        ),
         provenance=dict(provenance or {}),
         truth_tables=tuple(names[k] for k in tables if k.is_truth),
     )

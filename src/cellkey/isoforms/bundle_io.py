@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from cellkey.errors import BundleError, ParameterError, Problem
 from cellkey.isoforms.bundle import Bundle, BundleManifest
 from cellkey.isoforms.parquet import read_matrix, read_parquet, sha256_of, write_matrix, write_parquet
 from cellkey.isoforms.validation import bundle_problems
 from cellkey.records.atomic import write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
 
 __all__ = ["read_bundle", "read_manifest", "write_bundle"]
 
@@ -52,8 +54,10 @@ def read_manifest(directory: str | Path) -> BundleManifest:
     """
     path = Path(directory) / MANIFEST
     if not path.is_file():
-        msg = (f"{directory} is no isoform bundle: it has no {MANIFEST}; make one with "
-               "'cellkey isoforms prepare' or 'cellkey isoforms simulate'")
+        msg = (
+            f"{directory} is no isoform bundle: it has no {MANIFEST}; make one with "
+            "'cellkey isoforms prepare' or 'cellkey isoforms simulate'"
+        )
         raise BundleError(msg)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -86,12 +90,18 @@ def read_bundle(directory: str | Path, *, validate: bool = True) -> Bundle:
     """
     root = Path(directory)
     manifest = read_manifest(root)
-    names = [manifest.sample_table, *(t.filename for t in manifest.feature_tables),
-             *(m.filename for m in manifest.matrices)]
+    names = [
+        manifest.sample_table,
+        *(t.filename for t in manifest.feature_tables),
+        *(m.filename for m in manifest.matrices),
+    ]
     problems = [p for name in dict.fromkeys(names) for p in _file_problems(root, name, manifest)]
     listed = {t.filename for t in manifest.feature_tables}
-    problems += [Problem("is listed under truth_tables but not under feature_tables", name, "list it with its kind")
-                 for name in manifest.truth_tables if name not in listed]
+    problems += [
+        Problem("is listed under truth_tables but not under feature_tables", name, "list it with its kind")
+        for name in manifest.truth_tables
+        if name not in listed
+    ]
     if problems:
         msg = f"bundle {root} cannot be read: {len(problems)} problem(s)"
         raise BundleError(msg, problems)
@@ -112,8 +122,13 @@ def _file_problems(root: Path, name: str, manifest: BundleManifest) -> list[Prob
         return [Problem("is named in the manifest but missing", name, "restore the file or write the bundle again")]
     stored = manifest.provenance.get(f"{_HASH}{name}")
     if stored is not None and stored != sha256_of(path):
-        return [Problem("content differs from the SHA-256 in the manifest", name,
-                        "the file was changed or damaged: write the bundle again")]
+        return [
+            Problem(
+                "content differs from the SHA-256 in the manifest",
+                name,
+                "the file was changed or damaged: write the bundle again",
+            )
+        ]
     return []
 
 
@@ -125,5 +140,6 @@ def _load(root: Path, manifest: BundleManifest) -> Bundle:
         if spec.filename in manifest.truth_tables:
             tables[spec.filename] = table
     matrices: dict[str, NDArray[np.float64]] = {
-        spec.assay_name: read_matrix(root / spec.filename) for spec in manifest.matrices}
+        spec.assay_name: read_matrix(root / spec.filename) for spec in manifest.matrices
+    }
     return Bundle(manifest, read_parquet(root / manifest.sample_table), tables, matrices)

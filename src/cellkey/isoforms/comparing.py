@@ -15,7 +15,9 @@ from cellkey.isoforms.snapshots import compare_snapshots
 __all__ = ["compare", "compare_reports"]
 
 
-def compare(reference: str | Path, candidate: str | Path, output_path: str | Path) -> dict[str, Any] | list[dict[str, Any]]:
+def compare(
+    reference: str | Path, candidate: str | Path, output_path: str | Path
+) -> dict[str, Any] | list[dict[str, Any]]:
     """Compare two snapshot directories or two ``*-benchmark.json`` files and write the JSON report.
 
     Raises
@@ -41,14 +43,16 @@ def compare_reports(reference: str | Path, candidate: str | Path) -> list[dict[s
     left, right = (_results(Path(p)) for p in (reference, candidate))
     joined = left.merge(right, on="dataset", how="inner", suffixes=("_left", "_right"))
     if joined.empty:
-        msg = (f"the reports have no data set in common: {', '.join(left['dataset'])} in {reference}, "
-               f"{', '.join(right['dataset'])} in {candidate}")
+        msg = (
+            f"the reports have no data set in common: {', '.join(left['dataset'])} in {reference}, "
+            f"{', '.join(right['dataset'])} in {candidate}"
+        )
         raise InputError(msg)
     for name in ("recovery", "runtime_seconds"):
         pair = [pd.to_numeric(joined[f"{name}_{side}"], errors="coerce") for side in ("left", "right")]
         joined[f"delta_{name}"] = pair[1] - pair[0]
-    records: list[dict[str, Any]] = joined.astype(object).where(joined.notna(), None).to_dict(orient="records")
-    return records
+    records = joined.astype(object).where(joined.notna(), None).to_dict(orient="records")
+    return [{str(k): v for k, v in record.items()} for record in records]
 
 
 def _results(path: Path) -> pd.DataFrame:
@@ -59,11 +63,18 @@ def _results(path: Path) -> pd.DataFrame:
         rows = json.loads(path.read_text(encoding="utf-8"))["results"]
         plain = [{k: v for k, v in row.items() if not isinstance(v, dict | list)} for row in rows]
         table = pd.DataFrame(plain)
-        return table[[*table.columns]] if {"dataset", "recovery", "runtime_seconds"} <= set(table.columns) else _refuse(path)
+        return (
+            table[[*table.columns]]
+            if {"dataset", "recovery", "runtime_seconds"} <= set(table.columns)
+            else _refuse(path)
+        )
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
         return _refuse(path)
 
 
 def _refuse(path: Path) -> pd.DataFrame:
-    msg = f"{path} is no benchmark report: expected an object with 'results', rows with dataset, recovery, runtime_seconds"
+    msg = (
+        f"{path} is no benchmark report: expected an object with 'results', "
+        "rows with dataset, recovery, runtime_seconds"
+    )
     raise InputError(msg)

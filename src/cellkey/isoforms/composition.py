@@ -7,11 +7,13 @@ coordinate. All genes with one number of transcripts are decomposed in one batch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "GeneBlocks",
@@ -129,7 +131,11 @@ def centred_log_ratios(usage: Array, blocks: GeneBlocks) -> Array:
 
 
 def switch_coordinates(
-    log_ratios: Array, usage: Array, blocks: GeneBlocks, *, orientation: Orientation = "reference",
+    log_ratios: Array,
+    usage: Array,
+    blocks: GeneBlocks,
+    *,
+    orientation: Orientation = "reference",
     principal: NDArray[np.bool_] | None = None,
 ) -> SwitchCoordinates:
     """Return the switch coordinate of every gene with two transcripts or more.
@@ -164,12 +170,12 @@ def switch_coordinates(
 def _first_directions(centred: Array, positions: NDArray[np.intp], batch: int = 2048) -> tuple[Array, Array]:
     directions, shares = np.empty(positions.shape), np.empty(len(positions))
     for start in range(0, len(positions), batch):
-        rows = centred[positions[start:start + batch]]
+        rows = centred[positions[start : start + batch]]
         values, vectors = np.linalg.eigh(rows @ rows.transpose(0, 2, 1))
         total = np.maximum(values, 0).sum(axis=1)
         flat = total <= 1e-20 * rows.shape[2]
-        directions[start:start + batch] = np.where(flat[:, None], _contrast(positions.shape[1]), vectors[:, :, -1])
-        shares[start:start + batch] = np.where(flat, 0.0, values[:, -1] / np.where(flat, 1.0, total))
+        directions[start : start + batch] = np.where(flat[:, None], _contrast(positions.shape[1]), vectors[:, :, -1])
+        shares[start : start + batch] = np.where(flat, 0.0, values[:, -1] / np.where(flat, 1.0, total))
     return directions, shares
 
 
@@ -199,7 +205,7 @@ def _signs(
 ) -> Array:
     signs = np.ones(len(blocks.sizes))
     for g, ref in zip(genes, reference, strict=True):
-        block = loadings[blocks.starts[g]:blocks.starts[g] + blocks.sizes[g]]
+        block = loadings[blocks.starts[g] : blocks.starts[g] + blocks.sizes[g]]
         size = np.abs(block).max()
         pivot = block[np.argmax(np.abs(block) >= size * (1 - 1e-9))]
         use_reference = orientation == "reference" and abs(loadings[ref]) > 1e-6 * size

@@ -18,7 +18,7 @@ def unit_rows(rows: Array) -> Array:
     return np.where(constant[:, None], 0.0, centred / np.where(constant, 1.0, norm)[:, None])
 
 
-def correlation_pvalues(r: Array, n: Array | float) -> Array:
+def correlation_pvalues(r: Array, n: Array | NDArray[np.int64] | float) -> Array:
     """Return two-sided p values of Pearson correlations from ``n`` samples (t test, n - 2 degrees of freedom)."""
     from scipy.stats import t
 
@@ -38,7 +38,7 @@ def correlation_at(p: float, n: float) -> float:
     return quantile / float(np.sqrt(n - 2 + quantile**2))
 
 
-def fisher_interval(r: Array, n: Array | float, confidence: float = 0.95) -> tuple[Array, Array]:
+def fisher_interval(r: Array, n: Array | NDArray[np.int64] | float, confidence: float = 0.95) -> tuple[Array, Array]:
     """Return the Fisher z interval of Pearson correlations; NaN below four samples."""
     from scipy.stats import norm
 

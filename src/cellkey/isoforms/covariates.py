@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cellkey.errors import BundleError, CellkeyWarning, Problem, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["DEFAULT_COVARIATES", "Design", "design_of", "explained_share", "residual_quality"]
 
@@ -67,8 +70,17 @@ def design_of(samples: pd.DataFrame, covariates: Sequence[str] | None = None) ->
     if absent and covariates is not None:
         known = [str(c) for c in samples.columns]
         msg = f"{len(absent)} covariate(s) are not in the sample table"
-        raise BundleError(msg, [Problem(f"no such column{did_you_mean(c, known)}", f"samples.parquet, column {c!r}",
-                                        f"columns are {', '.join(known[:20])}") for c in absent])
+        raise BundleError(
+            msg,
+            [
+                Problem(
+                    f"no such column{did_you_mean(c, known)}",
+                    f"samples.parquet, column {c!r}",
+                    f"columns are {', '.join(known[:20])}",
+                )
+                for c in absent
+            ],
+        )
     present = [c for c in dict.fromkeys(asked) if c not in absent]
     constant = tuple(c for c in present if samples[c].nunique(dropna=False) < 2)
     used = tuple(c for c in present if c not in constant)
@@ -78,8 +90,10 @@ def design_of(samples: pd.DataFrame, covariates: Sequence[str] | None = None) ->
     columns = [np.ones((n, 1)), *(covariate_columns(samples[c]) for c in used)]
     basis = _orthonormal(np.hstack(columns))
     if n - basis.shape[1] < 3:
-        msg = (f"the covariates {list(used)} take {basis.shape[1]} terms and leave {n - basis.shape[1]} degrees of "
-               f"freedom of {n} samples; at least 3 must remain: remove fewer covariates")
+        msg = (
+            f"the covariates {list(used)} take {basis.shape[1]} terms and leave {n - basis.shape[1]} degrees of "
+            f"freedom of {n} samples; at least 3 must remain: remove fewer covariates"
+        )
         raise BundleError(msg)
     return Design(basis, used, absent, constant)
 
@@ -124,6 +138,9 @@ def residual_quality(features: pd.DataFrame, before: Array, after: Array, design
     """
     var_before, var_after = before.var(axis=1), after.var(axis=1)
     return features[["feature_id", "gene_id", "feature_type"]].assign(
-        var_before=var_before, var_after=var_after,
+        var_before=var_before,
+        var_after=var_after,
         var_retained_frac=np.where(var_before > 0, var_after / np.where(var_before > 0, var_before, 1.0), 0.0),
-        confound_r2_before=explained_share(before, design), confound_r2_after=explained_share(after, design))
+        confound_r2_before=explained_share(before, design),
+        confound_r2_after=explained_share(after, design),
+    )

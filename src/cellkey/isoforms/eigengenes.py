@@ -7,7 +7,7 @@ that the mean membership is positive (when that is zero, so that the first featu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from cellkey.isoforms.correlation import bh, correlation_pvalues
 from cellkey.isoforms.feature_matrix import FeatureMatrix, zscore_rows
-from cellkey.isoforms.modules import ModuleSet
+
+if TYPE_CHECKING:
+    from cellkey.isoforms.modules import ModuleSet
 
 __all__ = ["Eigengene", "eigengene", "eigengene_table", "membership_table", "merge_close_modules", "module_eigengenes"]
 
@@ -67,7 +69,9 @@ def _first_right_vector(z: Array) -> Array:
     return np.asarray(vectors[:, -1])
 
 
-def module_eigengenes(modules: ModuleSet, features: FeatureMatrix, method: Method = "component") -> dict[str, Eigengene]:
+def module_eigengenes(
+    modules: ModuleSet, features: FeatureMatrix, method: Method = "component"
+) -> dict[str, Eigengene]:
     """Return the eigengene of every module from all features of its genes."""
     return {m: eigengene(features.values[rows], method) for m, rows in modules.feature_rows(features).items()}
 
@@ -82,8 +86,13 @@ def eigengene_table(eigengenes: dict[str, Eigengene], sample_ids: tuple[str, ...
 
 
 def membership_table(
-    modules: ModuleSet, features: FeatureMatrix, eigengenes: dict[str, Eigengene], edges: pd.DataFrame, *,
-    hub_kme: float = 0.8, hub_top: int = 5,
+    modules: ModuleSet,
+    features: FeatureMatrix,
+    eigengenes: dict[str, Eigengene],
+    edges: pd.DataFrame,
+    *,
+    hub_kme: float = 0.8,
+    hub_top: int = 5,
 ) -> pd.DataFrame:
     """Return how strongly every feature of every module gene belongs to its module.
 
@@ -100,13 +109,31 @@ def membership_table(
         own = r[:, names.index(m)]
         other, best = _best_other(r, names, m)
         part = features.features.iloc[rows][["gene_id", "feature_id", "feature_type"]].assign(
-            module_id=m, kme=own, pvalue=correlation_pvalues(own, features.effective_samples),
-            best_other_module=other, best_other_kme=best)
+            module_id=m,
+            kme=own,
+            pvalue=correlation_pvalues(own, features.effective_samples),
+            best_other_module=other,
+            best_other_kme=best,
+        )
         part["rank"] = _gene_ranks(part)
         parts.append(part)
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[
-        "gene_id", "feature_id", "feature_type", "module_id", "kme", "pvalue", "best_other_module", "best_other_kme",
-        "rank"])
+    table = (
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame(
+            columns=[
+                "gene_id",
+                "feature_id",
+                "feature_type",
+                "module_id",
+                "kme",
+                "pvalue",
+                "best_other_module",
+                "best_other_kme",
+                "rank",
+            ]
+        )
+    )
     table["qvalue"] = bh(table["pvalue"].to_numpy(dtype=np.float64))
     strongest = table["kme"].abs().groupby([table["module_id"], table["gene_id"]]).transform("max")
     table["is_hub"] = (table["rank"] <= hub_top) | (strongest >= hub_kme)
@@ -162,8 +189,14 @@ def merge_close_modules(
         a, b = sorted(map(int, np.unravel_index(int(np.argmax(strength)), strength.shape)))
         if strength[a, b] <= threshold:
             break
-        history.append({"step": len(history) + 1, "correlation": float(r[a, b]),
-                        "sizes": [len(current[a]), len(current[b])], "first_genes": [current[a][0], current[b][0]]})
+        history.append(
+            {
+                "step": len(history) + 1,
+                "correlation": float(r[a, b]),
+                "sizes": [len(current[a]), len(current[b])],
+                "first_genes": [current[a][0], current[b][0]],
+            }
+        )
         current[a] = sorted(current[a] + current[b])
         profiles[a] = _profile(current[a], features, position)
         del current[b], profiles[b]

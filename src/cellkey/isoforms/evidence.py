@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,17 +11,19 @@ from numpy.typing import NDArray
 from cellkey.isoforms.correlation import bh, unit_rows
 from cellkey.isoforms.eigengenes import eigengene
 from cellkey.isoforms.feature_matrix import FeatureMatrix
-from cellkey.isoforms.modules import ModuleSet
-from cellkey.isoforms.settings import EvidenceParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cellkey.isoforms.modules import ModuleSet
+    from cellkey.isoforms.settings import EvidenceParameters
 
 __all__ = ["coherence_null", "preservation", "resampled_stability", "select_feature_samples"]
 
 Array = NDArray[np.float64]
 
 
-def coherence_null(
-    modules: ModuleSet, features: FeatureMatrix, n_null: int, rng: np.random.Generator
-) -> pd.DataFrame:
+def coherence_null(modules: ModuleSet, features: FeatureMatrix, n_null: int, rng: np.random.Generator) -> pd.DataFrame:
     """Return the coherence of every module against random gene sets of its size.
 
     Coherence is the root mean square correlation between the features of different rows of the module (0 to 1). The
@@ -37,16 +38,35 @@ def coherence_null(
     for (module, genes), generator in zip(modules.members.items(), rng.spawn(len(modules)), strict=True):
         own = np.concatenate([rows_of[place[g]] for g in genes if g in place] or [np.array([], dtype=np.intp)])
         observed = _coherence(rows[own])
-        null = np.array([
-            _coherence(rows[np.concatenate([rows_of[i] for i in generator.choice(len(names), len(genes), replace=False)])])
-            for _ in range(n_null)]) if len(genes) <= len(names) else np.array([])
+        null = (
+            np.array(
+                [
+                    _coherence(
+                        rows[
+                            np.concatenate(
+                                [rows_of[i] for i in generator.choice(len(names), len(genes), replace=False)]
+                            )
+                        ]
+                    )
+                    for _ in range(n_null)
+                ]
+            )
+            if len(genes) <= len(names)
+            else np.array([])
+        )
         sd = float(null.std()) if len(null) else np.nan
-        records.append({
-            "module_id": module, "n_genes": len(genes), "coherence": observed,
-            "mean_abs_kme": float(np.abs(eigengene(features.values[own]).kme).mean()) if own.size else np.nan,
-            "null_mean": float(null.mean()) if len(null) else np.nan, "null_sd": sd,
-            "zscore": (observed - float(null.mean())) / sd if len(null) and sd > 0 else np.nan,
-            "pvalue": (1 + int((null >= observed).sum())) / (1 + len(null)) if len(null) else np.nan})
+        records.append(
+            {
+                "module_id": module,
+                "n_genes": len(genes),
+                "coherence": observed,
+                "mean_abs_kme": float(np.abs(eigengene(features.values[own]).kme).mean()) if own.size else np.nan,
+                "null_mean": float(null.mean()) if len(null) else np.nan,
+                "null_sd": sd,
+                "zscore": (observed - float(null.mean())) / sd if len(null) and sd > 0 else np.nan,
+                "pvalue": (1 + int((null >= observed).sum())) / (1 + len(null)) if len(null) else np.nan,
+            }
+        )
     columns = ["module_id", "n_genes", "coherence", "mean_abs_kme", "null_mean", "null_sd", "zscore", "pvalue"]
     table = pd.DataFrame(records, columns=columns)
     table["qvalue"] = bh(table["pvalue"].to_numpy(dtype=np.float64))
@@ -75,8 +95,11 @@ def select_feature_samples(features: FeatureMatrix, positions: NDArray[np.intp])
 
 
 def resampled_stability(
-    modules: ModuleSet, features: FeatureMatrix, refit: Callable[[FeatureMatrix, np.random.Generator], ModuleSet],
-    parameters: EvidenceParameters, rng: np.random.Generator,
+    modules: ModuleSet,
+    features: FeatureMatrix,
+    refit: Callable[[FeatureMatrix, np.random.Generator], ModuleSet],
+    parameters: EvidenceParameters,
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Return, per module, how well fits on resampled samples find it again.
 
@@ -96,12 +119,21 @@ def resampled_stability(
             own = set(genes)
             best[m].append(max((len(own & s) / len(own | s) for s in sets), default=0.0))
             together[m].append(_pairs_together([owner.get(g, "") for g in genes]))
-    records = [{
-        "module_id": m, "n_resamples": len(best[m]), "jaccard_mean": float(np.mean(best[m])),
-        "jaccard_low": float(np.quantile(best[m], 0.025)), "jaccard_high": float(np.quantile(best[m], 0.975)),
-        "coassignment": float(np.mean(together[m]))} for m in modules if best[m]]
-    return pd.DataFrame(records, columns=[
-        "module_id", "n_resamples", "jaccard_mean", "jaccard_low", "jaccard_high", "coassignment"])
+    records = [
+        {
+            "module_id": m,
+            "n_resamples": len(best[m]),
+            "jaccard_mean": float(np.mean(best[m])),
+            "jaccard_low": float(np.quantile(best[m], 0.025)),
+            "jaccard_high": float(np.quantile(best[m], 0.975)),
+            "coassignment": float(np.mean(together[m])),
+        }
+        for m in modules
+        if best[m]
+    ]
+    return pd.DataFrame(
+        records, columns=["module_id", "n_resamples", "jaccard_mean", "jaccard_low", "jaccard_high", "coassignment"]
+    )
 
 
 def _pairs_together(owners: list[str]) -> float:
@@ -111,7 +143,11 @@ def _pairs_together(owners: list[str]) -> float:
 
 
 def preservation(
-    modules: ModuleSet, reference: FeatureMatrix, test: FeatureMatrix, *, n_permutations: int = 100,
+    modules: ModuleSet,
+    reference: FeatureMatrix,
+    test: FeatureMatrix,
+    *,
+    n_permutations: int = 100,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Return how far the modules of a reference data set hold in another (after Langfelder et al. 2011).
@@ -129,25 +165,32 @@ def preservation(
     owner = modules.module_of
     owners = np.array([owner.get(str(reference.gene_ids[i]), "") for i, _ in shared], dtype=object)
     records: list[dict[str, Any]] = []
-    for (m, generator) in zip(modules, rng.spawn(len(modules)), strict=True):
+    for m, generator in zip(modules, rng.spawn(len(modules)), strict=True):
         rows = np.flatnonzero(owners == m)
         record: dict[str, Any] = {"module_id": m, "n_features": len(rows)}
         if len(rows) >= 3:
             observed = _preservation_statistics(ref_rows[rows], test_rows[rows])
-            null = np.array([
-                _preservation_statistics(ref_rows[rows], test_rows[generator.choice(len(test_rows), len(rows), replace=False)])
-                for _ in range(n_permutations)])
+            null = np.array(
+                [
+                    _preservation_statistics(
+                        ref_rows[rows], test_rows[generator.choice(len(test_rows), len(rows), replace=False)]
+                    )
+                    for _ in range(n_permutations)
+                ]
+            )
             sd = null.std(axis=0)
             z = (observed - null.mean(axis=0)) / np.where(sd > 0, sd, np.nan)
             record |= dict(zip(_STATISTICS, observed, strict=True))
             record |= {"z_density": float(np.nanmedian(z[:2])), "z_connectivity": float(np.nanmedian(z[2:]))}
             record["z_summary"] = (record["z_density"] + record["z_connectivity"]) / 2
         records.append(record)
-    table = pd.DataFrame(records, columns=[
-        "module_id", "n_features", *_STATISTICS, "z_density", "z_connectivity", "z_summary"])
+    table = pd.DataFrame(
+        records, columns=["module_id", "n_features", *_STATISTICS, "z_density", "z_connectivity", "z_summary"]
+    )
     ranks = table[list(_STATISTICS)].rank(ascending=False)
-    return table.assign(median_rank=(ranks[list(_STATISTICS[:2])].median(axis=1)
-                                     + ranks[list(_STATISTICS[2:])].median(axis=1)) / 2)
+    return table.assign(
+        median_rank=(ranks[list(_STATISTICS[:2])].median(axis=1) + ranks[list(_STATISTICS[2:])].median(axis=1)) / 2
+    )
 
 
 _STATISTICS = ("mean_correlation", "mean_membership", "connectivity_correlation", "membership_correlation")
@@ -160,9 +203,14 @@ def _preservation_statistics(reference: Array, test: Array) -> Array:
     kme_ref, kme_test = eigengene(reference).kme, eigengene(test).kme
     signs = np.where(kme_ref < 0, -1.0, 1.0)
     agreement = float((signs * kme_test).mean())
-    return np.array([
-        float((np.sign(r_ref) * r_test)[off].mean()), abs(agreement), _r(k_ref, k_test),
-        _r(kme_ref, kme_test * (1 if agreement >= 0 else -1))])
+    return np.array(
+        [
+            float((np.sign(r_ref) * r_test)[off].mean()),
+            abs(agreement),
+            _r(k_ref, k_test),
+            _r(kme_ref, kme_test * (1 if agreement >= 0 else -1)),
+        ]
+    )
 
 
 def _r(x: Array, y: Array) -> float:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,9 @@ from cellkey.isoforms.fit_files import FitFiles, read_fit, write_json
 from cellkey.isoforms.parquet import read_parquet, sha256_of, write_table
 from cellkey.parameters import Parameters
 from cellkey.records.atomic import safe_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["ExplainParameters", "ModuleExplanation", "explain_module", "explain_modules", "read_feature_table"]
 
@@ -76,9 +78,14 @@ class _Inputs:
 
 
 def explain_modules(
-    artifact_dir: str | Path, *, output_dir: str | Path = "artifacts/explain", module_ids: Sequence[str] | None = None,
-    feature_table: str | Path | pd.DataFrame | None = None, feature_meta: str | Path | pd.DataFrame | None = None,
-    module_score_table: str | Path | pd.DataFrame | None = None, parameters: ExplainParameters | None = None,
+    artifact_dir: str | Path,
+    *,
+    output_dir: str | Path = "artifacts/explain",
+    module_ids: Sequence[str] | None = None,
+    feature_table: str | Path | pd.DataFrame | None = None,
+    feature_meta: str | Path | pd.DataFrame | None = None,
+    module_score_table: str | Path | pd.DataFrame | None = None,
+    parameters: ExplainParameters | None = None,
 ) -> dict[str, ModuleExplanation]:
     """Explain the modules of a fit and write one directory per module.
 
@@ -112,9 +119,19 @@ def explain_modules(
     root = Path(output_dir)
     root.mkdir(parents=True, exist_ok=True)
     index = [_write(explanation, root, inputs) for explanation in found.values()]
-    write_json({"isograph_version": f"cellkey {__version__}", "module_ids": list(found), "n_modules": len(found),
-                "artifact_dir": str(artifact_dir), "settings": settings.model_dump(), "n_samples": len(inputs.samples),
-                "notes": list(inputs.notes), "modules": index}, root / _MANIFEST)
+    write_json(
+        {
+            "isograph_version": f"cellkey {__version__}",
+            "module_ids": list(found),
+            "n_modules": len(found),
+            "artifact_dir": str(artifact_dir),
+            "settings": settings.model_dump(),
+            "n_samples": len(inputs.samples),
+            "notes": list(inputs.notes),
+            "modules": index,
+        },
+        root / _MANIFEST,
+    )
     return found
 
 
@@ -153,11 +170,18 @@ def _gene_drivers(inputs: _Inputs, genes: set[str], profile: Array, settings: Ex
     p = correlation_pvalues(r, n)
     low, high = fisher_interval(r, n)
     table = inputs.score_meta.iloc[rows][["gene_id", "feature_id", "feature_type"]].assign(
-        r=r, pvalue=p, qvalue=bh(p, settings.fdr_method), n_complete=n, missingness=1 - n / len(profile),
-        kme_low=low, kme_high=high)
+        r=r,
+        pvalue=p,
+        qvalue=bh(p, settings.fdr_method),
+        n_complete=n,
+        missingness=1 - n / len(profile),
+        kme_low=low,
+        kme_high=high,
+    )
     # Rounding lets equal correlations tie, and then the id decides, whatever the order of samples was.
     table = table.assign(strength=table["r"].abs().fillna(-1.0).round(12)).sort_values(
-        ["strength", "gene_id", "feature_type"], ascending=[False, True, False], kind="stable")
+        ["strength", "gene_id", "feature_type"], ascending=[False, True, False], kind="stable"
+    )
     table = table.drop_duplicates("gene_id").drop(columns="strength")
     return tables.GENE_DRIVERS.conform(table[tables.GENE_DRIVERS.names].reset_index(drop=True))
 
@@ -171,8 +195,14 @@ def _polarity(inputs: _Inputs, genes: set[str], profile: Array, settings: Explai
     by_gene = pd.Series(r).groupby(part["gene_id"].to_numpy())
     enough = by_gene.transform("count") >= 2
     strength = (by_gene.transform("max") - by_gene.transform("min")).where(enough, 0.0)
-    table = part.assign(r=r, pvalue=p, qvalue=bh(p, settings.fdr_method), n_complete=n,
-                        missingness=1 - n / len(profile), switch_strength=strength.to_numpy())
+    table = part.assign(
+        r=r,
+        pvalue=p,
+        qvalue=bh(p, settings.fdr_method),
+        n_complete=n,
+        missingness=1 - n / len(profile),
+        switch_strength=strength.to_numpy(),
+    )
     table = table.sort_values(["gene_id", "transcript_id"], kind="stable").reset_index(drop=True)
     return tables.TRANSCRIPT_POLARITY.conform(table[tables.TRANSCRIPT_POLARITY.names])
 
@@ -185,7 +215,9 @@ def _high_vs_low(inputs: _Inputs, genes: set[str], profile: Array, settings: Exp
     chosen = np.arange(len(meta)) if settings.all_features else np.flatnonzero(inside)
     usable = np.isfinite(profile)
     high = usable & (profile >= np.percentile(profile[usable], settings.split_percentile)) if usable.any() else usable
-    means, variances, counts = zip(*(_moments(inputs.table[np.ix_(g, chosen)]) for g in (high, usable & ~high)), strict=True)
+    means, variances, counts = zip(
+        *(_moments(inputs.table[np.ix_(g, chosen)]) for g in (high, usable & ~high)), strict=True
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = [v / c for v, c in zip(variances, counts, strict=True)]
         se = np.sqrt(shares[0] + shares[1])
@@ -195,10 +227,18 @@ def _high_vs_low(inputs: _Inputs, genes: set[str], profile: Array, settings: Exp
     testable = (counts[0] >= 2) & (counts[1] >= 2) & (se > 0)
     statistic, p = np.where(testable, statistic, np.nan), np.where(testable, p, np.nan)
     table = meta.iloc[chosen][["feature_id", "gene_id"]].assign(
-        mean_high=means[0], mean_low=means[1], delta=means[0] - means[1],
-        se=np.where((counts[0] >= 2) & (counts[1] >= 2), se, np.nan), tstat=statistic, pvalue=p,
-        qvalue=bh(p, settings.fdr_method), n_high=counts[0], n_low=counts[1],
-        missingness=1 - np.isfinite(inputs.table[:, chosen]).mean(axis=0), in_module=inside[chosen])
+        mean_high=means[0],
+        mean_low=means[1],
+        delta=means[0] - means[1],
+        se=np.where((counts[0] >= 2) & (counts[1] >= 2), se, np.nan),
+        tstat=statistic,
+        pvalue=p,
+        qvalue=bh(p, settings.fdr_method),
+        n_high=counts[0],
+        n_low=counts[1],
+        missingness=1 - np.isfinite(inputs.table[:, chosen]).mean(axis=0),
+        in_module=inside[chosen],
+    )
     table = table.sort_values(["pvalue", "feature_id"], kind="stable", na_position="last").reset_index(drop=True)
     return tables.HIGH_VS_LOW.conform(table[tables.HIGH_VS_LOW.names])
 
@@ -217,16 +257,22 @@ def _summary(module_id: str, genes: set[str], drivers: pd.DataFrame, polarity: p
     significant = polarity[polarity["qvalue"] <= 0.05]
     per_gene = polarity.groupby("gene_id")["switch_strength"].max()
     summary: dict[str, Any] = {
-        "module_id": module_id, "n_module_genes": len(genes), "top_driver_genes": list(drivers["gene_id"].head(5)),
+        "module_id": module_id,
+        "n_module_genes": len(genes),
+        "top_driver_genes": list(drivers["gene_id"].head(5)),
         "n_positive_transcripts": int((significant["r"] > 0).sum()),
         "n_negative_transcripts": int((significant["r"] < 0).sum()),
         "n_switch_genes": int((per_gene > per_gene.median()).sum()) if len(per_gene) else 0,
-        "mean_abs_driver_r": float(drivers["r"].abs().mean()), "top_switch_gene": None, "top_switch_pair": None,
-        "top_switch_strength": None}
+        "mean_abs_driver_r": float(drivers["r"].abs().mean()),
+        "top_switch_gene": None,
+        "top_switch_pair": None,
+        "top_switch_strength": None,
+    }
     if len(per_gene) and per_gene.max() > 0:
         top = str(per_gene.round(12).idxmax())
         part = polarity[polarity["gene_id"] == top].dropna(subset=["r"])
-        pair = [str(part.loc[part["r"].idxmin(), "transcript_id"]), str(part.loc[part["r"].idxmax(), "transcript_id"])]
+        ends = [int(part["r"].argmin()), int(part["r"].argmax())]
+        pair = [str(t) for t in part["transcript_id"].iloc[ends]]
         summary |= {"top_switch_gene": top, "top_switch_pair": pair, "top_switch_strength": float(per_gene[top])}
     return summary
 
@@ -236,19 +282,45 @@ def _write(explanation: ModuleExplanation, root: Path, inputs: _Inputs) -> dict[
     directory.mkdir(parents=True, exist_ok=True)
     written = {
         schema.name: (write_table(frame, schema, directory), frame)
-        for schema, frame in ((tables.GENE_DRIVERS, explanation.gene_drivers),
-                              (tables.TRANSCRIPT_POLARITY, explanation.transcript_polarity),
-                              (tables.HIGH_VS_LOW, explanation.high_vs_low))}
+        for schema, frame in (
+            (tables.GENE_DRIVERS, explanation.gene_drivers),
+            (tables.TRANSCRIPT_POLARITY, explanation.transcript_polarity),
+            (tables.HIGH_VS_LOW, explanation.high_vs_low),
+        )
+    }
     write_json(explanation.summary, directory / "module_summary.json")
-    files = [{"name": name, "path": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path),
-              "rows": len(frame), "columns": list(frame.columns)} for name, (path, frame) in written.items()]
+    files = [
+        {
+            "name": name,
+            "path": path.name,
+            "bytes": path.stat().st_size,
+            "sha256": sha256_of(path),
+            "rows": len(frame),
+            "columns": list(frame.columns),
+        }
+        for name, (path, frame) in written.items()
+    ]
     summary = directory / "module_summary.json"
-    files.append({"name": "module_summary", "path": summary.name, "bytes": summary.stat().st_size,
-                  "sha256": sha256_of(summary), "rows": None, "columns": None})
-    write_json({"module_id": explanation.module_id, "isograph_version": f"cellkey {__version__}", "files": files},
-               directory / _MANIFEST)
-    return {"module_id": explanation.module_id, "directory": directory.name, "manifest": f"{directory.name}/{_MANIFEST}",
-            "n_genes": explanation.summary["n_module_genes"]}
+    files.append(
+        {
+            "name": "module_summary",
+            "path": summary.name,
+            "bytes": summary.stat().st_size,
+            "sha256": sha256_of(summary),
+            "rows": None,
+            "columns": None,
+        }
+    )
+    write_json(
+        {"module_id": explanation.module_id, "isograph_version": f"cellkey {__version__}", "files": files},
+        directory / _MANIFEST,
+    )
+    return {
+        "module_id": explanation.module_id,
+        "directory": directory.name,
+        "manifest": f"{directory.name}/{_MANIFEST}",
+        "n_genes": explanation.summary["n_module_genes"],
+    }
 
 
 def read_feature_table(source: str | Path | pd.DataFrame, name: str = "feature table") -> pd.DataFrame:
@@ -276,19 +348,25 @@ def _read_any(path: Path, name: str) -> pd.DataFrame:
 
 
 def _aligned(
-    fit: FitFiles, module_ids: Sequence[str] | None, feature_table: str | Path | pd.DataFrame | None,
-    feature_meta: str | Path | pd.DataFrame | None, module_score_table: str | Path | pd.DataFrame | None,
+    fit: FitFiles,
+    module_ids: Sequence[str] | None,
+    feature_table: str | Path | pd.DataFrame | None,
+    feature_meta: str | Path | pd.DataFrame | None,
+    module_score_table: str | Path | pd.DataFrame | None,
 ) -> _Inputs:
     chosen = _known_modules(fit, module_ids)
     table = read_feature_table(
-        fit.directory / "transcript_usage.parquet" if feature_table is None else feature_table, "feature table")
+        fit.directory / "transcript_usage.parquet" if feature_table is None else feature_table, "feature table"
+    )
     meta = _read_meta(fit.directory / "feature_meta.parquet" if feature_meta is None else feature_meta)
     scores_samples = fit.sample_ids
     overlap = sorted(set(scores_samples) & set(table.index))
     needed = min(MIN_OVERLAP, len(scores_samples))
     if len(overlap) < needed:
-        msg = (f"Only {len(overlap)} samples overlap between the fit and the feature table "
-               f"(minimum required: {needed}); fit has {_shown(scores_samples)}, table has {_shown(table.index)}")
+        msg = (
+            f"Only {len(overlap)} samples overlap between the fit and the feature table "
+            f"(minimum required: {needed}); fit has {_shown(scores_samples)}, table has {_shown(table.index)}"
+        )
         raise InputError(msg)
     notes = []
     for where, names in (("fit", scores_samples), ("feature table", list(table.index))):
@@ -298,11 +376,15 @@ def _aligned(
     if len(known) < len(meta):
         notes.append(f"{len(meta) - len(known)} features of the metadata are not in the feature table")
     return _Inputs(
-        fit=fit, samples=overlap, scores=fit.scores[overlap].to_numpy(dtype=np.float64),
+        fit=fit,
+        samples=overlap,
+        scores=fit.scores[overlap].to_numpy(dtype=np.float64),
         score_meta=fit.scores[["feature_id", "gene_id", "feature_type"]],
         table=table.loc[overlap, known["feature_id"]].to_numpy(dtype=np.float64),
-        table_meta=known.reset_index(drop=True), profiles=_profiles(fit, chosen, overlap, module_score_table),
-        notes=tuple(notes))
+        table_meta=known.reset_index(drop=True),
+        profiles=_profiles(fit, chosen, overlap, module_score_table),
+        notes=tuple(notes),
+    )
 
 
 def _shown(names: Any) -> str:
@@ -323,7 +405,10 @@ def _read_meta(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     meta = source if isinstance(source, pd.DataFrame) else _read_any(Path(source), "feature metadata")
     missing = [c for c in ("feature_id", "gene_id", "feature_type") if c not in meta.columns]
     if missing:
-        msg = f"feature metadata lacks the column(s) {', '.join(missing)}; columns are {', '.join(map(str, meta.columns))}"
+        msg = (
+            f"feature metadata lacks the column(s) {', '.join(missing)}; "
+            f"columns are {', '.join(map(str, meta.columns))}"
+        )
         raise MissingFieldError(msg)
     repeated = list(meta["feature_id"][meta["feature_id"].duplicated()].unique())
     if repeated:
@@ -342,13 +427,17 @@ def _profiles(
         absent = [m for m in chosen if m not in table.columns]
         lost = [s for s in samples if s not in table.index]
         if absent or lost:
-            msg = (f"module score table lacks {len(absent)} module column(s) ({', '.join(absent[:5])}) "
-                   f"and {len(lost)} sample(s) ({', '.join(lost[:5])})")
+            msg = (
+                f"module score table lacks {len(absent)} module column(s) ({', '.join(absent[:5])}) "
+                f"and {len(lost)} sample(s) ({', '.join(lost[:5])})"
+            )
             raise InputError(msg)
         return {m: table.loc[samples, m].to_numpy(dtype=np.float64) for m in chosen}
     if len(fit.eigengenes):
         stored = fit.eigengenes.set_index(fit.eigengenes["module_id"].astype(str))
         return {m: stored.loc[m, samples].to_numpy(dtype=np.float64) for m in chosen}
     genes = fit.scores["gene_id"]
-    return {m: eigengene(fit.scores.loc[genes.isin(fit.modules.members[m]), samples].to_numpy(dtype=np.float64)).values
-            for m in chosen}
+    return {
+        m: eigengene(fit.scores.loc[genes.isin(fit.modules.members[m]), samples].to_numpy(dtype=np.float64)).values
+        for m in chosen
+    }

@@ -17,12 +17,20 @@ def export_summary(dataset_path: str | Path, output_path: str | Path) -> dict[st
     root = Path(dataset_path)
     bundle = read_bundle(root)
     truth = bundle.truth(FeatureKind.TRUTH_MODULE)
-    names = [MANIFEST, bundle.manifest.sample_table, *(t.filename for t in bundle.manifest.feature_tables),
-             *(m.filename for m in bundle.manifest.matrices)]
+    names = [
+        MANIFEST,
+        bundle.manifest.sample_table,
+        *(t.filename for t in bundle.manifest.feature_tables),
+        *(m.filename for m in bundle.manifest.matrices),
+    ]
     summary: dict[str, Any] = {
-        "manifest_path": str(root / MANIFEST), "dataset_name": bundle.name, "n_samples": len(bundle.samples),
-        "n_genes": len(bundle.gene_ids), "n_transcripts": len(bundle.transcripts),
-        "available_assays": sorted(bundle.matrices), "sample_columns": [str(c) for c in bundle.samples.columns],
+        "manifest_path": str(root / MANIFEST),
+        "dataset_name": bundle.name,
+        "n_samples": len(bundle.samples),
+        "n_genes": len(bundle.gene_ids),
+        "n_transcripts": len(bundle.transcripts),
+        "available_assays": sorted(bundle.matrices),
+        "sample_columns": [str(c) for c in bundle.samples.columns],
         "truth_modules": None if truth is None else int(truth["module_id"].nunique()),
         "file_bytes": {name: (root / name).stat().st_size for name in dict.fromkeys(names)},
     }

@@ -59,12 +59,12 @@ class FeatureMatrix:
     @property
     def n_samples(self) -> int:
         """Number of samples."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     @property
     def effective_samples(self) -> int:
         """Number of samples that tests may count on: samples minus removed terms beyond the intercept."""
-        return self.n_samples - self.basis.shape[1] + 1
+        return self.n_samples - int(self.basis.shape[1]) + 1
 
     @property
     def genes(self) -> list[str]:
@@ -77,9 +77,15 @@ class FeatureMatrix:
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> FeatureMatrix:
         """Return the matrix restricted to some features."""
-        return FeatureMatrix(self.values[rows], self.features.loc[rows].reset_index(drop=True) if rows.dtype == bool
-                             else self.features.iloc[rows].reset_index(drop=True),
-                             self.sample_ids, self.basis, self.covariates)
+        return FeatureMatrix(
+            self.values[rows],
+            self.features.loc[rows].reset_index(drop=True)
+            if rows.dtype == bool
+            else self.features.iloc[rows].reset_index(drop=True),
+            self.sample_ids,
+            self.basis,
+            self.covariates,
+        )
 
     def frame(self) -> pd.DataFrame:
         """Return the feature columns followed by one column per sample."""

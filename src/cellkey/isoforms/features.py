@@ -84,7 +84,8 @@ def build_features(
     design = design_of(bundle.samples, settings.covariates)
     used_ratios = design.residuals(ratios) if settings.residualise_composition else ratios
     switch = switch_coordinates(
-        used_ratios, usage, blocks, orientation=settings.orientation, principal=_principal(bundle, blocks))
+        used_ratios, usage, blocks, orientation=settings.orientation, principal=_principal(bundle, blocks)
+    )
     factors = pd.Series(dtype=np.float64)
     parts: list[tuple[pd.DataFrame, Array]] = []
     if channels in ("both", "switch"):
@@ -97,9 +98,11 @@ def build_features(
         parts.append((_feature_table(genes, ABUNDANCE, np.full(len(genes), np.nan)), scores))
     features, raw = _joined(parts)
     if not len(features):
-        msg = (f"bundle {bundle.name!r} has no {channels} feature: "
-               f"{int((blocks.sizes >= 2).sum())} of {len(blocks.sizes)} genes have two transcripts or more; "
-               "use channels=both, or keep more transcripts in 'prepare'")
+        msg = (
+            f"bundle {bundle.name!r} has no {channels} feature: "
+            f"{int((blocks.sizes >= 2).sum())} of {len(blocks.sizes)} genes have two transcripts or more; "
+            "use channels=both, or keep more transcripts in 'prepare'"
+        )
         raise BundleError(msg)
     scores = design.residuals(raw)
     ids = tuple(bundle.sample_ids)
@@ -109,8 +112,10 @@ def build_features(
         raw=FeatureMatrix(raw, features, ids, intercept),
         loadings=_loadings(switch, usage, blocks),
         usage=pd.DataFrame(
-            plain_usage(bundle.transcript_counts, blocks).T, index=pd.Index(ids, name="sample_id"),
-            columns=list(blocks.transcript_ids)),
+            plain_usage(bundle.transcript_counts, blocks).T,
+            index=pd.Index(ids, name="sample_id"),
+            columns=list(blocks.transcript_ids),
+        ),
         reliability=_reliability(bundle, usage, ratios, blocks, settings),
         size_factors=factors,
         quality=residual_quality(features, raw, scores, design),
@@ -124,7 +129,9 @@ def _principal(bundle: Bundle, blocks: GeneBlocks) -> NDArray[np.bool_] | None:
     return bundle.transcripts["is_principal"].fillna(False).astype(bool).to_numpy()[blocks.order]
 
 
-def _switch_part(switch: SwitchCoordinates, blocks: GeneBlocks, settings: FeatureParameters) -> tuple[pd.DataFrame, Array]:
+def _switch_part(
+    switch: SwitchCoordinates, blocks: GeneBlocks, settings: FeatureParameters
+) -> tuple[pd.DataFrame, Array]:
     genes = [blocks.gene_ids[g] for g in switch.genes]
     values = switch.values
     if settings.scale_switch:
@@ -143,9 +150,14 @@ def _gene_counts(bundle: Bundle, blocks: GeneBlocks) -> tuple[list[str], Array]:
 
 
 def _feature_table(genes: list[str], channel: str, n_transcripts: Array) -> pd.DataFrame:
-    return pd.DataFrame({
-        "feature_id": [f"{g}::{channel}" for g in genes], "gene_id": genes, "feature_type": channel,
-        "n_transcripts": n_transcripts})
+    return pd.DataFrame(
+        {
+            "feature_id": [f"{g}::{channel}" for g in genes],
+            "gene_id": genes,
+            "feature_type": channel,
+            "n_transcripts": n_transcripts,
+        }
+    )
 
 
 def _joined(parts: list[tuple[pd.DataFrame, Array]]) -> tuple[pd.DataFrame, Array]:
@@ -160,16 +172,23 @@ def _loadings(switch: SwitchCoordinates, usage: Array, blocks: GeneBlocks) -> pd
     largest = np.maximum.reduceat(size, blocks.starts)
     # The first of the largest, so that two isoforms of equal weight give one driver.
     is_largest = (size >= largest[gene] * (1 - 1e-9)) & (size > 0)
-    before = np.cumsum(is_largest) - is_largest
+    before: NDArray[np.int64] = np.cumsum(is_largest) - is_largest.astype(np.int64)
     is_driver = is_largest & (before == before[blocks.starts][gene])
     reference = np.zeros(len(gene), dtype=bool)
     reference[switch.reference] = True
     share = np.full(len(blocks.sizes), np.nan)
     share[switch.genes] = switch.variance_share
-    return pd.DataFrame({
-        "gene_id": np.array(blocks.gene_ids, dtype=object)[gene], "transcript_id": list(blocks.transcript_ids),
-        "loading": switch.loadings, "mean_usage": usage.mean(axis=1), "is_driver": is_driver,
-        "is_reference": reference, "variance_share": share[gene]})
+    return pd.DataFrame(
+        {
+            "gene_id": np.array(blocks.gene_ids, dtype=object)[gene],
+            "transcript_id": list(blocks.transcript_ids),
+            "loading": switch.loadings,
+            "mean_usage": usage.mean(axis=1),
+            "is_driver": is_driver,
+            "is_reference": reference,
+            "variance_share": share[gene],
+        }
+    )
 
 
 def _reliability(
@@ -177,15 +196,20 @@ def _reliability(
 ) -> pd.Series:
     if settings.reliability == "estimability":
         weights = estimability_weights(
-            usage, blocks, min_minor_usage=settings.min_minor_usage, power=settings.reliability_power,
-            floor=settings.reliability_floor)
+            usage,
+            blocks,
+            min_minor_usage=settings.min_minor_usage,
+            power=settings.reliability_power,
+            floor=settings.reliability_floor,
+        )
     elif settings.reliability == "degradation":
         name = str(settings.degradation_covariate)
         if name not in bundle.samples.columns:
             msg = f"samples.parquet has no column {name!r} (degradation_covariate)"
             raise BundleError(msg)
         weights = degradation_weights(
-            ratios, blocks, bundle.samples[name], power=settings.reliability_power, floor=settings.reliability_floor)
+            ratios, blocks, bundle.samples[name], power=settings.reliability_power, floor=settings.reliability_floor
+        )
     else:
         weights = np.ones(len(blocks.sizes))
     return pd.Series(weights, index=list(blocks.gene_ids))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,13 @@ from cellkey import __version__
 from cellkey.errors import RunError
 from cellkey.isoforms import tables
 from cellkey.isoforms.eigengenes import eigengene_table
-from cellkey.isoforms.fitting import Fit
 from cellkey.isoforms.modules import ModuleSet
 from cellkey.isoforms.parquet import read_parquet, write_parquet, write_table
 from cellkey.records.atomic import write_text
-from cellkey.records.schema import TableSchema
+
+if TYPE_CHECKING:
+    from cellkey.isoforms.fitting import Fit
+    from cellkey.records.schema import TableSchema
 
 __all__ = ["FitFiles", "read_fit", "write_fit", "write_json"]
 
@@ -83,9 +85,14 @@ def write_fit(fit: Fit, directory: str | Path, *, inputs: Mapping[str, str] | No
 
 def _fixed_tables(fit: Fit) -> dict[TableSchema, pd.DataFrame]:
     usage = fit.features.loadings
-    meta = pd.DataFrame({
-        "feature_id": usage["transcript_id"], "gene_id": usage["gene_id"], "feature_type": "transcript_usage",
-        "transcript_id": usage["transcript_id"]})
+    meta = pd.DataFrame(
+        {
+            "feature_id": usage["transcript_id"],
+            "gene_id": usage["gene_id"],
+            "feature_type": "transcript_usage",
+            "transcript_id": usage["transcript_id"],
+        }
+    )
     evidence = fit.evidence.copy()
     for name in ("jaccard_mean", "jaccard_low", "jaccard_high", "coassignment"):
         if name not in evidence:
@@ -93,10 +100,16 @@ def _fixed_tables(fit: Fit) -> dict[TableSchema, pd.DataFrame]:
     if "n_resamples" not in evidence:
         evidence["n_resamples"] = 0
     return {
-        tables.MODULES: fit.modules.frame(), tables.EDGES: fit.network.edges, tables.TRAITS: fit.traits.tests,
-        tables.TRAIT_MODELS: fit.traits.models, tables.MODULE_GENE_ROLES: fit.roles,
-        tables.MEMBERSHIP: fit.membership, tables.TRANSCRIPT_LOADINGS: usage, tables.FEATURE_META: meta,
-        tables.MODULE_EVIDENCE: evidence, tables.HIDDEN_FACTORS: fit.hidden,
+        tables.MODULES: fit.modules.frame(),
+        tables.EDGES: fit.network.edges,
+        tables.TRAITS: fit.traits.tests,
+        tables.TRAIT_MODELS: fit.traits.models,
+        tables.MODULE_GENE_ROLES: fit.roles,
+        tables.MEMBERSHIP: fit.membership,
+        tables.TRANSCRIPT_LOADINGS: usage,
+        tables.FEATURE_META: meta,
+        tables.MODULE_EVIDENCE: evidence,
+        tables.HIDDEN_FACTORS: fit.hidden,
         tables.RESIDUALISATION_QC: fit.features.quality,
     }
 
@@ -104,15 +117,26 @@ def _fixed_tables(fit: Fit) -> dict[TableSchema, pd.DataFrame]:
 def _configuration(fit: Fit, inputs: Mapping[str, str], seconds_writing: float) -> dict[str, Any]:
     seconds = dict(fit.seconds) | {"writing": seconds_writing}
     return {
-        "isograph_version": f"cellkey {__version__}", "cellkey_version": __version__,
-        "dataset_name": fit.bundle.name, "backend": fit.parameters.backend, "random_seed": fit.parameters.seed,
-        "seeds": dict(fit.seeds), "parameters": fit.parameters.model_dump(mode="json"),
+        "isograph_version": f"cellkey {__version__}",
+        "cellkey_version": __version__,
+        "dataset_name": fit.bundle.name,
+        "backend": fit.parameters.backend,
+        "random_seed": fit.parameters.seed,
+        "seeds": dict(fit.seeds),
+        "parameters": fit.parameters.model_dump(mode="json"),
         "covariates_removed": list(fit.features.matrix.covariates),
-        "covariates_absent": list(fit.features.design.absent), "covariates_constant": list(fit.features.design.constant),
-        "n_samples": fit.features.matrix.n_samples, "n_features": len(fit.features.matrix.values),
-        "n_modules": len(fit.modules), "n_edges": len(fit.network.edges), "notes": list(fit.notes),
-        "input_sha256": dict(inputs), "libraries": _libraries(), "started": fit.started.isoformat(timespec="seconds"),
-        "seconds": {k: round(v, 3) for k, v in seconds.items()}, "wall_seconds": round(sum(seconds.values()), 3),
+        "covariates_absent": list(fit.features.design.absent),
+        "covariates_constant": list(fit.features.design.constant),
+        "n_samples": fit.features.matrix.n_samples,
+        "n_features": len(fit.features.matrix.values),
+        "n_modules": len(fit.modules),
+        "n_edges": len(fit.network.edges),
+        "notes": list(fit.notes),
+        "input_sha256": dict(inputs),
+        "libraries": _libraries(),
+        "started": fit.started.isoformat(timespec="seconds"),
+        "seconds": {k: round(v, 3) for k, v in seconds.items()},
+        "wall_seconds": round(sum(seconds.values()), 3),
     }
 
 

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from cellkey.isoforms.backends import Network, get_backend
-from cellkey.isoforms.bundle import Bundle
 from cellkey.isoforms.covariates import covariate_columns
 from cellkey.isoforms.eigengenes import Eigengene, membership_table, module_eigengenes
 from cellkey.isoforms.evidence import coherence_null, resampled_stability
-from cellkey.isoforms.feature_matrix import FeatureMatrix
 from cellkey.isoforms.features import FeatureSet, build_features
 from cellkey.isoforms.hidden_factors import hidden_factors, without_factors
-from cellkey.isoforms.modules import ModuleSet
 from cellkey.isoforms.overrides import merge_settings
 from cellkey.isoforms.roles import gene_roles
 from cellkey.isoforms.settings import FitParameters
-from cellkey.isoforms.traits import TraitResults, test_traits
+from cellkey.isoforms.traits import TraitResults, associate_traits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cellkey.isoforms.bundle import Bundle
+    from cellkey.isoforms.feature_matrix import FeatureMatrix
+    from cellkey.isoforms.modules import ModuleSet
 
 __all__ = ["Fit", "fit", "fit_parameters"]
 
@@ -83,7 +86,9 @@ def fit_parameters(values: Mapping[str, Any] | None = None) -> FitParameters:
     """
     given = dict(values or {})
     backend = get_backend(str(given.get("backend", "spectral")))
-    return FitParameters.parse(merge_settings({"features": dict(backend.feature_defaults)}, given), option="fit settings")
+    return FitParameters.parse(
+        merge_settings({"features": dict(backend.feature_defaults)}, given), option="fit settings"
+    )
 
 
 def fit(bundle: Bundle, parameters: FitParameters | Mapping[str, Any] | None = None) -> Fit:
@@ -113,28 +118,51 @@ def fit(bundle: Bundle, parameters: FitParameters | Mapping[str, Any] | None = N
     notes: list[str] = []
     hidden, matrix = _guard(bundle, features, settings, notes)
     clock.lap("hidden_factors")
-    network = backend.infer(matrix, settings.backend_parameters(), np.random.default_rng(settings.seed), features.reliability)
+    network = backend.infer(
+        matrix, settings.backend_parameters(), np.random.default_rng(settings.seed), features.reliability
+    )
     clock.lap("backend")
     modules = network.modules
     eigengenes = module_eigengenes(modules, matrix, settings.modules.eigengene)
     membership = membership_table(
-        modules, matrix, eigengenes, network.edges, hub_kme=settings.modules.hub_kme, hub_top=settings.modules.hub_top)
+        modules, matrix, eigengenes, network.edges, hub_kme=settings.modules.hub_kme, hub_top=settings.modules.hub_top
+    )
     roles = gene_roles(
-        modules, matrix, eigengenes, threshold=settings.modules.role_threshold, fdr=settings.modules.role_fdr)
-    traits = test_traits(
-        {m: e.values for m, e in eigengenes.items()}, bundle.samples, settings.traits, columns=settings.traits_asked,
-        removed=features.design.covariates, removed_terms=matrix.basis.shape[1] - 1)
+        modules, matrix, eigengenes, threshold=settings.modules.role_threshold, fdr=settings.modules.role_fdr
+    )
+    traits = associate_traits(
+        {m: e.values for m, e in eigengenes.items()},
+        bundle.samples,
+        settings.traits,
+        columns=settings.traits_asked,
+        removed=features.design.covariates,
+        removed_terms=matrix.basis.shape[1] - 1,
+    )
     clock.lap("summaries")
     evidence = coherence_null(modules, matrix, settings.evidence.n_null, np.random.default_rng(seeds["null"]))
     if settings.evidence.n_resamples:
-        evidence = evidence.merge(_stability(modules, matrix, settings, features.reliability, seeds), on="module_id", how="left")
+        evidence = evidence.merge(
+            _stability(modules, matrix, settings, features.reliability, seeds), on="module_id", how="left"
+        )
     clock.lap("evidence")
     if not len(modules):
         notes.append("no module was found: nothing in the data is shared by enough genes beyond chance")
     return Fit(
-        bundle=bundle, parameters=settings, features=_with_matrix(features, matrix), network=network,
-        eigengenes=eigengenes, membership=membership, roles=roles, traits=traits, hidden=hidden, evidence=evidence,
-        notes=tuple(notes), seeds=seeds, started=clock.started, seconds=clock.seconds)
+        bundle=bundle,
+        parameters=settings,
+        features=_with_matrix(features, matrix),
+        network=network,
+        eigengenes=eigengenes,
+        membership=membership,
+        roles=roles,
+        traits=traits,
+        hidden=hidden,
+        evidence=evidence,
+        notes=tuple(notes),
+        seeds=seeds,
+        started=clock.started,
+        seconds=clock.seconds,
+    )
 
 
 class _Clock:
@@ -161,15 +189,19 @@ def _guard(
             columns[name] = covariate_columns(bundle.samples[name])[:, 0]
     suspects = ("log_library_size", *(c for c in ("RIN",) if c in columns), *settings.modules.hidden_factor_covariates)
     table, profiles = hidden_factors(
-        features.matrix, columns, max_share=settings.modules.hidden_factor_share, suspects=suspects)
+        features.matrix, columns, max_share=settings.modules.hidden_factor_share, suspects=suspects
+    )
     flagged = np.flatnonzero(table["flagged"].to_numpy(dtype=bool))
     if not flagged.size:
         return table.assign(removed=False), features.matrix
     remove = settings.modules.remove_hidden_factors
-    for i in flagged:
-        notes.append(f"hidden factor {i + 1}: {table['reason'].iloc[i]}"
-                     + (" (removed)" if remove else "; if it is not the biology of interest, refit with "
-                        "modules.remove_hidden_factors=true or name the covariate in features.covariates"))
+    advice = (
+        " (removed)"
+        if remove
+        else "; if it is not the biology of interest, refit with modules.remove_hidden_factors=true "
+        "or name the covariate in features.covariates"
+    )
+    notes += [f"hidden factor {i + 1}: {table['reason'].iloc[i]}{advice}" for i in flagged]
     matrix = without_factors(features.matrix, profiles[flagged]) if remove else features.matrix
     return table.assign(removed=table["flagged"] & remove), matrix
 
@@ -188,5 +220,13 @@ def _stability(
 def _with_matrix(features: FeatureSet, matrix: FeatureMatrix) -> FeatureSet:
     if matrix is features.matrix:
         return features
-    return FeatureSet(matrix, features.raw, features.loadings, features.usage, features.reliability,
-                      features.size_factors, features.quality, features.design)
+    return FeatureSet(
+        matrix,
+        features.raw,
+        features.loadings,
+        features.usage,
+        features.reliability,
+        features.size_factors,
+        features.quality,
+        features.design,
+    )

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from cellkey.errors import BundleError, InputError, Problem
 from cellkey.isoforms.validation import first_few
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 __all__ = ["map_genes", "read_gene_map", "strip_version"]
 
-_TRANSCRIPT_NAMES = ("transcript_id", "transcript", "tx", "txname", "tx_id", "target_id", "isoform_id", "feature_id", "name")
+_TRANSCRIPT_NAMES = (
+    "transcript_id",
+    "transcript",
+    "tx",
+    "txname",
+    "tx_id",
+    "target_id",
+    "isoform_id",
+    "feature_id",
+    "name",
+)
 _GENE_NAMES = ("gene_id", "gene", "geneid", "gene_name", "ens_gene", "symbol")
 _VERSION = re.compile(r"\.\d+(?=$|_PAR_Y$)")
 _ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
@@ -28,8 +41,8 @@ def strip_version(name: str) -> str:
 def read_gene_map(path: str | Path) -> pd.DataFrame:
     """Return ``transcript_id`` and ``gene_id`` (and ``gene_name``, ``transcript_type`` where a GTF has them).
 
-    Tables may have a header with names such as ``transcript_id``/``TXNAME``/``target_id`` and ``gene_id``/``GENEID``, or
-    no header and two columns: transcript, gene.
+    Tables may have a header with names such as ``transcript_id``, ``TXNAME``, ``target_id``; ``gene_id``, ``GENEID``,
+    or no header and two columns: transcript, gene.
 
     Raises
     ------
@@ -43,7 +56,10 @@ def read_gene_map(path: str | Path) -> pd.DataFrame:
     name = source.name.lower().removesuffix(".gz")
     table = _from_gtf(source) if name.endswith((".gtf", ".gff2")) else _from_table(source)
     if not len(table):
-        msg = f"gene map {source} names no transcript; expected GTF rows with transcript_id and gene_id, or a two-column table"
+        msg = (
+            f"gene map {source} names no transcript; expected GTF rows with "
+            "transcript_id and gene_id, or a two-column table"
+        )
         raise InputError(msg)
     genes = table.groupby("transcript_id")["gene_id"].nunique()
     clashes = sorted(genes.index[genes > 1])
@@ -54,16 +70,20 @@ def read_gene_map(path: str | Path) -> pd.DataFrame:
 
 
 def _from_gtf(path: Path) -> pd.DataFrame:
-    rows = {}
-    with (gzip.open(path, "rt") if path.suffix == ".gz" else path.open()) as handle:
+    rows: dict[str, dict[str, str]] = {}
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as handle:
         for attributes in _transcript_attributes(handle):
             found = dict(_ATTRIBUTE.findall(attributes))
             if "transcript_id" in found and "gene_id" in found:
                 rows.setdefault(found["transcript_id"], found)
-    return pd.DataFrame({
-        "transcript_id": list(rows), "gene_id": [r["gene_id"] for r in rows.values()],
-        "gene_name": [r.get("gene_name", "") for r in rows.values()],
-        "transcript_type": [r.get("transcript_type", r.get("transcript_biotype", "")) for r in rows.values()]})
+    return pd.DataFrame(
+        {
+            "transcript_id": list(rows),
+            "gene_id": [r["gene_id"] for r in rows.values()],
+            "gene_name": [r.get("gene_name", "") for r in rows.values()],
+            "transcript_type": [r.get("transcript_type", r.get("transcript_biotype", "")) for r in rows.values()],
+        }
+    )
 
 
 def _transcript_attributes(lines: Iterable[str]) -> Iterator[str]:
@@ -90,8 +110,10 @@ def _from_table(path: Path) -> pd.DataFrame:
     transcript = next((by_folded[n] for n in _TRANSCRIPT_NAMES if n in by_folded), None)
     gene = next((by_folded[n] for n in _GENE_NAMES if n in by_folded), None)
     if transcript is None or gene is None:
-        msg = (f"gene map {path}: no transcript and gene columns among {first_few(table.columns)}; "
-               "name them transcript_id and gene_id")
+        msg = (
+            f"gene map {path}: no transcript and gene columns among {first_few(table.columns)}; "
+            "name them transcript_id and gene_id"
+        )
         raise InputError(msg)
     found = pd.DataFrame({"transcript_id": table[transcript].astype(str), "gene_id": table[gene].astype(str)})
     if "gene_name" in by_folded and by_folded["gene_name"] != gene:
@@ -111,8 +133,9 @@ def map_genes(transcripts: list[str], gene_map: pd.DataFrame, *, strip_versions:
     keys = [strip_version(t) for t in transcripts] if strip_versions else transcripts
     known = gene_map
     if strip_versions:
-        known = gene_map.assign(transcript_id=gene_map["transcript_id"].map(strip_version),
-                                gene_id=gene_map["gene_id"].map(strip_version)).drop_duplicates("transcript_id")
+        known = gene_map.assign(
+            transcript_id=gene_map["transcript_id"].map(strip_version), gene_id=gene_map["gene_id"].map(strip_version)
+        ).drop_duplicates("transcript_id")
     joined = known.set_index("transcript_id").reindex(keys).reset_index()
     mapped = int(joined["gene_id"].notna().sum())
     if mapped < len(transcripts) / 2:
@@ -123,6 +146,15 @@ def map_genes(transcripts: list[str], gene_map: pd.DataFrame, *, strip_versions:
             fix = f"without version suffixes {again} would match: use --strip-versions"
         missing = [t for t, g in zip(transcripts, joined["gene_id"].isna(), strict=True) if g]
         msg = f"the gene map knows {mapped} of {len(transcripts)} transcripts"
-        raise BundleError(msg, [Problem(f"counts name {first_few(missing, 3)}, the gene map names "
-                                        f"{first_few(gene_map['transcript_id'], 3)}", "transcript ids", fix)])
+        raise BundleError(
+            msg,
+            [
+                Problem(
+                    f"counts name {first_few(missing, 3)}, the gene map names "
+                    f"{first_few(gene_map['transcript_id'], 3)}",
+                    "transcript ids",
+                    fix,
+                )
+            ],
+        )
     return joined.assign(transcript_id=keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from cellkey.isoforms.correlation import correlation_pvalues, unit_rows
 from cellkey.isoforms.feature_matrix import FeatureMatrix
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["hidden_factors", "sharpened", "without_factors"]
 
@@ -20,7 +23,11 @@ LOADING = 0.3
 
 
 def hidden_factors(
-    features: FeatureMatrix, sample_columns: pd.DataFrame, *, max_share: float = 0.5, n_components: int = 10,
+    features: FeatureMatrix,
+    sample_columns: pd.DataFrame,
+    *,
+    max_share: float = 0.5,
+    n_components: int = 10,
     suspects: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, Array]:
     """Return the leading components with the share of features that load on them, and their profiles.
@@ -55,12 +62,22 @@ def hidden_factors(
         best = int(np.argmax(np.abs(with_columns[c]))) if names else -1
         share = float(loads[:, c].mean()) if len(loads) else 0.0
         reasons = [f"{share:.0%} of features load on it"] if share > max_share else []
-        reasons += [f"correlates {with_columns[c, i]:.2f} with {n}" for i, n in enumerate(names)
-                    if n in suspects and abs(with_columns[c, i]) >= 0.8]
-        records.append({
-            "component": c + 1, "variance_share": share_of_variance[c], "feature_share": share,
-            "best_column": names[best] if names else "", "best_column_r": with_columns[c, best] if names else np.nan,
-            "flagged": bool(reasons), "reason": "; ".join(reasons)})
+        reasons += [
+            f"correlates {with_columns[c, i]:.2f} with {n}"
+            for i, n in enumerate(names)
+            if n in suspects and abs(with_columns[c, i]) >= 0.8
+        ]
+        records.append(
+            {
+                "component": c + 1,
+                "variance_share": share_of_variance[c],
+                "feature_share": share,
+                "best_column": names[best] if names else "",
+                "best_column_r": with_columns[c, best] if names else np.nan,
+                "flagged": bool(reasons),
+                "reason": "; ".join(reasons),
+            }
+        )
     columns = ["component", "variance_share", "feature_share", "best_column", "best_column_r", "flagged", "reason"]
     return pd.DataFrame(records, columns=columns), profiles
 

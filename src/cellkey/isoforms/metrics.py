@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cellkey.isoforms.backends.communities import connected_components
 from cellkey.isoforms.bundle import Bundle, FeatureKind
 from cellkey.isoforms.correlation import unit_rows
-from cellkey.isoforms.feature_matrix import FeatureMatrix
-from cellkey.isoforms.modules import ModuleSet
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cellkey.isoforms.feature_matrix import FeatureMatrix
+    from cellkey.isoforms.modules import ModuleSet
 
 __all__ = [
-    "agreement", "background_assigned", "edge_ranking", "edge_report", "giant_component_fraction", "matched_recovery",
-    "recovery_null", "role_accuracy", "role_recall", "score_against_truth", "true_modules",
+    "agreement",
+    "background_assigned",
+    "edge_ranking",
+    "edge_report",
+    "giant_component_fraction",
+    "matched_recovery",
+    "recovery_null",
+    "role_accuracy",
+    "role_recall",
+    "score_against_truth",
+    "true_modules",
 ]
 
 Sets = Sequence[frozenset[str]]
@@ -61,14 +74,23 @@ def agreement(truth: Sets, modules: ModuleSet, *, assigned_only: bool = False) -
     from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, homogeneity_completeness_v_measure
 
     owner = modules.module_of
-    labels = [(i, owner.get(g, f"\0{g}")) for i, genes in enumerate(truth) for g in sorted(genes)
-              if not assigned_only or g in owner]
+    labels = [
+        (i, owner.get(g, f"\0{g}"))
+        for i, genes in enumerate(truth)
+        for g in sorted(genes)
+        if not assigned_only or g in owner
+    ]
     if not labels:
         return dict.fromkeys(("ari", "ami", "homogeneity", "completeness", "v_measure"), 0.0)
     true, found = [t for t, _ in labels], [f for _, f in labels]
     homogeneity, completeness, v = homogeneity_completeness_v_measure(true, found)
-    return {"ari": float(adjusted_rand_score(true, found)), "ami": float(adjusted_mutual_info_score(true, found)),
-            "homogeneity": float(homogeneity), "completeness": float(completeness), "v_measure": float(v)}
+    return {
+        "ari": float(adjusted_rand_score(true, found)),
+        "ami": float(adjusted_mutual_info_score(true, found)),
+        "homogeneity": float(homogeneity),
+        "completeness": float(completeness),
+        "v_measure": float(v),
+    }
 
 
 def background_assigned(truth: Sets, modules: ModuleSet, genes: Sequence[str]) -> float:
@@ -82,17 +104,22 @@ def background_assigned(truth: Sets, modules: ModuleSet, genes: Sequence[str]) -
 def recovery_null(
     truth: Sets, found: Sets, genes: Sequence[str], *, n: int = 100, rng: np.random.Generator
 ) -> dict[str, float | None]:
-    """Return the recovery of random modules of the found sizes: ``mean``, ``sd``, ``excess``, ``zscore``, ``pvalue``."""
+    """Return the recovery of random modules of the found sizes, and how far the observed one exceeds it."""
     observed = module_recovery(truth, found)
     names, sizes = np.array(sorted(genes), dtype=object), [len(f) for f in found]
     draws = []
     for generator in rng.spawn(n):
         order = names[generator.permutation(len(names))]
         cuts = np.cumsum([0, *sizes])
-        draws.append(module_recovery(truth, [frozenset(order[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]))
+        draws.append(module_recovery(truth, [frozenset(order[a:b]) for a, b in itertools.pairwise(cuts)]))
     mean, sd = float(np.mean(draws)), float(np.std(draws))
-    return {"mean": mean, "sd": sd, "excess": observed - mean, "zscore": (observed - mean) / sd if sd > 0 else None,
-            "pvalue": (1 + sum(d >= observed for d in draws)) / (1 + n)}
+    return {
+        "mean": mean,
+        "sd": sd,
+        "excess": observed - mean,
+        "zscore": (observed - mean) / sd if sd > 0 else None,
+        "pvalue": (1 + sum(d >= observed for d in draws)) / (1 + n),
+    }
 
 
 def role_recall(bundle: Bundle, modules: ModuleSet) -> dict[str, float] | None:
@@ -105,12 +132,16 @@ def role_recall(bundle: Bundle, modules: ModuleSet) -> dict[str, float] | None:
     inside: set[str] = set()
     for _, part in planted.groupby("module_id"):
         genes = frozenset(part["gene_id"].astype(str))
-        inside |= genes & max(found, key=lambda f: _jaccard(genes, f), default=frozenset())
+        inside |= genes & _best_match(genes, found)
     recall = {}
     for role in ("switch_only", "abundance_only", "coupled", "discordant"):
-        genes = planted["gene_id"].astype(str)[planted["truth_role"] == role]
-        recall[role] = float(genes.isin(inside).mean()) if len(genes) else 0.0
+        own = planted["gene_id"].astype(str)[planted["truth_role"] == role]
+        recall[role] = float(own.isin(inside).mean()) if len(own) else 0.0
     return recall
+
+
+def _best_match(genes: frozenset[str], found: Sets) -> frozenset[str]:
+    return max(found, key=lambda f: _jaccard(genes, f)) if found else frozenset()
 
 
 def role_accuracy(bundle: Bundle, roles: pd.DataFrame, column: str = "module_role") -> dict[str, Any] | None:
@@ -120,10 +151,9 @@ def role_accuracy(bundle: Bundle, roles: pd.DataFrame, column: str = "module_rol
         return None
     planted = truth[truth["module_id"].notna()]
     joined = planted.assign(gene_id=planted["gene_id"].astype(str)).merge(roles, on="gene_id", how="inner")
-    counts = joined.groupby(["truth_role", column]).size()
     confusion: dict[str, dict[str, int]] = {}
-    for (true, called), n in counts.items():  # type: ignore[misc]
-        confusion.setdefault(str(true), {})[str(called)] = int(n)
+    for true, part in joined.groupby("truth_role"):
+        confusion[str(true)] = {str(called): int(n) for called, n in part[column].value_counts().sort_index().items()}
     correct = float((joined["truth_role"] == joined[column]).mean()) if len(joined) else 0.0
     return {"accuracy": correct, "n_genes": len(joined), "confusion": confusion}
 
@@ -151,11 +181,15 @@ def edge_report(edges: pd.DataFrame, truth: Sets) -> dict[str, Any]:
     between = float(weight[~inside].mean()) if (~inside).any() else None
     degree = pd.concat([edges["source"], edges["target"]]).value_counts()
     top = sorted(degree.items(), key=lambda item: (-item[1], item[0]))[:10]
-    return {"precision": precision, "recall": recall,
-            "f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
-            "mean_abs_weight_within": within, "mean_abs_weight_between": between,
-            "weight_ratio": within / between if within is not None and between else None,
-            "top_degree_genes": [{"gene_id": str(g), "degree": int(d)} for g, d in top]}
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
+        "mean_abs_weight_within": within,
+        "mean_abs_weight_between": between,
+        "weight_ratio": within / between if within is not None and between else None,
+        "top_degree_genes": [{"gene_id": str(g), "degree": int(d)} for g, d in top],
+    }
 
 
 def edge_ranking(features: FeatureMatrix, truth: Sets, *, max_genes: int = 2000) -> dict[str, float] | None:
@@ -176,9 +210,12 @@ def edge_ranking(features: FeatureMatrix, truth: Sets, *, max_genes: int = 2000)
     if not positive.any() or positive.all():
         return None
     values = score[upper]
-    best = np.argsort(-values, kind="stable")[:int(positive.sum())]
-    return {"auroc": float(roc_auc_score(positive, values)), "aupr": float(average_precision_score(positive, values)),
-            "precision_at_true_pairs": float(positive[best].mean())}
+    best = np.argsort(-values, kind="stable")[: int(positive.sum())]
+    return {
+        "auroc": float(roc_auc_score(positive, values)),
+        "aupr": float(average_precision_score(positive, values)),
+        "precision_at_true_pairs": float(positive[best].mean()),
+    }
 
 
 def _gene_similarity(features: FeatureMatrix, genes: list[str]) -> NDArray[np.float64]:
@@ -194,7 +231,13 @@ def _gene_similarity(features: FeatureMatrix, genes: list[str]) -> NDArray[np.fl
 
 
 def score_against_truth(
-    bundle: Bundle, modules: ModuleSet, edges: pd.DataFrame, roles: pd.DataFrame, features: FeatureMatrix, *, seed: int = 0
+    bundle: Bundle,
+    modules: ModuleSet,
+    edges: pd.DataFrame,
+    roles: pd.DataFrame,
+    features: FeatureMatrix,
+    *,
+    seed: int = 0,
 ) -> Mapping[str, Any]:
     """Return all measures for a bundle with truth; an empty mapping for one without."""
     truth = true_modules(bundle)
@@ -203,11 +246,15 @@ def score_against_truth(
     found = [frozenset(g) for g in modules.members.values()]
     assigned = agreement(truth, modules, assigned_only=True)
     return {
-        "recovery": module_recovery(truth, found), "matched_recovery": matched_recovery(truth, found),
-        **agreement(truth, modules), **{f"{k}_assigned": v for k, v in assigned.items()},
+        "recovery": module_recovery(truth, found),
+        "matched_recovery": matched_recovery(truth, found),
+        **agreement(truth, modules),
+        **{f"{k}_assigned": v for k, v in assigned.items()},
         "background_assigned": background_assigned(truth, modules, bundle.gene_ids),
         "recovery_null": recovery_null(truth, found, bundle.gene_ids, rng=np.random.default_rng(seed)),
-        "edges": edge_report(edges, truth), "edge_ranking": edge_ranking(features, truth),
-        "role_recall": role_recall(bundle, modules), "roles": role_accuracy(bundle, roles),
+        "edges": edge_report(edges, truth),
+        "edge_ranking": edge_ranking(features, truth),
+        "role_recall": role_recall(bundle, modules),
+        "roles": role_accuracy(bundle, roles),
         "significant_roles": role_accuracy(bundle, roles, "significant_role"),
     }

@@ -59,5 +59,7 @@ def merge_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
     for layer in layers:
         for key, value in layer.items():
             old = merged.get(key)
-            merged[key] = merge_settings(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+            merged[key] = (
+                merge_settings(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+            )
     return merged

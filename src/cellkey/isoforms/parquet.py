@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cellkey.errors import BundleError, MissingDependencyError
 from cellkey.records.atomic import atomic_path
-from cellkey.records.schema import TableSchema
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cellkey.records.schema import TableSchema
 
 __all__ = ["read_matrix", "read_parquet", "sha256_of", "write_matrix", "write_parquet", "write_table"]
 
@@ -23,10 +28,9 @@ _WIDE = 1000
 
 
 def _need_pyarrow() -> None:
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError("pyarrow", "isoforms", "reading and writing parquet tables") from None
+    if find_spec("pyarrow") is None:
+        package, extra, purpose = "pyarrow", "isoforms", "reading and writing parquet tables"
+        raise MissingDependencyError(package, extra, purpose)
 
 
 def write_parquet(frame: pd.DataFrame, path: str | Path) -> None:
@@ -96,7 +100,9 @@ def read_matrix(path: str | Path) -> NDArray[np.float64]:
     except BundleError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        msg = f"{path}: not a readable .npz archive ({error}); write it again with numpy.savez_compressed(path, data=...)"
+        msg = (
+            f"{path}: not a readable .npz archive ({error}); write it again with numpy.savez_compressed(path, data=...)"
+        )
         raise BundleError(msg) from None
     if data.dtype.kind not in "fiub":
         msg = f"{path}: holds values of type {data.dtype}, expected numbers"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from cellkey.errors import BundleError, InputError, NothingToDoError, Problem, did_you_mean
 from cellkey.isoforms.bundle import GENE_COUNTS, TRANSCRIPT_COUNTS, Bundle, FeatureKind, make_bundle
 from cellkey.isoforms.gene_map import map_genes, strip_version
-from cellkey.isoforms.quantification import TranscriptCounts
 from cellkey.isoforms.settings import PrepareParameters
 from cellkey.isoforms.validation import first_few, validate_bundle_inputs
+
+if TYPE_CHECKING:
+    from cellkey.isoforms.quantification import TranscriptCounts
 
 __all__ = ["Prepared", "prepare_bundle", "read_samples"]
 
@@ -60,8 +62,13 @@ def read_samples(path: str | Path) -> pd.DataFrame:
 
 
 def prepare_bundle(
-    counts: TranscriptCounts, *, gene_map: pd.DataFrame | None = None, samples: pd.DataFrame | None = None,
-    parameters: PrepareParameters | None = None, name: str = "data", description: str = "",
+    counts: TranscriptCounts,
+    *,
+    gene_map: pd.DataFrame | None = None,
+    samples: pd.DataFrame | None = None,
+    parameters: PrepareParameters | None = None,
+    name: str = "data",
+    description: str = "",
 ) -> Prepared:
     """Return a validated bundle of transcript counts.
 
@@ -90,10 +97,14 @@ def prepare_bundle(
     transcripts = _transcript_table(counts, genes, settings)
     values, sheet, sample_report = _matched_samples(counts, sheet, settings)
     unmapped = transcripts["gene_id"].isna().to_numpy()
-    reason = np.where(unmapped, "no gene", "")
+    reason = np.where(unmapped, "no gene", "").astype(object)
     merged = _merge_duplicates(transcripts, values, settings)
     if merged is not None:
-        transcripts, values, reason = merged[0], merged[1], np.where(merged[0]["gene_id"].isna(), "no gene", "")
+        transcripts, values, reason = (
+            merged[0],
+            merged[1],
+            np.where(merged[0]["gene_id"].isna(), "no gene", "").astype(object),
+        )
     usable = reason == ""
     validate_bundle_inputs(sheet, transcripts[usable].reset_index(drop=True), values[usable])
     threshold = _min_samples(sheet, settings)
@@ -101,26 +112,45 @@ def prepare_bundle(
         reason[usable] = _filter_reasons(transcripts[usable], values[usable], threshold, settings)
     kept = reason == ""
     if not kept.any():
-        msg = (f"no transcript passes the filters: {settings.min_count:g} reads and {settings.min_usage:.0%} usage in at "
-               f"least {threshold} of {len(sheet)} samples; lower --min-count, --min-usage or --min-samples")
+        msg = (
+            f"no transcript passes the filters: {settings.min_count:g} reads and {settings.min_usage:.0%} usage in at "
+            f"least {threshold} of {len(sheet)} samples; lower --min-count, --min-usage or --min-samples"
+        )
         raise NothingToDoError(msg)
     dropped = transcripts[~kept][["transcript_id", "gene_id"]].assign(reason=reason[~kept]).reset_index(drop=True)
     table = transcripts[kept].reset_index(drop=True)
     gene_ids = sorted(set(table["gene_id"]))
     report = {
-        "source": counts.source, "n_transcripts_read": len(counts.transcript_ids), "n_transcripts_kept": int(kept.sum()),
-        "n_genes_kept": len(gene_ids), "n_genes_with_switch": int((table["gene_id"].value_counts() >= 2).sum()),
+        "source": counts.source,
+        "n_transcripts_read": len(counts.transcript_ids),
+        "n_transcripts_kept": int(kept.sum()),
+        "n_genes_kept": len(gene_ids),
+        "n_genes_with_switch": int((table["gene_id"].value_counts() >= 2).sum()),
         "dropped_by_reason": {str(k): int(v) for k, v in dropped["reason"].value_counts().sort_index().items()},
-        "reads_kept_share": float(values[kept].sum() / max(values.sum(), 1e-300)), "n_samples": len(sheet),
-        "min_samples": threshold, "settings": settings.model_dump(), **sample_report}
+        "reads_kept_share": float(values[kept].sum() / max(values.sum(), 1e-300)),
+        "n_samples": len(sheet),
+        "min_samples": threshold,
+        "settings": settings.model_dump(),
+        **sample_report,
+    }
     bundle = make_bundle(
-        dataset_name=name, samples=sheet, description=description or f"{counts.source}, {len(sheet)} samples",
-        tables={FeatureKind.GENE: _gene_table(table, _gene_names(counts, gene_map, genes, settings), gene_ids),
-                FeatureKind.TRANSCRIPT: table},
+        dataset_name=name,
+        samples=sheet,
+        description=description or f"{counts.source}, {len(sheet)} samples",
+        tables={
+            FeatureKind.GENE: _gene_table(table, _gene_names(counts, gene_map, genes, settings), gene_ids),
+            FeatureKind.TRANSCRIPT: table,
+        },
         # Totals of all mapped reads, so that a dropped minor isoform still counts for its gene.
         matrices={TRANSCRIPT_COUNTS: values[kept], GENE_COUNTS: _gene_counts(transcripts, values, usable, gene_ids)},
-        provenance={"source": counts.source, "min_count": str(settings.min_count), "min_usage": str(settings.min_usage),
-                    "min_samples": str(threshold), "strip_versions": str(settings.strip_versions)})
+        provenance={
+            "source": counts.source,
+            "min_count": str(settings.min_count),
+            "min_usage": str(settings.min_usage),
+            "min_samples": str(threshold),
+            "strip_versions": str(settings.strip_versions),
+        },
+    )
     return Prepared(bundle, report, dropped)
 
 
@@ -129,7 +159,10 @@ def _genes(counts: TranscriptCounts, gene_map: pd.DataFrame | None, settings: Pr
         found = map_genes(list(counts.transcript_ids), gene_map, strip_versions=settings.strip_versions)["gene_id"]
         return [None if pd.isna(g) else str(g) for g in found]
     if counts.gene_ids is None:
-        msg = f"{counts.source} names no genes; give a gene map (--gene-map: GTF, or a table of transcript_id and gene_id)"
+        msg = (
+            f"{counts.source} names no genes; give a gene map (--gene-map: "
+            "GTF, or a table of transcript_id and gene_id)"
+        )
         raise BundleError(msg)
     strip = strip_version if settings.strip_versions else str
     return [strip(g) if g and g.lower() not in ("nan", "none") else None for g in counts.gene_ids]
@@ -170,23 +203,40 @@ def _matched_samples(
         repeated = pd.Series(counts.sample_ids)
         problems.append(Problem(f"repeated sample names: {first_few(repeated[repeated.duplicated()])}", counts.source))
     if ids.duplicated().any():
-        problems.append(Problem(f"duplicate sample_id values: {first_few(ids[ids.duplicated()])}", "sample sheet",
-                                "make ids unique"))
+        problems.append(
+            Problem(
+                f"duplicate sample_id values: {first_few(ids[ids.duplicated()])}", "sample sheet", "make ids unique"
+            )
+        )
     if settings.group is not None and settings.group not in sheet.columns:
-        problems.append(Problem(f"no column {settings.group!r}{did_you_mean(settings.group, map(str, sheet.columns))}",
-                                "sample sheet", f"columns are {first_few(sheet.columns, 12)}"))
+        problems.append(
+            Problem(
+                f"no column {settings.group!r}{did_you_mean(settings.group, map(str, sheet.columns))}",
+                "sample sheet",
+                f"columns are {first_few(sheet.columns, 12)}",
+            )
+        )
     both = ids.isin(position).to_numpy()
     if not both.any():
-        problems.append(Problem(f"no sample is in both: the sheet names {first_few(ids, 3)}, the counts name "
-                                f"{first_few(counts.sample_ids, 3)}", "sample_id", "use the sample names of the counts"))
+        problems.append(
+            Problem(
+                f"no sample is in both: the sheet names {first_few(ids, 3)}, the counts name "
+                f"{first_few(counts.sample_ids, 3)}",
+                "sample_id",
+                "use the sample names of the counts",
+            )
+        )
     if problems:
         msg = f"{len(problems)} problem(s) with the samples"
         raise BundleError(msg, problems)
     chosen = sheet[both].reset_index(drop=True).assign(sample_id=ids[both].to_list())
     order = [position[s] for s in chosen["sample_id"]]
     without_counts, without_row = list(ids[~both]), sorted(set(position) - set(ids))
-    return counts.counts[:, order], chosen, {
-        "samples_without_counts": without_counts, "samples_not_in_sheet": without_row}
+    return (
+        counts.counts[:, order],
+        chosen,
+        {"samples_without_counts": without_counts, "samples_not_in_sheet": without_row},
+    )
 
 
 def _min_samples(sheet: pd.DataFrame, settings: PrepareParameters) -> int:
@@ -206,9 +256,15 @@ def _filter_reasons(transcripts: pd.DataFrame, values: Array, threshold: int, se
     few_reads = (values >= settings.min_count).sum(axis=1) < threshold
     low_usage = (usage >= settings.min_usage).sum(axis=1) < threshold
     constant = np.ptp(values, axis=1) == 0
-    return np.select([few_reads, low_usage, constant], [
-        f"fewer than {threshold} samples with {settings.min_count:g} reads",
-        f"fewer than {threshold} samples with a usage of {settings.min_usage:.0%}", "same in all samples"], "")
+    return np.select(
+        [few_reads, low_usage, constant],
+        [
+            f"fewer than {threshold} samples with {settings.min_count:g} reads",
+            f"fewer than {threshold} samples with a usage of {settings.min_usage:.0%}",
+            "same in all samples",
+        ],
+        "",
+    )
 
 
 def _gene_names(

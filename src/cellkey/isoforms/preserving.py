@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from cellkey.errors import BundleError
 from cellkey.isoforms.bundle_io import read_bundle
@@ -17,11 +17,19 @@ from cellkey.isoforms.fit_files import read_fit
 from cellkey.isoforms.parquet import write_parquet
 from cellkey.isoforms.settings import FitParameters
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["preservation_of_fit"]
 
 
 def preservation_of_fit(
-    artifact_dir: str | Path, dataset_path: str | Path, output_path: str | Path, *, n_permutations: int = 100, seed: int = 7
+    artifact_dir: str | Path,
+    dataset_path: str | Path,
+    output_path: str | Path,
+    *,
+    n_permutations: int = 100,
+    seed: int = 7,
 ) -> pd.DataFrame:
     """Return and write how far the modules of a fit hold in a bundle, with the feature settings of the fit.
 
@@ -32,18 +40,26 @@ def preservation_of_fit(
     """
     stored = read_fit(artifact_dir)
     parameters = FitParameters.parse(
-        json.loads((stored.directory / "fit_config.json").read_text(encoding="utf-8"))["parameters"])
+        json.loads((stored.directory / "fit_config.json").read_text(encoding="utf-8"))["parameters"]
+    )
     columns = ["feature_id", "gene_id", "feature_type", "n_transcripts"]
     ids = stored.sample_ids
     reference = FeatureMatrix(
-        stored.scores[ids].to_numpy(dtype=np.float64), stored.scores[columns], tuple(ids),
-        np.full((len(ids), 1), 1 / np.sqrt(len(ids))))
+        stored.scores[ids].to_numpy(dtype=np.float64),
+        stored.scores[columns],
+        tuple(ids),
+        np.full((len(ids), 1), 1 / np.sqrt(len(ids))),
+    )
     test = build_features(read_bundle(dataset_path), parameters.features, channels=parameters.channels).matrix
     if not set(reference.feature_ids) & set(test.feature_ids):
-        msg = (f"the bundle {dataset_path} shares no feature with the fit: it has {test.feature_ids[0]!r}, "
-               f"the fit has {reference.feature_ids[0]!r}; use one annotation")
+        msg = (
+            f"the bundle {dataset_path} shares no feature with the fit: it has {test.feature_ids[0]!r}, "
+            f"the fit has {reference.feature_ids[0]!r}; use one annotation"
+        )
         raise BundleError(msg)
-    table = preservation(stored.modules, reference, test, n_permutations=n_permutations, rng=np.random.default_rng(seed))
+    table = preservation(
+        stored.modules, reference, test, n_permutations=n_permutations, rng=np.random.default_rng(seed)
+    )
     Path(output_path).parent.mkdir(parents=True, exist_ok=True)
     write_parquet(table, output_path)
     return table

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cellkey.errors import BundleError
-from cellkey.isoforms.composition import GeneBlocks
+
+if TYPE_CHECKING:
+    from cellkey.isoforms.composition import GeneBlocks
 
 __all__ = ["degradation_sensitivity", "degradation_weights", "estimability_weights", "minor_usage"]
 
@@ -16,7 +20,7 @@ Array = NDArray[np.float64]
 
 def minor_usage(usage: Array, blocks: GeneBlocks) -> Array:
     """Return, per gene, one minus the mean over samples of the largest usage."""
-    return 1.0 - np.maximum.reduceat(usage, blocks.starts, axis=0).mean(axis=1)
+    return np.asarray(1.0 - np.maximum.reduceat(usage, blocks.starts, axis=0).mean(axis=1))
 
 
 def estimability_weights(
@@ -38,7 +42,10 @@ def degradation_sensitivity(log_ratios: Array, blocks: GeneBlocks, covariate: pd
         If the covariate is not numeric or does not vary.
     """
     if not pd.api.types.is_numeric_dtype(covariate):
-        msg = f"samples.parquet, column {covariate.name!r}: a degradation covariate must be numeric, found {covariate.dtype}"
+        msg = (
+            f"samples.parquet, column {covariate.name!r}: a degradation "
+            f"covariate must be numeric, found {covariate.dtype}"
+        )
         raise BundleError(msg)
     values = covariate.astype(np.float64).to_numpy()
     centred = np.where(np.isnan(values), 0.0, values - np.nanmean(values))

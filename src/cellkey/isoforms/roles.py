@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cellkey.isoforms.correlation import bh, correlation_pvalues, unit_rows
-from cellkey.isoforms.eigengenes import Eigengene
 from cellkey.isoforms.feature_matrix import ABUNDANCE, SWITCH, FeatureMatrix
-from cellkey.isoforms.modules import ModuleSet
+
+if TYPE_CHECKING:
+    from cellkey.isoforms.eigengenes import Eigengene
+    from cellkey.isoforms.modules import ModuleSet
 
 __all__ = ["Coupling", "ModuleRole", "gene_roles"]
 
@@ -38,7 +41,11 @@ class Coupling(StrEnum):
 
 
 def gene_roles(
-    modules: ModuleSet, features: FeatureMatrix, eigengenes: dict[str, Eigengene], *, threshold: float = 0.2,
+    modules: ModuleSet,
+    features: FeatureMatrix,
+    eigengenes: dict[str, Eigengene],
+    *,
+    threshold: float = 0.2,
     fdr: float | None = 0.01,
 ) -> pd.DataFrame:
     """Return one row per module gene.
@@ -53,11 +60,17 @@ def gene_roles(
     own = {m: unit_rows(eigengenes[m].values[None, :])[0] for m in modules}
     r: dict[str, Array] = {}
     for channel in (SWITCH, ABUNDANCE):
-        r[channel] = np.array([
-            rows[position[g, channel]] @ own[m] if (g, channel) in position else np.nan for m, g in genes])
-    both = np.array([
-        rows[position[g, SWITCH]] @ rows[position[g, ABUNDANCE]]
-        if (g, SWITCH) in position and (g, ABUNDANCE) in position else np.nan for _, g in genes])
+        r[channel] = np.array(
+            [rows[position[g, channel]] @ own[m] if (g, channel) in position else np.nan for m, g in genes]
+        )
+    both = np.array(
+        [
+            rows[position[g, SWITCH]] @ rows[position[g, ABUNDANCE]]
+            if (g, SWITCH) in position and (g, ABUNDANCE) in position
+            else np.nan
+            for _, g in genes
+        ]
+    )
     table = pd.DataFrame({"module_id": [m for m, _ in genes], "gene_id": [g for _, g in genes]})
     active = {c: np.abs(np.nan_to_num(r[c])) >= threshold for c in r}
     significant = {}
@@ -68,8 +81,11 @@ def gene_roles(
         table[f"{channel}_p"], table[f"{channel}_q"] = p, q
     return table.assign(
         module_role=_roles(active[SWITCH], active[ABUNDANCE], both, threshold),
-        switch_r=r[SWITCH], abundance_r=r[ABUNDANCE], switch_abundance_r=both,
-        switch_active=active[SWITCH], abundance_active=active[ABUNDANCE],
+        switch_r=r[SWITCH],
+        abundance_r=r[ABUNDANCE],
+        switch_abundance_r=both,
+        switch_active=active[SWITCH],
+        abundance_active=active[ABUNDANCE],
         significant_role=_roles(significant[SWITCH], significant[ABUNDANCE], both, threshold),
         coupling=_couplings(both, threshold),
     )
@@ -77,14 +93,27 @@ def gene_roles(
 
 def _roles(switch: NDArray[np.bool_], abundance: NDArray[np.bool_], both: Array, threshold: float) -> list[str]:
     together = np.nan_to_num(both, nan=-np.inf) >= threshold
-    return [str(role) for role in np.select(
-        [switch & abundance & together, switch & abundance, switch, abundance],
-        [ModuleRole.COUPLED.value, ModuleRole.DISCORDANT.value, ModuleRole.SWITCH_ONLY.value,
-         ModuleRole.ABUNDANCE_ONLY.value], ModuleRole.INACTIVE.value)]
+    return [
+        str(role)
+        for role in np.select(
+            [switch & abundance & together, switch & abundance, switch, abundance],
+            [
+                ModuleRole.COUPLED.value,
+                ModuleRole.DISCORDANT.value,
+                ModuleRole.SWITCH_ONLY.value,
+                ModuleRole.ABUNDANCE_ONLY.value,
+            ],
+            ModuleRole.INACTIVE.value,
+        )
+    ]
 
 
 def _couplings(both: Array, threshold: float) -> list[str]:
-    return [str(c) for c in np.select(
-        [np.isnan(both), both >= threshold, both <= -threshold],
-        [Coupling.SINGLE_CHANNEL.value, Coupling.POSITIVE.value, Coupling.NEGATIVE.value],
-        Coupling.UNCORRELATED.value)]
+    return [
+        str(c)
+        for c in np.select(
+            [np.isnan(both), both >= threshold, both <= -threshold],
+            [Coupling.SINGLE_CHANNEL.value, Coupling.POSITIVE.value, Coupling.NEGATIVE.value],
+            Coupling.UNCORRELATED.value,
+        )
+    ]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +15,13 @@ from cellkey.errors import InputError
 from cellkey.isoforms import tables
 from cellkey.isoforms.eigengenes import eigengene_table
 from cellkey.isoforms.fit_files import write_json
-from cellkey.isoforms.fitting import Fit
 from cellkey.isoforms.parquet import read_parquet, write_parquet, write_table
 from cellkey.records.atomic import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cellkey.isoforms.fitting import Fit
 
 __all__ = ["MANDATORY_FILES", "compare_snapshots", "save_snapshot", "snapshot_name"]
 
@@ -38,16 +41,26 @@ def save_snapshot(fit: Fit, directory: str | Path, *, name: str, metrics: Mappin
     root = Path(directory)
     root.mkdir(parents=True, exist_ok=True)
     matrix = fit.features.matrix
-    write_json({"snapshot_name": name, "dataset_name": fit.bundle.name, "isograph_version": f"cellkey {__version__}",
-                "model": fit.parameters.backend}, root / "manifest.json")
+    write_json(
+        {
+            "snapshot_name": name,
+            "dataset_name": fit.bundle.name,
+            "isograph_version": f"cellkey {__version__}",
+            "model": fit.parameters.backend,
+        },
+        root / "manifest.json",
+    )
     write_json({"n_modules": len(fit.modules), "n_edges": len(fit.network.edges), **metrics}, root / "metrics.json")
     summary = "module_id\tn_genes\n" + "".join(f"{m}\t{len(g)}\n" for m, g in fit.modules.members.items())
     write_text(root / "module_summary.tsv", summary)
     write_parquet(matrix.frame(), root / "switch_features.parquet")
     write_text(root / "run_config.yaml", yaml.safe_dump(fit.parameters.model_dump(mode="json"), sort_keys=True))
     write_parquet(eigengene_table(dict(fit.eigengenes), matrix.sample_ids), root / "eigengene_table.parquet")
-    for schema, frame in ((tables.MODULE_GENE_ROLES, fit.roles), (tables.MODULES, fit.modules.frame()),
-                          (tables.TRAITS, fit.traits.tests)):
+    for schema, frame in (
+        (tables.MODULE_GENE_ROLES, fit.roles),
+        (tables.MODULES, fit.modules.frame()),
+        (tables.TRAITS, fit.traits.tests),
+    ):
         write_table(frame, schema, root)
     return root
 
@@ -64,20 +77,32 @@ def compare_snapshots(reference: str | Path, candidate: str | Path) -> dict[str,
     for root in (left, right):
         missing = [f for f in MANDATORY_FILES if not (root / f).is_file()]
         if missing:
-            msg = f"{root} is no snapshot directory: {', '.join(missing)} missing; 'cellkey isoforms benchmark' writes one"
+            msg = (
+                f"{root} is no snapshot directory: {', '.join(missing)} "
+                "missing; 'cellkey isoforms benchmark' writes one"
+            )
             raise InputError(msg)
     differences = _metric_differences(_json(left), _json(right))
     if (left / "module_summary.tsv").read_text() != (right / "module_summary.tsv").read_text():
         differences.append("module_summary.tsv differs")
     differences += _table_differences(left, right, "switch_features", ["gene_id", "feature_type", "feature_id"])
-    for name, keys in (("modules", ["gene_id"]), ("module_gene_roles", ["module_id", "gene_id"]),
-                       ("traits", ["module_id", "trait", "contrast"]), ("eigengene_table", ["module_id"])):
+    for name, keys in (
+        ("modules", ["gene_id"]),
+        ("module_gene_roles", ["module_id", "gene_id"]),
+        ("traits", ["module_id", "trait", "contrast"]),
+        ("eigengene_table", ["module_id"]),
+    ):
         present = [(root / f"{name}.parquet").is_file() for root in (left, right)]
         if all(present):
             differences += _table_differences(left, right, name, keys)
         elif any(present):
             differences.append(f"{name}.parquet is only in {left if present[0] else right}")
-    return {"passed": not differences, "differences": differences, "reference": str(reference), "candidate": str(candidate)}
+    return {
+        "passed": not differences,
+        "differences": differences,
+        "reference": str(reference),
+        "candidate": str(candidate),
+    }
 
 
 def _json(root: Path) -> dict[str, Any]:

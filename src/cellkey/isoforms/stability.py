@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from cellkey.isoforms.backends.interface import Backend
 from cellkey.isoforms.evidence import select_feature_samples
-from cellkey.isoforms.feature_matrix import FeatureMatrix
-from cellkey.parameters import Parameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cellkey.isoforms.backends.interface import Backend
+    from cellkey.isoforms.feature_matrix import FeatureMatrix
+    from cellkey.parameters import Parameters
 
 __all__ = ["ALPHA_GRID", "stability_selection"]
 
@@ -21,8 +24,15 @@ STABLE = 0.6
 
 
 def stability_selection(
-    backend: Backend, parameters: Parameters, features: FeatureMatrix, reliability: pd.Series, rng: np.random.Generator, *,
-    grid: tuple[float, ...] = ALPHA_GRID, n_refits: int = 50, fraction: float = 0.8,
+    backend: Backend,
+    parameters: Parameters,
+    features: FeatureMatrix,
+    reliability: pd.Series,
+    rng: np.random.Generator,
+    *,
+    grid: tuple[float, ...] = ALPHA_GRID,
+    n_refits: int = 50,
+    fraction: float = 0.8,
 ) -> dict[str, Any]:
     """Return ``recommended_alpha`` and, per threshold, the numbers of edges and stable edges.
 
@@ -33,7 +43,7 @@ def stability_selection(
     """
     has_alpha = "alpha" in type(parameters).model_fields
     n = features.n_samples
-    subsets = [np.sort(g.permutation(n)[:round(fraction * n)]) for g in rng.spawn(n_refits)]
+    subsets = [np.sort(g.permutation(n)[: round(fraction * n)]) for g in rng.spawn(n_refits)]
     n_genes = len(features.genes)
     pairs = n_genes * (n_genes - 1) / 2
     summary: list[dict[str, Any]] = []
@@ -43,15 +53,20 @@ def stability_selection(
         total = 0
         for subset in subsets:
             edges = backend.infer(
-                select_feature_samples(features, subset), block, np.random.default_rng(0), reliability).edges
+                select_feature_samples(features, subset), block, np.random.default_rng(0), reliability
+            ).edges
             seen.update(zip(edges["source"], edges["target"], strict=True))
             total += len(edges)
         mean_edges = total / n_refits
         stable = sum(count >= STABLE * n_refits for count in seen.values())
         bound = mean_edges**2 / ((2 * STABLE - 1) * pairs) if pairs else 0.0
-        summary.append({"alpha": alpha, "mean_edge_count": mean_edges, "stable_edge_count": stable,
-                        "expected_false_bound": bound})
-    acceptable = [s for s in summary if s["stable_edge_count"] and s["expected_false_bound"] <= max(
-        1.0, 0.05 * s["stable_edge_count"])]
+        summary.append(
+            {"alpha": alpha, "mean_edge_count": mean_edges, "stable_edge_count": stable, "expected_false_bound": bound}
+        )
+    acceptable = [
+        s
+        for s in summary
+        if s["stable_edge_count"] and s["expected_false_bound"] <= max(1.0, 0.05 * s["stable_edge_count"])
+    ]
     chosen = acceptable[0] if acceptable else min(summary, key=lambda s: s["expected_false_bound"])
     return {"recommended_alpha": chosen["alpha"], "n_refits": n_refits, "fraction": fraction, "summary": summary}

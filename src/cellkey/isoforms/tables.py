@@ -6,8 +6,20 @@ from cellkey.isoforms.roles import Coupling, ModuleRole
 from cellkey.records.schema import Column, TableSchema
 
 __all__ = [
-    "EDGES", "FEATURE_META", "GENE_DRIVERS", "HIDDEN_FACTORS", "HIGH_VS_LOW", "MEMBERSHIP", "MODULES", "MODULE_EVIDENCE",
-    "MODULE_GENE_ROLES", "RESIDUALISATION_QC", "TRAITS", "TRAIT_MODELS", "TRANSCRIPT_LOADINGS", "TRANSCRIPT_POLARITY",
+    "EDGES",
+    "FEATURE_META",
+    "GENE_DRIVERS",
+    "HIDDEN_FACTORS",
+    "HIGH_VS_LOW",
+    "MEMBERSHIP",
+    "MODULES",
+    "MODULE_EVIDENCE",
+    "MODULE_GENE_ROLES",
+    "RESIDUALISATION_QC",
+    "TRAITS",
+    "TRAIT_MODELS",
+    "TRANSCRIPT_LOADINGS",
+    "TRANSCRIPT_POLARITY",
     "isoform_tables",
 ]
 
@@ -25,170 +37,260 @@ def _q(scope: str) -> Column:
 
 MODULES = TableSchema("modules", "Module of every assigned gene, sorted by module rank, then gene.", (_GENE, _MODULE))
 
-EDGES = TableSchema("edges", "Gene pairs above the threshold of the backend, sorted by source and target.", (
-    Column("source", "string", "first gene of the pair (alphabetically)"),
-    Column("target", "string", "second gene of the pair"),
-    Column("weight", "float", "signed similarity of the strongest pair of features"),
-    Column("source_feature_id", "string", "feature of the first gene that carries the edge"),
-    Column("target_feature_id", "string", "feature of the second gene that carries the edge"),
-    Column("source_feature_type", "string", "channel of that feature", ("switch", "abundance")),
-    Column("target_feature_type", "string", "channel of that feature", ("switch", "abundance")),
-))
+EDGES = TableSchema(
+    "edges",
+    "Gene pairs above the threshold of the backend, sorted by source and target.",
+    (
+        Column("source", "string", "first gene of the pair (alphabetically)"),
+        Column("target", "string", "second gene of the pair"),
+        Column("weight", "float", "signed similarity of the strongest pair of features"),
+        Column("source_feature_id", "string", "feature of the first gene that carries the edge"),
+        Column("target_feature_id", "string", "feature of the second gene that carries the edge"),
+        Column("source_feature_type", "string", "channel of that feature", ("switch", "abundance")),
+        Column("target_feature_type", "string", "channel of that feature", ("switch", "abundance")),
+    ),
+)
 
-TRAITS = TableSchema("traits", "Association of every module eigengene with every trait.", (
-    _MODULE,
-    Column("trait", "string", "sample column"),
-    Column("test", "string", "test: correlation for numbers, Welch t for two levels, analysis of variance for more",
-           ("pearson", "spearman", "welch_t", "anova")),
-    Column("contrast", "string", "levels compared: second minus first (Welch), or all levels"),
-    Column("statistic", "float", "r, t or F"),
-    Column("effect", "float", "r, difference of means, or eta squared"),
-    Column("df", "float", "degrees of freedom (of F: of the numerator)"),
-    Column("n", "int", "complete samples"),
-    _P,
-    _q("all rows of the file"),
-    Column("ci_low", "float", "lower end of the confidence interval of the effect; missing for F"),
-    Column("ci_high", "float", "upper end of the confidence interval of the effect; missing for F"),
-))
+TRAITS = TableSchema(
+    "traits",
+    "Association of every module eigengene with every trait.",
+    (
+        _MODULE,
+        Column("trait", "string", "sample column"),
+        Column(
+            "test",
+            "string",
+            "test: correlation for numbers, Welch t for two levels, analysis of variance for more",
+            ("pearson", "spearman", "welch_t", "anova"),
+        ),
+        Column("contrast", "string", "levels compared: second minus first (Welch), or all levels"),
+        Column("statistic", "float", "r, t or F"),
+        Column("effect", "float", "r, difference of means, or eta squared"),
+        Column("df", "float", "degrees of freedom (of F: of the numerator)"),
+        Column("n", "int", "complete samples"),
+        _P,
+        _q("all rows of the file"),
+        Column("ci_low", "float", "lower end of the confidence interval of the effect; missing for F"),
+        Column("ci_high", "float", "upper end of the confidence interval of the effect; missing for F"),
+    ),
+)
 
-TRAIT_MODELS = TableSchema("trait_models", "Linear model of every eigengene on every trait and the covariates, HC3 errors.", (
-    _MODULE,
-    Column("trait", "string", "sample column"),
-    Column("term", "string", "coefficient: the trait, or one level minus the first"),
-    Column("estimate", "float", "change of the eigengene per unit or between levels"),
-    Column("se", "float", "HC3 standard error"),
-    Column("ci_low", "float", "lower end of the confidence interval"),
-    Column("ci_high", "float", "upper end of the confidence interval"),
-    Column("statistic", "float", "estimate over standard error"),
-    Column("df", "float", "samples minus terms"),
-    Column("n", "int", "samples with trait and covariates"),
-    _P,
-    _q("all rows of the file"),
-    Column("joint_pvalue", "float", "Wald test that all terms of the trait are zero"),
-    Column("covariates", "list", "sample columns in the model beside the trait"),
-))
+TRAIT_MODELS = TableSchema(
+    "trait_models",
+    "Linear model of every eigengene on every trait and the covariates, HC3 errors.",
+    (
+        _MODULE,
+        Column("trait", "string", "sample column"),
+        Column("term", "string", "coefficient: the trait, or one level minus the first"),
+        Column("estimate", "float", "change of the eigengene per unit or between levels"),
+        Column("se", "float", "HC3 standard error"),
+        Column("ci_low", "float", "lower end of the confidence interval"),
+        Column("ci_high", "float", "upper end of the confidence interval"),
+        Column("statistic", "float", "estimate over standard error"),
+        Column("df", "float", "samples minus terms"),
+        Column("n", "int", "samples with trait and covariates"),
+        _P,
+        _q("all rows of the file"),
+        Column("joint_pvalue", "float", "Wald test that all terms of the trait are zero"),
+        Column("covariates", "list", "sample columns in the model beside the trait"),
+    ),
+)
 
-MODULE_GENE_ROLES = TableSchema("module_gene_roles", "Which channel ties every module gene to its module.", (
-    _MODULE,
-    _GENE,
-    Column("module_role", "string", "role from |r| >= 0.2 with the module eigengene", tuple(r.value for r in ModuleRole)),
-    Column("switch_r", "float", "r of the switch feature with the module eigengene"),
-    Column("abundance_r", "float", "r of the abundance feature with the module eigengene"),
-    Column("switch_abundance_r", "float", "r of the two features of the gene"),
-    Column("switch_active", "bool", "|switch_r| >= 0.2"),
-    Column("abundance_active", "bool", "|abundance_r| >= 0.2"),
-    Column("switch_p", "float", "two-sided p value of switch_r"),
-    Column("switch_q", "float", "adjusted over the switch features of all module genes"),
-    Column("abundance_p", "float", "two-sided p value of abundance_r"),
-    Column("abundance_q", "float", "adjusted over the abundance features of all module genes"),
-    Column("significant_role", "string", "role when activity must also pass modules.role_fdr",
-           tuple(r.value for r in ModuleRole)),
-    Column("coupling", "string", "how the two features go together", tuple(c.value for c in Coupling)),
-))
+MODULE_GENE_ROLES = TableSchema(
+    "module_gene_roles",
+    "Which channel ties every module gene to its module.",
+    (
+        _MODULE,
+        _GENE,
+        Column(
+            "module_role",
+            "string",
+            "role from |r| >= 0.2 with the module eigengene",
+            tuple(r.value for r in ModuleRole),
+        ),
+        Column("switch_r", "float", "r of the switch feature with the module eigengene"),
+        Column("abundance_r", "float", "r of the abundance feature with the module eigengene"),
+        Column("switch_abundance_r", "float", "r of the two features of the gene"),
+        Column("switch_active", "bool", "|switch_r| >= 0.2"),
+        Column("abundance_active", "bool", "|abundance_r| >= 0.2"),
+        Column("switch_p", "float", "two-sided p value of switch_r"),
+        Column("switch_q", "float", "adjusted over the switch features of all module genes"),
+        Column("abundance_p", "float", "two-sided p value of abundance_r"),
+        Column("abundance_q", "float", "adjusted over the abundance features of all module genes"),
+        Column(
+            "significant_role",
+            "string",
+            "role when activity must also pass modules.role_fdr",
+            tuple(r.value for r in ModuleRole),
+        ),
+        Column("coupling", "string", "how the two features go together", tuple(c.value for c in Coupling)),
+    ),
+)
 
-MEMBERSHIP = TableSchema("module_membership", "How strongly every feature of a module gene belongs to its module.", (
-    _MODULE, _GENE, _FEATURE, _TYPE,
-    Column("kme", "float", "r with the module eigengene"),
-    _P,
-    _q("all rows of the file"),
-    Column("rank", "int", "place of the gene in its module by its strongest feature"),
-    Column("is_hub", "bool", "among the first genes, or |kme| at the hub threshold"),
-    Column("intramodular_degree", "float", "sum of absolute edge weights inside the module"),
-    Column("best_other_module", "string", "other module with the strongest correlation"),
-    Column("best_other_kme", "float", "r with that module's eigengene"),
-))
+MEMBERSHIP = TableSchema(
+    "module_membership",
+    "How strongly every feature of a module gene belongs to its module.",
+    (
+        _MODULE,
+        _GENE,
+        _FEATURE,
+        _TYPE,
+        Column("kme", "float", "r with the module eigengene"),
+        _P,
+        _q("all rows of the file"),
+        Column("rank", "int", "place of the gene in its module by its strongest feature"),
+        Column("is_hub", "bool", "among the first genes, or |kme| at the hub threshold"),
+        Column("intramodular_degree", "float", "sum of absolute edge weights inside the module"),
+        Column("best_other_module", "string", "other module with the strongest correlation"),
+        Column("best_other_kme", "float", "r with that module's eigengene"),
+    ),
+)
 
-TRANSCRIPT_LOADINGS = TableSchema("transcript_loadings", "Weight of every transcript in the switch score of its gene.", (
-    _GENE, _TRANSCRIPT,
-    Column("loading", "float", "weight in the switch coordinate; 0 where the gene has none"),
-    Column("mean_usage", "float", "mean share of the gene's reads"),
-    Column("is_driver", "bool", "largest absolute loading of the gene"),
-    Column("is_reference", "bool", "isoform that fixes the sign"),
-    Column("variance_share", "float", "share of the gene's log-ratio variance in the coordinate"),
-))
+TRANSCRIPT_LOADINGS = TableSchema(
+    "transcript_loadings",
+    "Weight of every transcript in the switch score of its gene.",
+    (
+        _GENE,
+        _TRANSCRIPT,
+        Column("loading", "float", "weight in the switch coordinate; 0 where the gene has none"),
+        Column("mean_usage", "float", "mean share of the gene's reads"),
+        Column("is_driver", "bool", "largest absolute loading of the gene"),
+        Column("is_reference", "bool", "isoform that fixes the sign"),
+        Column("variance_share", "float", "share of the gene's log-ratio variance in the coordinate"),
+    ),
+)
 
-FEATURE_META = TableSchema("feature_meta", "Columns of transcript_usage.", (
-    _FEATURE, _GENE,
-    Column("feature_type", "string", "kind of the column", ("transcript_usage",)),
-    _TRANSCRIPT,
-))
+FEATURE_META = TableSchema(
+    "feature_meta",
+    "Columns of transcript_usage.",
+    (
+        _FEATURE,
+        _GENE,
+        Column("feature_type", "string", "kind of the column", ("transcript_usage",)),
+        _TRANSCRIPT,
+    ),
+)
 
-MODULE_EVIDENCE = TableSchema("module_evidence", "How much of every module is more than chance.", (
-    _MODULE,
-    Column("n_genes", "int", "genes"),
-    Column("coherence", "float", "root mean square correlation between features"),
-    Column("mean_abs_kme", "float", "mean absolute membership"),
-    Column("null_mean", "float", "mean coherence of random gene sets of the same size"),
-    Column("null_sd", "float", "standard deviation of that"),
-    Column("zscore", "float", "coherence in standard deviations above random sets"),
-    Column("pvalue", "float", "share of random sets at least as coherent"),
-    _q("modules"),
-    Column("n_resamples", "int", "fits on resampled samples"),
-    Column("jaccard_mean", "float", "mean best Jaccard with a module of a refit"),
-    Column("jaccard_low", "float", "2.5 % quantile"),
-    Column("jaccard_high", "float", "97.5 % quantile"),
-    Column("coassignment", "float", "share of gene pairs that share a module in a refit"),
-))
+MODULE_EVIDENCE = TableSchema(
+    "module_evidence",
+    "How much of every module is more than chance.",
+    (
+        _MODULE,
+        Column("n_genes", "int", "genes"),
+        Column("coherence", "float", "root mean square correlation between features"),
+        Column("mean_abs_kme", "float", "mean absolute membership"),
+        Column("null_mean", "float", "mean coherence of random gene sets of the same size"),
+        Column("null_sd", "float", "standard deviation of that"),
+        Column("zscore", "float", "coherence in standard deviations above random sets"),
+        Column("pvalue", "float", "share of random sets at least as coherent"),
+        _q("modules"),
+        Column("n_resamples", "int", "fits on resampled samples"),
+        Column("jaccard_mean", "float", "mean best Jaccard with a module of a refit"),
+        Column("jaccard_low", "float", "2.5 % quantile"),
+        Column("jaccard_high", "float", "97.5 % quantile"),
+        Column("coassignment", "float", "share of gene pairs that share a module in a refit"),
+    ),
+)
 
-HIDDEN_FACTORS = TableSchema("hidden_factors", "Leading components of all features.", (
-    Column("component", "int", "place by variance"),
-    Column("variance_share", "float", "share of the variance of all features"),
-    Column("feature_share", "float", "share of features that load on it"),
-    Column("best_column", "string", "numeric sample column that correlates most"),
-    Column("best_column_r", "float", "that correlation"),
-    Column("flagged", "bool", "too many features, or a suspect column"),
-    Column("reason", "string", "why it was flagged"),
-    Column("removed", "bool", "was regressed out before modules were made"),
-))
+HIDDEN_FACTORS = TableSchema(
+    "hidden_factors",
+    "Leading components of all features.",
+    (
+        Column("component", "int", "place by variance"),
+        Column("variance_share", "float", "share of the variance of all features"),
+        Column("feature_share", "float", "share of features that load on it"),
+        Column("best_column", "string", "numeric sample column that correlates most"),
+        Column("best_column_r", "float", "that correlation"),
+        Column("flagged", "bool", "too many features, or a suspect column"),
+        Column("reason", "string", "why it was flagged"),
+        Column("removed", "bool", "was regressed out before modules were made"),
+    ),
+)
 
-RESIDUALISATION_QC = TableSchema("residualisation_qc", "What the covariates explained of every feature.", (
-    _FEATURE, _GENE, _TYPE,
-    Column("var_before", "float", "variance before"),
-    Column("var_after", "float", "variance after"),
-    Column("var_retained_frac", "float", "after over before"),
-    Column("confound_r2_before", "float", "share of variance explained by the covariates before"),
-    Column("confound_r2_after", "float", "the same after"),
-))
+RESIDUALISATION_QC = TableSchema(
+    "residualisation_qc",
+    "What the covariates explained of every feature.",
+    (
+        _FEATURE,
+        _GENE,
+        _TYPE,
+        Column("var_before", "float", "variance before"),
+        Column("var_after", "float", "variance after"),
+        Column("var_retained_frac", "float", "after over before"),
+        Column("confound_r2_before", "float", "share of variance explained by the covariates before"),
+        Column("confound_r2_after", "float", "the same after"),
+    ),
+)
 
-GENE_DRIVERS = TableSchema("gene_driver_table", "Genes of a module by their strongest feature.", (
-    _GENE,
-    Column("r", "float", "r of the feature with the module eigengene"),
-    _P,
-    _q("all features of the module"),
-    Column("n_complete", "int", "samples with a value"),
-    Column("missingness", "float", "share of samples without a value"),
-    _FEATURE, _TYPE,
-    Column("kme_low", "float", "lower end of the 95 % interval of r"),
-    Column("kme_high", "float", "upper end of the 95 % interval of r"),
-))
+GENE_DRIVERS = TableSchema(
+    "gene_driver_table",
+    "Genes of a module by their strongest feature.",
+    (
+        _GENE,
+        Column("r", "float", "r of the feature with the module eigengene"),
+        _P,
+        _q("all features of the module"),
+        Column("n_complete", "int", "samples with a value"),
+        Column("missingness", "float", "share of samples without a value"),
+        _FEATURE,
+        _TYPE,
+        Column("kme_low", "float", "lower end of the 95 % interval of r"),
+        Column("kme_high", "float", "upper end of the 95 % interval of r"),
+    ),
+)
 
-TRANSCRIPT_POLARITY = TableSchema("transcript_polarity_table", "Which transcripts rise and fall with the module.", (
-    _FEATURE, _GENE, _TRANSCRIPT,
-    Column("r", "float", "r of the usage with the module eigengene"),
-    _P,
-    _q("all transcripts of the module"),
-    Column("n_complete", "int", "samples with a value"),
-    Column("missingness", "float", "share of samples without a value"),
-    Column("switch_strength", "float", "largest minus smallest r of the gene's transcripts"),
-))
+TRANSCRIPT_POLARITY = TableSchema(
+    "transcript_polarity_table",
+    "Which transcripts rise and fall with the module.",
+    (
+        _FEATURE,
+        _GENE,
+        _TRANSCRIPT,
+        Column("r", "float", "r of the usage with the module eigengene"),
+        _P,
+        _q("all transcripts of the module"),
+        Column("n_complete", "int", "samples with a value"),
+        Column("missingness", "float", "share of samples without a value"),
+        Column("switch_strength", "float", "largest minus smallest r of the gene's transcripts"),
+    ),
+)
 
-HIGH_VS_LOW = TableSchema("high_vs_low_table", "Welch tests of samples with a high against a low eigengene.", (
-    _FEATURE, _GENE,
-    Column("mean_high", "float", "mean of samples with a high eigengene"),
-    Column("mean_low", "float", "mean of samples with a low eigengene"),
-    Column("delta", "float", "high minus low"),
-    Column("se", "float", "standard error of the difference"),
-    Column("tstat", "float", "Welch t"),
-    _P,
-    _q("all rows of the file"),
-    Column("n_high", "int", "samples with a high eigengene"),
-    Column("n_low", "int", "samples with a low eigengene"),
-    Column("missingness", "float", "share of samples without a value"),
-    Column("in_module", "bool", "gene belongs to the module"),
-))
+HIGH_VS_LOW = TableSchema(
+    "high_vs_low_table",
+    "Welch tests of samples with a high against a low eigengene.",
+    (
+        _FEATURE,
+        _GENE,
+        Column("mean_high", "float", "mean of samples with a high eigengene"),
+        Column("mean_low", "float", "mean of samples with a low eigengene"),
+        Column("delta", "float", "high minus low"),
+        Column("se", "float", "standard error of the difference"),
+        Column("tstat", "float", "Welch t"),
+        _P,
+        _q("all rows of the file"),
+        Column("n_high", "int", "samples with a high eigengene"),
+        Column("n_low", "int", "samples with a low eigengene"),
+        Column("missingness", "float", "share of samples without a value"),
+        Column("in_module", "bool", "gene belongs to the module"),
+    ),
+)
 
 
 def isoform_tables() -> tuple[TableSchema, ...]:
     """Return the schemas of all tables with fixed columns that a fit or an explanation writes."""
-    return (MODULES, EDGES, TRAITS, TRAIT_MODELS, MODULE_GENE_ROLES, MEMBERSHIP, TRANSCRIPT_LOADINGS, FEATURE_META,
-            MODULE_EVIDENCE, HIDDEN_FACTORS, RESIDUALISATION_QC, GENE_DRIVERS, TRANSCRIPT_POLARITY, HIGH_VS_LOW)
+    return (
+        MODULES,
+        EDGES,
+        TRAITS,
+        TRAIT_MODELS,
+        MODULE_GENE_ROLES,
+        MEMBERSHIP,
+        TRANSCRIPT_LOADINGS,
+        FEATURE_META,
+        MODULE_EVIDENCE,
+        HIDDEN_FACTORS,
+        RESIDUALISATION_QC,
+        GENE_DRIVERS,
+        TRANSCRIPT_POLARITY,
+        HIGH_VS_LOW,
+    )

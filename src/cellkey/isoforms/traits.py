@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,10 @@ from cellkey.isoforms.covariates import covariate_columns
 from cellkey.isoforms.linear_models import least_squares, one_way, welch
 from cellkey.isoforms.settings import TraitParameters
 
-__all__ = ["TraitResults", "test_traits"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["TraitResults", "associate_traits"]
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
@@ -52,9 +54,14 @@ class _Trait:
     codes: NDArray[np.intp] | None = None
 
 
-def test_traits(
-    eigengenes: dict[str, Array], samples: pd.DataFrame, parameters: TraitParameters | None = None, *,
-    columns: Sequence[str] | None = None, removed: Sequence[str] = (), removed_terms: int = 0,
+def associate_traits(
+    eigengenes: dict[str, Array],
+    samples: pd.DataFrame,
+    parameters: TraitParameters | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    removed: Sequence[str] = (),
+    removed_terms: int = 0,
 ) -> TraitResults:
     """Return trait tests and models.
 
@@ -76,8 +83,11 @@ def test_traits(
     """
     settings = parameters or TraitParameters()
     _need_columns(samples, [*(columns or ()), *settings.covariates])
-    asked = list(columns) if columns is not None else [
-        str(c) for c in samples.columns if c != "sample_id" and c not in removed and c not in settings.covariates]
+    asked = (
+        list(columns)
+        if columns is not None
+        else [str(c) for c in samples.columns if c != "sample_id" and c not in removed and c not in settings.covariates]
+    )
     usable: list[_Trait] = []
     skipped: list[dict[str, str]] = []
     for name in asked:
@@ -96,17 +106,47 @@ def test_traits(
     return TraitResults(_adjusted(tests, _TEST_COLUMNS), _adjusted(models, _MODEL_COLUMNS), tuple(skipped))
 
 
-test_traits.__test__ = False  # type: ignore[attr-defined]
-
-_TEST_COLUMNS = ["module_id", "trait", "test", "contrast", "statistic", "effect", "df", "n", "pvalue", "ci_low", "ci_high"]
-_MODEL_COLUMNS = ["module_id", "trait", "term", "estimate", "se", "ci_low", "ci_high", "statistic", "df", "n", "pvalue",
-                  "joint_pvalue", "covariates"]
+_TEST_COLUMNS = [
+    "module_id",
+    "trait",
+    "test",
+    "contrast",
+    "statistic",
+    "effect",
+    "df",
+    "n",
+    "pvalue",
+    "ci_low",
+    "ci_high",
+]
+_MODEL_COLUMNS = [
+    "module_id",
+    "trait",
+    "term",
+    "estimate",
+    "se",
+    "ci_low",
+    "ci_high",
+    "statistic",
+    "df",
+    "n",
+    "pvalue",
+    "joint_pvalue",
+    "covariates",
+]
 
 
 def _need_columns(samples: pd.DataFrame, names: Sequence[str]) -> None:
     known = [str(c) for c in samples.columns]
-    problems = [Problem(f"no such column{did_you_mean(n, known)}", f"samples.parquet, column {n!r}",
-                        f"columns are {', '.join(known[:20])}") for n in dict.fromkeys(names) if n not in known]
+    problems = [
+        Problem(
+            f"no such column{did_you_mean(n, known)}",
+            f"samples.parquet, column {n!r}",
+            f"columns are {', '.join(known[:20])}",
+        )
+        for n in dict.fromkeys(names)
+        if n not in known
+    ]
     if problems:
         msg = f"{len(problems)} trait(s) or covariate(s) are not in the sample table"
         raise BundleError(msg, problems)
@@ -118,7 +158,7 @@ def _read_trait(column: pd.Series, name: str, settings: TraitParameters) -> tupl
     if n < settings.min_samples:
         return None, f"{n} samples have a value, at least {settings.min_samples} are needed (traits.min_samples)"
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-        values = column.astype(np.float64).to_numpy()
+        values = np.asarray(column.astype(np.float64), dtype=np.float64)
         finite = np.isfinite(values)
         if finite.sum() < settings.min_samples:
             return None, f"{int(finite.sum())} samples have a finite value, at least {settings.min_samples} are needed"
@@ -145,20 +185,41 @@ def _simple_tests(
     n = int(trait.complete.sum())
     for module, profile in eigengenes.items():
         y = profile[trait.complete]
-        row: Row = {"module_id": module, "trait": trait.name, "n": n, "contrast": "", "ci_low": np.nan, "ci_high": np.nan}
+        row: Row = {
+            "module_id": module,
+            "trait": trait.name,
+            "n": n,
+            "contrast": "",
+            "ci_low": np.nan,
+            "ci_high": np.nan,
+        }
         if trait.values is not None:
             yield row | _correlation_test(y, trait.values, settings, n - removed_terms)
         elif len(trait.levels) == 2:
             a, b = (y[trait.codes == code] for code in (0, 1))
             t = welch(a, b)
             low, high = t.interval(settings.confidence)
-            yield row | {"test": "welch_t", "contrast": f"{trait.levels[1]} - {trait.levels[0]}", "effect": t.effect,
-                         "statistic": t.statistic, "df": t.df, "pvalue": t.pvalue, "ci_low": low, "ci_high": high}
+            yield row | {
+                "test": "welch_t",
+                "contrast": f"{trait.levels[1]} - {trait.levels[0]}",
+                "effect": t.effect,
+                "statistic": t.statistic,
+                "df": t.df,
+                "pvalue": t.pvalue,
+                "ci_low": low,
+                "ci_high": high,
+            }
         else:
-            assert trait.codes is not None  # noqa: S101 - text traits always have codes
+            assert trait.codes is not None
             f, eta, df, _, p = one_way(y, trait.codes)
-            yield row | {"test": "anova", "contrast": " / ".join(trait.levels), "effect": eta, "statistic": f,
-                         "df": float(df), "pvalue": p}
+            yield row | {
+                "test": "anova",
+                "contrast": " / ".join(trait.levels),
+                "effect": eta,
+                "statistic": f,
+                "df": float(df),
+                "pvalue": p,
+            }
 
 
 def _correlation_test(y: Array, x: Array, settings: TraitParameters, n: int) -> Row:
@@ -168,8 +229,15 @@ def _correlation_test(y: Array, x: Array, settings: TraitParameters, n: int) -> 
         y, x = rankdata(y), rankdata(x)
     r = float(np.clip(unit_rows(y[None, :])[0] @ unit_rows(x[None, :])[0], -1, 1))
     low, high = fisher_interval(np.array(r), n, settings.confidence)
-    return {"test": settings.method, "effect": r, "statistic": r, "df": float(n - 2),
-            "pvalue": float(correlation_pvalues(np.array(r), n)), "ci_low": float(low), "ci_high": float(high)}
+    return {
+        "test": settings.method,
+        "effect": r,
+        "statistic": r,
+        "df": float(n - 2),
+        "pvalue": float(correlation_pvalues(np.array(r), n)),
+        "ci_low": float(low),
+        "ci_high": float(high),
+    }
 
 
 def _models(
@@ -193,11 +261,23 @@ def _models(
         p, positions = fit.pvalues(), np.arange(1, 1 + len(terms))
         joint = fit.joint_pvalue(positions)
         for k, term in zip(positions, terms, strict=True):
-            rows.append({
-                "module_id": module, "trait": trait.name, "term": term, "estimate": fit.estimate[k], "se": fit.se[k],
-                "ci_low": low[k], "ci_high": high[k], "statistic": fit.estimate[k] / fit.se[k] if fit.se[k] else np.nan,
-                "df": float(fit.df), "n": len(y), "pvalue": p[k], "joint_pvalue": joint,
-                "covariates": ",".join(covariates)})
+            rows.append(
+                {
+                    "module_id": module,
+                    "trait": trait.name,
+                    "term": term,
+                    "estimate": fit.estimate[k],
+                    "se": fit.se[k],
+                    "ci_low": low[k],
+                    "ci_high": high[k],
+                    "statistic": fit.estimate[k] / fit.se[k] if fit.se[k] else np.nan,
+                    "df": float(fit.df),
+                    "n": len(y),
+                    "pvalue": p[k],
+                    "joint_pvalue": joint,
+                    "covariates": ",".join(covariates),
+                }
+            )
     return rows, ""
 
 
@@ -208,7 +288,7 @@ def _design(
     if trait.values is not None:
         columns, terms = [trait.values[usable][:, None]], [trait.name]
     else:
-        assert trait.codes is not None  # noqa: S101 - text traits always have codes
+        assert trait.codes is not None
         codes = trait.codes[usable]
         columns = [(codes == k).astype(np.float64)[:, None] for k in range(1, len(trait.levels))]
         terms = [f"{level} - {trait.levels[0]}" for level in trait.levels[1:]]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from cellkey.errors import BundleError, Problem
 from cellkey.isoforms.bundle import GENE_COUNTS, TRANSCRIPT_COUNTS, Bundle, FeatureKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+    from numpy.typing import NDArray
 
 __all__ = ["BundleCheck", "bundle_problems", "input_problems", "validate_bundle", "validate_bundle_inputs"]
 
@@ -103,30 +106,51 @@ def bundle_problems(bundle: Bundle) -> list[Problem]:
         if table is None:
             found.append(Problem(f"no table of kind {spec.kind.value!r} was read", spec.filename))
         elif len(table) != spec.n_rows:
-            found.append(Problem(f"has {len(table)} rows, the manifest says n_rows = {spec.n_rows}", spec.filename,
-                                 "the file was cut or replaced: write the bundle again"))
+            found.append(
+                Problem(
+                    f"has {len(table)} rows, the manifest says n_rows = {spec.n_rows}",
+                    spec.filename,
+                    "the file was cut or replaced: write the bundle again",
+                )
+            )
     for matrix_spec in bundle.manifest.matrices:
         matrix = bundle.matrices.get(matrix_spec.assay_name)
         expected = (matrix_spec.n_features, matrix_spec.n_samples)
         if matrix is not None and matrix.shape != expected:
-            found.append(Problem(f"has shape {matrix.shape}, the manifest says {expected}", matrix_spec.filename,
-                                 "the file was cut or replaced: write the bundle again"))
+            found.append(
+                Problem(
+                    f"has shape {matrix.shape}, the manifest says {expected}",
+                    matrix_spec.filename,
+                    "the file was cut or replaced: write the bundle again",
+                )
+            )
     if FeatureKind.TRANSCRIPT.value not in bundle.tables or TRANSCRIPT_COUNTS not in bundle.matrices:
-        found.append(Problem("no transcript table or no matrix 'transcript_counts'", "manifest.json",
-                             "both are needed: prepare the bundle again from transcript counts"))
+        found.append(
+            Problem(
+                "no transcript table or no matrix 'transcript_counts'",
+                "manifest.json",
+                "both are needed: prepare the bundle again from transcript counts",
+            )
+        )
         return found
     genes = bundle.tables.get(FeatureKind.GENE.value)
     gene_counts = bundle.matrices.get(GENE_COUNTS)
     paired = gene_counts is not None
     found += input_problems(
-        bundle.samples, bundle.transcripts, bundle.transcript_counts, genes if paired else None, gene_counts)
+        bundle.samples, bundle.transcripts, bundle.transcript_counts, genes if paired else None, gene_counts
+    )
     if genes is not None and not paired:
         found += _id_problems(genes, "gene_id", "gene table")
         if {"gene_id"} <= set(genes.columns) and {"gene_id"} <= set(bundle.transcripts.columns):
             found += _orphan_problems(bundle.transcripts, genes)
     if len(bundle.samples) < MIN_SAMPLES:
-        found.append(Problem(f"has {len(bundle.samples)} samples, at least {MIN_SAMPLES} are needed",
-                             bundle.manifest.sample_table, "add samples"))
+        found.append(
+            Problem(
+                f"has {len(bundle.samples)} samples, at least {MIN_SAMPLES} are needed",
+                bundle.manifest.sample_table,
+                "add samples",
+            )
+        )
     return found
 
 
@@ -149,8 +173,13 @@ def validate_bundle(path: str | Path, covariates: Sequence[str] = ()) -> BundleC
     problems = bundle_problems(bundle)
     for name in covariates:
         if name not in bundle.samples.columns:
-            problems.append(Problem(f"column {name!r} is missing; columns are {first_few(bundle.samples.columns, 12)}",
-                                    bundle.manifest.sample_table, "add the covariate or leave it out"))
+            problems.append(
+                Problem(
+                    f"column {name!r} is missing; columns are {first_few(bundle.samples.columns, 12)}",
+                    bundle.manifest.sample_table,
+                    "add the covariate or leave it out",
+                )
+            )
     return BundleCheck(tuple(problems), tuple(_notes(bundle)) if not problems else ())
 
 
@@ -159,29 +188,44 @@ def _notes(bundle: Bundle) -> Iterator[Problem]:
     per_gene = transcripts["gene_id"].astype(str).value_counts()
     single = sorted(per_gene.index[per_gene == 1])
     if single:
-        yield Problem(f"{len(single)} of {len(per_gene)} genes have one transcript: {first_few(single)}",
-                      "transcript table", "they have an abundance feature and no switch feature")
+        yield Problem(
+            f"{len(single)} of {len(per_gene)} genes have one transcript: {first_few(single)}",
+            "transcript table",
+            "they have an abundance feature and no switch feature",
+        )
     constant = np.flatnonzero(np.ptp(counts, axis=1) == 0)
     if constant.size:
         ids = transcripts["transcript_id"].iloc[constant]
-        yield Problem(f"{constant.size} rows are the same in all samples: {first_few(ids)}", TRANSCRIPT_COUNTS,
-                      "they carry no information; the filters of 'prepare' drop them")
+        yield Problem(
+            f"{constant.size} rows are the same in all samples: {first_few(ids)}",
+            TRANSCRIPT_COUNTS,
+            "they carry no information; the filters of 'prepare' drop them",
+        )
     silent = np.flatnonzero(counts.sum(axis=0) == 0)
     if silent.size:
-        yield Problem(f"{silent.size} samples have no reads: {first_few(bundle.samples['sample_id'].iloc[silent])}",
-                      TRANSCRIPT_COUNTS, "leave them out")
+        yield Problem(
+            f"{silent.size} samples have no reads: {first_few(bundle.samples['sample_id'].iloc[silent])}",
+            TRANSCRIPT_COUNTS,
+            "leave them out",
+        )
     for name in bundle.samples.columns:
         missing = bundle.samples[name].isna().to_numpy()
         if missing.any():
             ids = bundle.samples.loc[missing, "sample_id"]
-            yield Problem(f"column {name!r} is missing for {missing.sum()} samples: {first_few(ids)}",
-                          bundle.manifest.sample_table, "tests on it use the other samples")
+            yield Problem(
+                f"column {name!r} is missing for {missing.sum()} samples: {first_few(ids)}",
+                bundle.manifest.sample_table,
+                "tests on it use the other samples",
+            )
 
 
 def _id_problems(table: pd.DataFrame, column: str, where: str) -> Iterator[Problem]:
     if column not in table.columns:
-        yield Problem(f"column {column!r} is missing; columns are {first_few(table.columns, 12)}", where,
-                      f"name the column of ids {column!r}")
+        yield Problem(
+            f"column {column!r} is missing; columns are {first_few(table.columns, 12)}",
+            where,
+            f"name the column of ids {column!r}",
+        )
         return
     yield from _blank_problems(table, column, where)
     values = table[column].dropna().astype(str)
@@ -202,21 +246,28 @@ def _matrix_problems(
     matrix: NDArray[Any], name: str, features: pd.DataFrame, feature_table: str, samples: pd.DataFrame
 ) -> Iterator[Problem]:
     if matrix.ndim != 2:
-        yield Problem(f"must be two-dimensional, but has shape {matrix.shape}", name, "rows are features, columns samples")
+        yield Problem(
+            f"must be two-dimensional, but has shape {matrix.shape}", name, "rows are features, columns samples"
+        )
         return
     if matrix.shape[0] != len(features):
-        yield Problem(f"has {matrix.shape[0]} rows, the {feature_table} has {len(features)}", name,
-                      "rows must follow the table")
+        yield Problem(
+            f"has {matrix.shape[0]} rows, the {feature_table} has {len(features)}", name, "rows must follow the table"
+        )
     if matrix.shape[1] != len(samples):
-        yield Problem(f"has {matrix.shape[1]} columns, the sample table has {len(samples)} rows", name,
-                      "columns must follow the sample table")
+        yield Problem(
+            f"has {matrix.shape[1]} columns, the sample table has {len(samples)} rows",
+            name,
+            "columns must follow the sample table",
+        )
     values = np.asarray(matrix, dtype=np.float64)
     for what, bad in (("NaN", np.isnan(values)), ("infinite", np.isinf(values)), ("negative", values < 0)):
         if bad.any():
             places = np.argwhere(bad)[:3]
             shown = ", ".join(f"row {_label(features, i)}, column {_label(samples, j)}" for i, j in places)
-            yield Problem(f"{int(bad.sum())} {what} values, first at {shown}", name,
-                          "counts must be finite and not negative")
+            yield Problem(
+                f"{int(bad.sum())} {what} values, first at {shown}", name, "counts must be finite and not negative"
+            )
 
 
 def _label(table: pd.DataFrame, position: int) -> str:
@@ -234,6 +285,12 @@ def _orphan_problems(transcripts: pd.DataFrame, genes: pd.DataFrame) -> Iterator
         bare = {g.split(".")[0] for g in known}
         fix = "add them to the gene table"
         if sum(o.split(".")[0] in bare for o in orphans) > len(orphans) / 2:
-            fix = f"the ids differ by their version suffix (gene table: {first_few(sorted(known), 2)}): strip it on both sides"
-        yield Problem(f"{len(orphans)} genes of the transcript table are missing from the gene table: {first_few(orphans)}",
-                      "transcript table, column 'gene_id'", fix)
+            fix = (
+                "the ids differ by their version suffix (gene table: "
+                f"{first_few(sorted(known), 2)}): strip it on both sides"
+            )
+        yield Problem(
+            f"{len(orphans)} genes of the transcript table are missing from the gene table: {first_few(orphans)}",
+            "transcript table, column 'gene_id'",
+            fix,
+        )

@@ -17,8 +17,15 @@ MIN_MEMBERSHIP = 0.3
 
 
 def attach_genes(
-    rows: Array, genes: NDArray[np.intp], module_of_gene: NDArray[np.intp], n_modules: int, *, effective_samples: int,
-    fdr: float, lead: float, rounds: int,
+    rows: Array,
+    genes: NDArray[np.intp],
+    module_of_gene: NDArray[np.intp],
+    n_modules: int,
+    *,
+    effective_samples: int,
+    fdr: float,
+    lead: float,
+    rounds: int,
 ) -> tuple[NDArray[np.intp], int]:
     """Return the module of every gene (-1 for none) after attachment, and how many genes joined.
 

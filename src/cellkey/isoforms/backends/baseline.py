@@ -6,14 +6,19 @@ computed block by block and no feature x feature matrix is held.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from cellkey.isoforms.backends.gene_graph import SimilarityBlock, dense_similarity, gene_graph_network
 from cellkey.isoforms.backends.interface import Backend, Network
-from cellkey.isoforms.feature_matrix import FeatureMatrix
 from cellkey.isoforms.settings import BaselineParameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cellkey.isoforms.feature_matrix import FeatureMatrix
 
 __all__ = ["BACKEND", "ORIGINAL_FEATURES", "partial_correlations", "shrinkage_of"]
 
@@ -69,8 +74,13 @@ def infer(
     """Return modules of the thresholded partial-correlation graph; deterministic."""
     similarity, shrinkage = partial_correlations(features.values)
     return gene_graph_network(
-        features, similarity, parameters, reliability, seed=int(rng.integers(2**31)),
-        calibration={"shrinkage": shrinkage, "alpha": parameters.alpha})
+        features,
+        similarity,
+        parameters,
+        reliability,
+        seed=int(rng.integers(2**31)),
+        calibration={"shrinkage": shrinkage, "alpha": parameters.alpha},
+    )
 
 
 BACKEND = Backend(

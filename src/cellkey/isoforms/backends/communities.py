@@ -33,8 +33,11 @@ def leiden_communities(
     igraph.set_random_number_generator(random.Random(seed))
     try:
         found = graph.community_leiden(
-            objective_function="modularity", weights=np.asarray(weight, dtype=float), resolution=resolution,
-            n_iterations=-1)
+            objective_function="modularity",
+            weights=np.asarray(weight, dtype=float),
+            resolution=resolution,
+            n_iterations=-1,
+        )
     finally:
         igraph.set_random_number_generator(random)
     return np.asarray(found.membership, dtype=np.intp)

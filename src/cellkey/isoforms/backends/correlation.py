@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from cellkey.isoforms.backends.communities import leiden_communities
 from cellkey.isoforms.backends.interface import Backend, Network, edge_frame
@@ -13,9 +12,13 @@ from cellkey.isoforms.backends.pairs import best_gene_pairs
 from cellkey.isoforms.backends.spectral import gene_numbers, rescue_threshold
 from cellkey.isoforms.correlation import unit_rows
 from cellkey.isoforms.eigengenes import merge_close_modules
-from cellkey.isoforms.feature_matrix import FeatureMatrix
 from cellkey.isoforms.modules import ModuleSet
 from cellkey.isoforms.settings import CorrelationParameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cellkey.isoforms.feature_matrix import FeatureMatrix
 
 __all__ = ["BACKEND"]
 
@@ -31,16 +34,26 @@ def infer(
     pairs = best_gene_pairs(rows[varying], numbers[varying], threshold, max_pairs=parameters.max_edges)
     first, second = varying[pairs.first], varying[pairs.second]
     community = leiden_communities(
-        numbers[first], numbers[second], np.abs(pairs.weight), n_nodes=len(genes), resolution=parameters.resolution,
-        seed=int(rng.integers(2**31)))
+        numbers[first],
+        numbers[second],
+        np.abs(pairs.weight),
+        n_nodes=len(genes),
+        resolution=parameters.resolution,
+        seed=int(rng.integers(2**31)),
+    )
     found = [[genes[g] for g in np.flatnonzero(community == c)] for c in np.unique(community)]
     found = [c for c in found if len(c) >= parameters.min_module_size]
     merges: list[dict[str, Any]] = []
     if parameters.merge_correlation is not None:
         found, merges = merge_close_modules(found, features, parameters.merge_correlation)
-    calibration = {"community_algorithm": "leiden", "resolution": parameters.resolution,
-                   "correlation_threshold": threshold, "effective_samples": features.effective_samples,
-                   "n_edges": len(pairs), "partners_per_row_kept": pairs.capped}
+    calibration = {
+        "community_algorithm": "leiden",
+        "resolution": parameters.resolution,
+        "correlation_threshold": threshold,
+        "effective_samples": features.effective_samples,
+        "n_edges": len(pairs),
+        "partners_per_row_kept": pairs.capped,
+    }
     modules = ModuleSet.ranked(found, min_size=parameters.min_module_size)
     return Network(modules, edge_frame(features, first, second, pairs.weight), calibration, None, tuple(merges))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,9 @@ from cellkey.isoforms.backends.communities import connected_components, core_mem
 from cellkey.isoforms.backends.interface import Network, edge_frame
 from cellkey.isoforms.feature_matrix import ABUNDANCE, SWITCH, FeatureMatrix
 from cellkey.isoforms.modules import ModuleSet
-from cellkey.isoforms.settings import GeneGraphParameters
+
+if TYPE_CHECKING:
+    from cellkey.isoforms.settings import GeneGraphParameters
 
 __all__ = ["Candidates", "candidate_pairs", "dense_similarity", "gene_graph_network"]
 
@@ -74,8 +76,9 @@ def candidate_pairs(
         if not parameters.joins_abundance:
             allowed &= ~both_abundance
         parts.append(Candidates(i[allowed], j[allowed], weight[allowed], both_abundance[allowed]))
-    return Candidates(*(np.concatenate([getattr(p, name) for p in parts])
-                        for name in ("first", "second", "weight", "both_abundance")))
+    return Candidates(
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("first", "second", "weight", "both_abundance"))
+    )
 
 
 def _threshold(value: float | None, default: float) -> float:
@@ -89,8 +92,13 @@ def _lowest_abundance(parameters: GeneGraphParameters) -> float:
 
 
 def gene_graph_network(
-    features: FeatureMatrix, similarity: SimilarityBlock, parameters: GeneGraphParameters, reliability: pd.Series, *,
-    seed: int, calibration: dict[str, Any] | None = None,
+    features: FeatureMatrix,
+    similarity: SimilarityBlock,
+    parameters: GeneGraphParameters,
+    reliability: pd.Series,
+    *,
+    seed: int,
+    calibration: dict[str, Any] | None = None,
 ) -> Network:
     """Return the gene graph of a similarity and its modules."""
     genes, numbers = np.unique(features.gene_ids.astype(str), return_inverse=True)
@@ -112,7 +120,10 @@ def gene_graph_network(
     modules = ModuleSet.ranked(communities, min_size=parameters.min_module_size)
     largest = max((len(c) for c in communities), default=0)
     report["leiden_selection"] = selection | {
-        "n_modules": len(communities), "giant_fraction": largest / max(int(alive.sum()), 1), "seed": seed}
+        "n_modules": len(communities),
+        "giant_fraction": largest / max(int(alive.sum()), 1),
+        "seed": seed,
+    }
     edges = edge_frame(features, pairs.first, pairs.second, pairs.weight)
     nodes = _nodes([str(g) for g in genes], numbers, features, modules, pairs, reliability)
     return Network(modules, edges, report, nodes)
@@ -122,9 +133,13 @@ def _membership(
     first: Ints, second: Ints, weight: Array, n_genes: int, parameters: GeneGraphParameters, seed: int
 ) -> tuple[Ints, dict[str, Any]]:
     if parameters.leiden_resolution is None:
-        return connected_components(first, second, n_nodes=n_genes), {"mode": "connected_components", "resolution": None}
+        return connected_components(first, second, n_nodes=n_genes), {
+            "mode": "connected_components",
+            "resolution": None,
+        }
     found = leiden_communities(
-        first, second, weight, n_nodes=n_genes, resolution=parameters.leiden_resolution, seed=seed)
+        first, second, weight, n_nodes=n_genes, resolution=parameters.leiden_resolution, seed=seed
+    )
     return found, {"mode": "fixed", "resolution": parameters.leiden_resolution}
 
 
@@ -158,7 +173,11 @@ def _components(candidates: Candidates, genes: Ints, n_genes: int) -> Ints:
 
 
 def _nodes(
-    genes: list[str], numbers: Ints, features: FeatureMatrix, modules: ModuleSet, pairs: Candidates,
+    genes: list[str],
+    numbers: Ints,
+    features: FeatureMatrix,
+    modules: ModuleSet,
+    pairs: Candidates,
     reliability: pd.Series,
 ) -> pd.DataFrame:
     owner = modules.module_of
@@ -171,8 +190,15 @@ def _nodes(
         flags[channel][numbers[features.feature_types == channel]] = True
     assigned = np.array([g in owner for g in genes], dtype=bool)
     fate = np.where(assigned, "assigned", np.where(degree > 0, "sub_min_module_size", "isolated_below_alpha"))
-    return pd.DataFrame({
-        "gene_id": genes, "fate": fate, "module_id": [owner.get(g, "") for g in genes],
-        "has_switch": flags[SWITCH], "has_abundance": flags[ABUNDANCE],
-        "reliability": reliability.reindex(genes).fillna(1.0).to_numpy(), "max_abs_assoc": strongest, "degree": degree})
-
+    return pd.DataFrame(
+        {
+            "gene_id": genes,
+            "fate": fate,
+            "module_id": [owner.get(g, "") for g in genes],
+            "has_switch": flags[SWITCH],
+            "has_abundance": flags[ABUNDANCE],
+            "reliability": reliability.reindex(genes).fillna(1.0).to_numpy(),
+            "max_abs_assoc": strongest,
+            "degree": degree,
+        }
+    )

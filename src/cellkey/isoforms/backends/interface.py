@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cellkey.isoforms.feature_matrix import FeatureMatrix
-from cellkey.isoforms.modules import ModuleSet
-from cellkey.parameters import Parameters
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cellkey.isoforms.modules import ModuleSet
+    from cellkey.parameters import Parameters
 
 __all__ = ["EDGE_COLUMNS", "Backend", "Infer", "Network", "edge_frame"]
 
 EDGE_COLUMNS = (
-    "source", "target", "weight", "source_feature_id", "target_feature_id", "source_feature_type",
+    "source",
+    "target",
+    "weight",
+    "source_feature_id",
+    "target_feature_id",
+    "source_feature_type",
     "target_feature_type",
 )
 
@@ -83,8 +92,16 @@ def edge_frame(
     genes, ids, types = features.gene_ids, features.feature_ids, features.feature_types
     swap = genes[first] > genes[second]
     a, b = np.where(swap, second, first), np.where(swap, first, second)
-    frame = pd.DataFrame({
-        "source": genes[a], "target": genes[b], "weight": np.asarray(weight, dtype=np.float64),
-        "source_feature_id": ids[a], "target_feature_id": ids[b],
-        "source_feature_type": types[a], "target_feature_type": types[b]}, columns=list(EDGE_COLUMNS))
+    frame = pd.DataFrame(
+        {
+            "source": genes[a],
+            "target": genes[b],
+            "weight": np.asarray(weight, dtype=np.float64),
+            "source_feature_id": ids[a],
+            "target_feature_id": ids[b],
+            "source_feature_type": types[a],
+            "target_feature_type": types[b],
+        },
+        columns=list(EDGE_COLUMNS),
+    )
     return frame.sort_values(["source", "target"], kind="stable").reset_index(drop=True)

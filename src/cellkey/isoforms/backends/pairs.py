@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["GenePairs", "best_gene_pairs"]
 
@@ -93,7 +96,10 @@ def _block_pairs(
 
 
 def _strongest_per_gene_pair(
-    gene_a: NDArray[np.intp], gene_b: NDArray[np.intp], weight: NDArray[np.float64], first: NDArray[np.intp],
+    gene_a: NDArray[np.intp],
+    gene_b: NDArray[np.intp],
+    weight: NDArray[np.float64],
+    first: NDArray[np.intp],
     second: NDArray[np.intp],
 ) -> NDArray[np.intp]:
     if not len(weight):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from cellkey.errors import ParameterError, did_you_mean
-from cellkey.isoforms.backends.interface import Backend
+
+if TYPE_CHECKING:
+    from cellkey.isoforms.backends.interface import Backend
 
 __all__ = ["backend_names", "get_backend"]
 

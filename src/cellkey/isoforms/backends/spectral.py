@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +23,11 @@ from cellkey.isoforms.backends.pairs import GenePairs, best_gene_pairs
 from cellkey.isoforms.backends.subspace import ChannelSubspace, channel_subspace, project
 from cellkey.isoforms.correlation import correlation_at, unit_rows
 from cellkey.isoforms.eigengenes import merge_close_modules
-from cellkey.isoforms.feature_matrix import FeatureMatrix
 from cellkey.isoforms.modules import ModuleSet
 from cellkey.isoforms.settings import SpectralParameters
+
+if TYPE_CHECKING:
+    from cellkey.isoforms.feature_matrix import FeatureMatrix
 
 __all__ = ["BACKEND", "gene_numbers", "rescue_threshold"]
 
@@ -68,8 +70,15 @@ def infer(
     for m, members in enumerate(communities):
         module[members] = m
     module, joined = attach_genes(
-        rows, numbers, module, len(communities), effective_samples=features.effective_samples,
-        fdr=parameters.attach_fdr, lead=parameters.attach_lead, rounds=parameters.attach_rounds)
+        rows,
+        numbers,
+        module,
+        len(communities),
+        effective_samples=features.effective_samples,
+        fdr=parameters.attach_fdr,
+        lead=parameters.attach_lead,
+        rounds=parameters.attach_rounds,
+    )
     found = [[genes[g] for g in np.flatnonzero(module == m)] for m in range(len(communities))]
     merges: list[dict[str, Any]] = []
     if parameters.merge_correlation is not None:
@@ -78,8 +87,13 @@ def infer(
     edges = pd.concat([_edges(features, projected.pairs), _edges(features, rescued.pairs)], ignore_index=True)
     calibration = _calibration(channels, projected, rescued, joined, len(merges), features, parameters)
     nodes = _nodes(genes, numbers, modules, channels, projected, rescued)
-    return Network(modules, edges.sort_values(["source", "target"], kind="stable").reset_index(drop=True),
-                   calibration, nodes, tuple(merges))
+    return Network(
+        modules,
+        edges.sort_values(["source", "target"], kind="stable").reset_index(drop=True),
+        calibration,
+        nodes,
+        tuple(merges),
+    )
 
 
 def _subspaces(
@@ -96,8 +110,12 @@ def _subspaces(
         positions = np.flatnonzero((types == channel) & varying)
         if positions.size:
             subspace = channel_subspace(
-                rows[positions], parameters, channel_rng, effective_samples=features.effective_samples,
-                restrict=restrict)
+                rows[positions],
+                parameters,
+                channel_rng,
+                effective_samples=features.effective_samples,
+                restrict=restrict,
+            )
             found[channel] = (subspace, positions)
     return found
 
@@ -107,7 +125,10 @@ def _unchanged(rows: Array) -> Array:
 
 
 def _modules_of_projected(
-    rows: Array, numbers: Ints, channels: dict[str, tuple[ChannelSubspace, Ints]], parameters: SpectralParameters,
+    rows: Array,
+    numbers: Ints,
+    channels: dict[str, tuple[ChannelSubspace, Ints]],
+    parameters: SpectralParameters,
     seed: int,
 ) -> _Found:
     kept, projections = [], []
@@ -142,8 +163,13 @@ def _communities(
     used, compact = np.unique(numbers[np.r_[pairs.first, pairs.second]], return_inverse=True)
     half = len(pairs)
     community = leiden_communities(
-        compact[:half], compact[half:], np.abs(pairs.weight), n_nodes=len(used), resolution=parameters.resolution,
-        seed=seed)
+        compact[:half],
+        compact[half:],
+        np.abs(pairs.weight),
+        n_nodes=len(used),
+        resolution=parameters.resolution,
+        seed=seed,
+    )
     members = [used[community == c] for c in np.unique(community)]
     return _Found([m for m in members if len(m) >= parameters.min_module_size], pairs)
 
@@ -158,17 +184,27 @@ def _edges(features: FeatureMatrix, pairs: GenePairs) -> pd.DataFrame:
 
 
 def _calibration(
-    channels: dict[str, tuple[ChannelSubspace, Ints]], projected: _Found, rescued: _Found, joined: int, n_merges: int,
-    features: FeatureMatrix, parameters: SpectralParameters,
+    channels: dict[str, tuple[ChannelSubspace, Ints]],
+    projected: _Found,
+    rescued: _Found,
+    joined: int,
+    n_merges: int,
+    features: FeatureMatrix,
+    parameters: SpectralParameters,
 ) -> dict[str, Any]:
     return {
         "community_algorithm": "leiden",
         "resolution": parameters.resolution,
         "effective_samples": features.effective_samples,
         "channels": {
-            name: {"n_features": len(positions), "rank": s.rank, "n_kept": len(s.kept),
-                   "extra_components": s.extra_components}
-            for name, (s, positions) in channels.items()},
+            name: {
+                "n_features": len(positions),
+                "rank": s.rank,
+                "n_kept": len(s.kept),
+                "extra_components": s.extra_components,
+            }
+            for name, (s, positions) in channels.items()
+        },
         "n_projected_edges": len(projected.pairs),
         "n_projected_modules": len(projected.communities),
         "n_rescued_edges": len(rescued.pairs),
@@ -180,8 +216,12 @@ def _calibration(
 
 
 def _nodes(
-    genes: list[str], numbers: Ints, modules: ModuleSet, channels: dict[str, tuple[ChannelSubspace, Ints]],
-    projected: _Found, rescued: _Found,
+    genes: list[str],
+    numbers: Ints,
+    modules: ModuleSet,
+    channels: dict[str, tuple[ChannelSubspace, Ints]],
+    projected: _Found,
+    rescued: _Found,
 ) -> pd.DataFrame:
     owner = modules.module_of
     kept = np.zeros(len(genes), dtype=bool)
@@ -195,10 +235,20 @@ def _nodes(
     for found in (projected, rescued):
         degree += np.bincount(numbers[np.r_[found.pairs.first, found.pairs.second]], minlength=len(genes))
     assigned = np.array([g in owner for g in genes])
-    fate = np.where(assigned, np.where(origin == "", "attached", origin),
-                    np.where(degree > 0, "sub_min_module_size", np.where(kept, "isolated", "below_row_gate")))
-    return pd.DataFrame({"gene_id": genes, "fate": fate, "module_id": [owner.get(g, "") for g in genes],
-                         "passed_row_gate": kept, "degree": degree})
+    fate = np.where(
+        assigned,
+        np.where(origin == "", "attached", origin),
+        np.where(degree > 0, "sub_min_module_size", np.where(kept, "isolated", "below_row_gate")),
+    )
+    return pd.DataFrame(
+        {
+            "gene_id": genes,
+            "fate": fate,
+            "module_id": [owner.get(g, "") for g in genes],
+            "passed_row_gate": kept,
+            "degree": degree,
+        }
+    )
 
 
 BACKEND = Backend(

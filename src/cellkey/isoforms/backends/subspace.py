@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellkey.isoforms.correlation import bh, unit_rows
-from cellkey.isoforms.settings import SpectralParameters
+
+if TYPE_CHECKING:
+    from cellkey.isoforms.settings import SpectralParameters
 
 __all__ = ["ChannelSubspace", "channel_subspace", "project"]
 
@@ -121,7 +124,11 @@ def _communality_pvalues(
 
 
 def _second_pass(
-    rows: Array, rank: int, parameters: SpectralParameters, rng: np.random.Generator, effective_samples: int,
+    rows: Array,
+    rank: int,
+    parameters: SpectralParameters,
+    rng: np.random.Generator,
+    effective_samples: int,
     restrict: Restrict,
 ) -> tuple[Array, int]:
     start = min(rank, len(rows) - 1)

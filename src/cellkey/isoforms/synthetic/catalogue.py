@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cellkey.errors import InputError, did_you_mean
-from cellkey.isoforms.bundle import Bundle
 from cellkey.isoforms.synthetic.designs import MultiplexDesign, NonlinearDesign, RealisticDesign, SimpleDesign
 from cellkey.isoforms.synthetic.generators import Design, generate
+
+if TYPE_CHECKING:
+    from cellkey.isoforms.bundle import Bundle
 
 __all__ = ["FIXTURES", "SUITES", "SUITE_SEED", "Fixture", "fingerprint", "fixture_names", "pure_noise", "simulate"]
 
@@ -41,29 +44,57 @@ _CORE = (
     Fixture("medium_v1", "core_v1", SimpleDesign(400, 240, 8), 1),
     Fixture("realistic_v1", "core_v1", _REALISTIC, 2),
     Fixture("realistic_unequal_v1", "core_v1", replace(_REALISTIC, module_sizes=(38, 25, 17, 12, 8)), 3),
-    Fixture("noisy_v1", "core_v1", RealisticDesign(
-        300, 100, (22, 18, 14, 11, 9, 8, 7, 6), 15, 0.6, (0.2, 0.6), (0.1, 0.25), 10, 80), 4),
+    Fixture(
+        "noisy_v1",
+        "core_v1",
+        RealisticDesign(300, 100, (22, 18, 14, 11, 9, 8, 7, 6), 15, 0.6, (0.2, 0.6), (0.1, 0.25), 10, 80),
+        4,
+    ),
     Fixture("large_v1", "core_v1", _LARGE, 5),
     Fixture("nonlinear_v1", "core_v1", NonlinearDesign(200, 200, (30, 25, 25, 20)), 6),
 )
 _SCALE = (
     Fixture("xlarge_v1", "scale_v1", replace(_LARGE, n_genes=6000, n_samples=240, module_sizes=_XLARGE_SIZES), 8),
     Fixture("xxlarge_v1", "scale_v1", replace(_LARGE, n_genes=12000, n_samples=240, module_sizes=_XXLARGE_SIZES), 9),
-    Fixture("xxlarge_stress_v1", "scale_v1", RealisticDesign(
-        12000, 240, _STRESS_SIZES, 15, 0.55, (0.3, 0.7), (0.1, 0.3), 15, 15), 10),
+    Fixture(
+        "xxlarge_stress_v1",
+        "scale_v1",
+        RealisticDesign(12000, 240, _STRESS_SIZES, 15, 0.55, (0.3, 0.7), (0.1, 0.3), 15, 15),
+        10,
+    ),
 )
 _MULTIPLEX = (
-    Fixture("toy_multiplex_v1", "multiplex_v1", MultiplexDesign(40, 64, 2, (5, 5, 5, 5), 2.8, 0.9, 4, 0.10, 35, 120), 0),
-    Fixture("medium_multiplex_v1", "multiplex_v1", MultiplexDesign(
-        320, 180, 6, (8, 8, 8, 8), 2.4, 0.75, 6, 0.25, 35, 120), 1),
-    Fixture("noisy_multiplex_v1", "multiplex_v1", MultiplexDesign(
-        360, 110, 6, (7, 7, 7, 7), 1.8, 0.55, 14, 0.55, 18, 80, (0.20, 0.60), (0.08, 0.25)), 2),
-    Fixture("large_multiplex_v1", "multiplex_v1", MultiplexDesign(
-        900, 140, 10, (12, 10, 12, 10), 2.2, 0.65, 7, 0.35, 35, 120), 3),
+    Fixture(
+        "toy_multiplex_v1", "multiplex_v1", MultiplexDesign(40, 64, 2, (5, 5, 5, 5), 2.8, 0.9, 4, 0.10, 35, 120), 0
+    ),
+    Fixture(
+        "medium_multiplex_v1",
+        "multiplex_v1",
+        MultiplexDesign(320, 180, 6, (8, 8, 8, 8), 2.4, 0.75, 6, 0.25, 35, 120),
+        1,
+    ),
+    Fixture(
+        "noisy_multiplex_v1",
+        "multiplex_v1",
+        MultiplexDesign(360, 110, 6, (7, 7, 7, 7), 1.8, 0.55, 14, 0.55, 18, 80, (0.20, 0.60), (0.08, 0.25)),
+        2,
+    ),
+    Fixture(
+        "large_multiplex_v1",
+        "multiplex_v1",
+        MultiplexDesign(900, 140, 10, (12, 10, 12, 10), 2.2, 0.65, 7, 0.35, 35, 120),
+        3,
+    ),
 )
 _ON_REQUEST = (
-    Fixture("xxlarge_multiplex_v1", "multiplex_v1", MultiplexDesign(
-        12000, 240, 16, (20, 20, 20, 15), 2.2, 0.65, 7, 0.40, 35, 120, single_abundance=0.70, single_background=0.98), 9),
+    Fixture(
+        "xxlarge_multiplex_v1",
+        "multiplex_v1",
+        MultiplexDesign(
+            12000, 240, 16, (20, 20, 20, 15), 2.2, 0.65, 7, 0.40, 35, 120, single_abundance=0.70, single_background=0.98
+        ),
+        9,
+    ),
 )
 
 
@@ -73,19 +104,33 @@ def _hard(n_samples: int, concentration: float, confounder: float) -> Fixture:
     return Fixture(name, "hard_v1", design, 5)
 
 
-_HARD = tuple(_hard(*cell) for cell in (
-    (120, 20, 0.4), (120, 5, 0.4), (120, 2, 0.4), (120, 1, 0.4), (60, 20, 0.4), (60, 5, 0.4), (60, 2, 0.4),
-    (40, 5, 0.4), (120, 20, 1.0), (120, 20, 1.5)))
+_HARD = tuple(
+    _hard(*cell)
+    for cell in (
+        (120, 20, 0.4),
+        (120, 5, 0.4),
+        (120, 2, 0.4),
+        (120, 1, 0.4),
+        (60, 20, 0.4),
+        (60, 5, 0.4),
+        (60, 2, 0.4),
+        (40, 5, 0.4),
+        (120, 20, 1.0),
+        (120, 20, 1.5),
+    )
+)
 
 FIXTURES = MappingProxyType({f.name: f for f in (*_CORE, *_SCALE, *_MULTIPLEX, *_ON_REQUEST, *_HARD)})
 """All named fixtures."""
 
-SUITES = MappingProxyType({
-    "core_v1": tuple(f.name for f in _CORE),
-    "scale_v1": tuple(f.name for f in _SCALE),
-    "multiplex_v1": tuple(f.name for f in _MULTIPLEX),
-    "hard_v1": tuple(f.name for f in _HARD),
-})
+SUITES = MappingProxyType(
+    {
+        "core_v1": tuple(f.name for f in _CORE),
+        "scale_v1": tuple(f.name for f in _SCALE),
+        "multiplex_v1": tuple(f.name for f in _MULTIPLEX),
+        "hard_v1": tuple(f.name for f in _HARD),
+    }
+)
 """Fixtures that a suite runs when none is named; the large multiplex fixture runs on request."""
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.random import Generator
 from numpy.typing import NDArray
 
 from cellkey.isoforms.bundle import TRANSCRIPT_COUNTS, Bundle, FeatureKind, make_bundle
 from cellkey.isoforms.synthetic.designs import MultiplexDesign, NonlinearDesign, RealisticDesign, SimpleDesign
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 __all__ = ["Design", "generate"]
 
@@ -63,21 +66,28 @@ class _Draft:
         genes = self.gene_ids
         starts = np.arange(len(genes)) * self.step
         numbers = [len(c) for c in self.counts]
-        transcripts = pd.DataFrame({
-            "transcript_id": [f"{g}_T{j}" for g, k in zip(genes, numbers, strict=True) for j in range(1, k + 1)],
-            "gene_id": np.repeat(genes, numbers),
-            "length": [1000 - 50 * j for k in numbers for j in range(k)],
-        })
+        transcripts = pd.DataFrame(
+            {
+                "transcript_id": [f"{g}_T{j}" for g, k in zip(genes, numbers, strict=True) for j in range(1, k + 1)],
+                "gene_id": np.repeat(genes, numbers),
+                "length": [1000 - 50 * j for k in numbers for j in range(k)],
+            }
+        )
         tables = {
             FeatureKind.GENE: pd.DataFrame(
-                {"gene_id": genes, "chrom": self.chrom, "start": starts, "end": starts + self.width}),
+                {"gene_id": genes, "chrom": self.chrom, "start": starts, "end": starts + self.width}
+            ),
             FeatureKind.TRANSCRIPT: transcripts,
             FeatureKind.PSI: pd.DataFrame({"psi_uid": [f"PSI_{g}" for g in genes], "gene_id": genes}),
             **self._truth(),
         }
         return make_bundle(
-            dataset_name=name, suite_name=suite, description=f"synthetic data set {name} with known modules",
-            samples=self.samples, tables=tables, provenance=provenance,
+            dataset_name=name,
+            suite_name=suite,
+            description=f"synthetic data set {name} with known modules",
+            samples=self.samples,
+            tables=tables,
+            provenance=provenance,
             matrices={TRANSCRIPT_COUNTS: np.vstack(self.counts), "psi": np.vstack(self.psi)},
         )
 
@@ -87,25 +97,34 @@ class _Draft:
         abundance = [r in ("abundance_only", "coupled", "discordant") for r in self.role]
         truth = {
             FeatureKind.TRUTH_MODULE: pd.DataFrame(
-                {"gene_id": [g for g, _ in planted], "module_id": np.array([m for _, m in planted], dtype=np.int64)}),
+                {"gene_id": [g for g, _ in planted], "module_id": np.array([m for _, m in planted], dtype=np.int64)}
+            ),
             FeatureKind.TRUTH_SWITCH: pd.DataFrame({"gene_id": self.gene_ids, "has_switch": switches}),
         }
         if self.with_roles:
             truth[FeatureKind.TRUTH_ABUNDANCE] = pd.DataFrame({"gene_id": self.gene_ids, "has_abundance": abundance})
-            truth[FeatureKind.TRUTH_CHANNEL_ROLE] = pd.DataFrame({
-                "gene_id": self.gene_ids, "module_id": pd.array(self.module, dtype="Int64"), "truth_role": self.role,
-                "has_switch": switches, "has_abundance": abundance})
+            truth[FeatureKind.TRUTH_CHANNEL_ROLE] = pd.DataFrame(
+                {
+                    "gene_id": self.gene_ids,
+                    "module_id": pd.array(self.module, dtype="Int64"),
+                    "truth_role": self.role,
+                    "has_switch": switches,
+                    "has_abundance": abundance,
+                }
+            )
         return truth
 
 
 def _samples(age: Array, sex: NDArray[np.str_]) -> pd.DataFrame:
     n = len(age)
-    return pd.DataFrame({
-        "sample_id": [f"S{i:03d}" for i in range(n)],
-        "Dx": ["Control"] * (n // 2) + ["SCZD"] * (n - n // 2),
-        "Age": age,
-        "Sex": sex.astype(object),
-    })
+    return pd.DataFrame(
+        {
+            "sample_id": [f"S{i:03d}" for i in range(n)],
+            "Dx": ["Control"] * (n // 2) + ["SCZD"] * (n - n // 2),
+            "Age": age,
+            "Sex": sex.astype(object),
+        }
+    )
 
 
 def _case(n: int) -> Array:
@@ -113,11 +132,11 @@ def _case(n: int) -> Array:
 
 
 def _standardised(values: Array) -> Array:
-    return (values - values.mean()) / values.std()
+    return np.asarray((values - values.mean()) / values.std())
 
 
 def _sigmoid(x: Array) -> Array:
-    return 1.0 / (1.0 + np.exp(-x))
+    return np.asarray(1.0 / (1.0 + np.exp(-x)))
 
 
 def _people(rng: Generator, n: int) -> tuple[Array, NDArray[np.str_]]:
@@ -161,7 +180,9 @@ def _simple(design: SimpleDesign, rng: Generator) -> _Draft:
     age = np.linspace(30, 70, n) + rng.normal(0, 2, n)
     sex = np.where(np.arange(n) % 2 == 0, "F", "M")
     latent = rng.normal(0, 1, (m, n))
-    latent = latent + _case(n) * np.linspace(0.8, 1.2, m)[:, None] + _standardised(age) * np.linspace(0.4, 0.7, m)[:, None]
+    latent = (
+        latent + _case(n) * np.linspace(0.8, 1.2, m)[:, None] + _standardised(age) * np.linspace(0.4, 0.7, m)[:, None]
+    )
     totals = np.maximum(rng.gamma(10, 30, (genes, n)), 1)
     block = math.ceil(genes / m)
     module = np.arange(genes) // block
@@ -221,8 +242,12 @@ def _nonlinear(design: NonlinearDesign, rng: Generator) -> _Draft:
     confounder = rng.normal(0, 1, n)
     radius, product = f1**2 + f2**2, f1 * f2
     threshold = np.percentile(np.abs(product), 65)
-    masks = (radius < np.percentile(radius, 35), radius > np.percentile(radius, 65),
-             product > threshold, product < -threshold)
+    masks = (
+        radius < np.percentile(radius, 35),
+        radius > np.percentile(radius, 65),
+        product > threshold,
+        product < -threshold,
+    )
     latent = np.empty((m, n))
     for j in range(m):
         if j < design.n_nonlinear_modules:
