@@ -7,6 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest_llm import journal_at, markers, patient, room  # noqa: E402
+from conftest_llm import journal_at, markers, patient, room
 
 __all__ = ["journal_at", "markers", "patient", "room"]

@@ -142,7 +142,7 @@ def test_one_cluster_that_always_fails_takes_no_other_down(room: Room) -> None:
 def test_a_role_that_always_fails_loses_no_label(room: Room, role: str, status: str) -> None:
     """Without a validator the rules decide; without a score the cluster is weak; without a booster it stays so."""
     room.server.plan = lambda r, _n: Fault.SERVER_ERROR if r.role == role else None
-    room.server.model = ScriptedModel(scores={c: 50 for c in EXPECTED} if role == "booster" else {})
+    room.server.model = ScriptedModel(scores=dict.fromkeys(EXPECTED, 50) if role == "booster" else {})
     result = room.annotate(room.client(retry=RetryPolicy(retries=1)))
     assert result.labels == EXPECTED
     assert {r.status for r in result.clusters} == {status}

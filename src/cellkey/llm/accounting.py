@@ -170,9 +170,7 @@ def _read_prices(path: Path) -> Mapping[str, Any]:
             for k, v in values.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        msg = (
-            f'price file {path} must be a JSON object such as {{"model": {{"input": 1.25, "output": 10.0}}}}'
-        )
+        msg = f'price file {path} must be a JSON object such as {{"model": {{"input": 1.25, "output": 10.0}}}}'
         raise InputError(msg) from None
     return checked
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cellkey.llm.answers import AnnotationAnswer
 
-__all__ = ["Agreement", "Verdict", "agreement_of"]
+__all__ = ["Agreement", "Verdict", "agreement_of", "majority"]
 
 _GENERAL_WEIGHT = 0.5
 _MAJORITY = 2 / 3
@@ -98,6 +98,13 @@ def agreement_of(
     similarity = _GENERAL_WEIGHT * shares[0] + (1 - _GENERAL_WEIGHT) * shares[1]
     entropy = _entropy(Counter(d for _, _, d in votes))
     return Agreement(verdict, winner, *shares, similarity, entropy, len(votes), abstained, common)
+
+
+def majority(labels: Sequence[tuple[str, ...]]) -> tuple[int, float]:
+    """Return the index of the first run with the label that most runs gave, and their share; ties by name."""
+    keys = ["\0".join(map(normalised_label, label)) for label in labels]
+    winner, count = _first_of_most(Counter(keys))
+    return keys.index(winner), count / len(keys)
 
 
 def _keys(answer: AnnotationAnswer, terms: CellTypeTerms) -> tuple[str, str]:

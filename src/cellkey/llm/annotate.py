@@ -7,10 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from cellkey.errors import ServiceError
 from cellkey.llm.agreement import Verdict, agreement_of
 from cellkey.llm.evidence import ClusterEvidence, Study, evidence_of
-from cellkey.llm.failures import ends_run
 from cellkey.llm.gene_queries import GeneQueries
 from cellkey.llm.identifiers import natural_key
 from cellkey.llm.marker_selection import SelectionParameters, select_markers
@@ -107,7 +105,7 @@ def annotate_markers(
     selections = select_markers(table, selection, tissue=context.tissue)
     evidence = evidence_of(selections, context, sizes)
     checks = RuleChecks(table, known.terms, known.calls, known.canonical_markers)
-    office = _Office(clients, checks, GeneQueries(table, known.aliases), steps, known, clock, on_cluster)
+    office = _Office(clients, checks, GeneQueries(table, known.aliases), steps, known, clock, on_cluster, workers)
     with ThreadPoolExecutor(max_workers=max(workers, 1), thread_name_prefix="cellkey-llm") as pool:
         results = list(pool.map(office.cluster, [evidence[c] for c in sorted(evidence, key=natural_key)]))
     return office.finish(results, context)
@@ -124,6 +122,7 @@ class _Office:
     known: Knowledge
     clock: Clock | None
     on_cluster: Callable[[Case], None] | None
+    workers: int
 
     def cluster(self, evidence: ClusterEvidence) -> ClusterResult:
         """Take one cluster through its first run and, if asked for, its repeats."""
@@ -148,9 +147,7 @@ class _Office:
         steps = self.steps.updated(score=False, boost=False, repeats=1)
         done = []
         for number in range(1, self.steps.repeats):
-            talk = ClusterTalk(
-                self.clients, evidence, repeat=number, temperature=self.steps.repeat_temperature
-            )
+            talk = ClusterTalk(self.clients, evidence, repeat=number, temperature=self.steps.repeat_temperature)
             case = run_case(Desk(talk, self.checks, self.queries, steps), self.clock)
             done.append((case, talk.turns))
         return done
@@ -217,19 +214,12 @@ class _Office:
         terms, how = self.known.terms, self.steps.merge
         if how == "off" or not labels:
             return MergeOutcome({})
-        if terms is not None and (
-            how == "ontology" or (how == "auto" and resolved_share(labels, terms) >= 0.8)
-        ):
+        if terms is not None and (how == "ontology" or (how == "auto" and resolved_share(labels, terms) >= 0.8)):
             return merge_by_ontology(labels, terms)
         if how == "ontology":
             return MergeOutcome({}, ("labels not grouped: no ontology is at hand",))
         client = self.clients.get(MERGER.name, self.clients[""])
-        try:
-            return merge_by_model(client, labels, study, turns.append)
-        except ServiceError as error:
-            if ends_run(error):
-                return MergeOutcome({}, (f"labels not grouped: {error}",))
-            raise
+        return merge_by_model(client, labels, study, turns.append, self.workers)
 
 
 def _suspicions(results: tuple[ClusterResult, ...]) -> list[str]:

@@ -255,9 +255,7 @@ def _score(value: Any) -> Any:
     return rounded
 
 
-Quarter = Annotated[
-    int | None, BeforeValidator(lambda v: None if v is None else _score(v)), Field(default=None, le=25)
-]
+Quarter = Annotated[int | None, BeforeValidator(lambda v: None if v is None else _score(v)), Field(default=None, le=25)]
 
 
 class ScoreAnswer(ClusterAnswer):

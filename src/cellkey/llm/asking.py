@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cellkey.llm.accounting import Call
     from cellkey.llm.client import ModelClient, Origin
 
-__all__ = ["Asked", "Role", "Turn", "ask_role"]
+__all__ = ["Asked", "Role", "Turn", "ask_once", "ask_role"]
 
 A = TypeVar("A", bound=AnswerModel)
 
@@ -138,6 +138,13 @@ def ask_role(
         return _ask(client, role, origin, request_of(Detail.HALF), context, on_turn)
 
 
+def ask_once(
+    client: ModelClient, role: Role[A], origin: Origin, request: ChatRequest, on_turn: Callable[[Turn], None]
+) -> Asked[A]:
+    """Return an answer to one request that has no shorter form; see :func:`ask_role`."""
+    return _ask(client, role, origin, request, {}, on_turn)
+
+
 def _ask(
     client: ModelClient,
     role: Role[A],
@@ -170,9 +177,7 @@ def _complete(
     answer = client.ask(request, origin)
     if answer.reply.finish is not Finish.LENGTH:
         return answer.text, answer
-    on_turn(
-        _turn(role, request, answer.text, None, "cut at the output limit", answer.reply.model, answer.calls)
-    )
+    on_turn(_turn(role, request, answer.text, None, "cut at the output limit", answer.reply.model, answer.calls))
     answer = client.ask(request.with_limit(2 * request.max_tokens), origin)
     if answer.reply.finish is Finish.LENGTH:
         on_turn(_turn(role, request, answer.text, None, "cut again", answer.reply.model, answer.calls))

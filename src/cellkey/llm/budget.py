@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Budget"]
 
-_TABLE = (
-    "CREATE TABLE IF NOT EXISTS spending (id INTEGER PRIMARY KEY, usd REAL NOT NULL, tokens INTEGER NOT NULL)"
-)
+_TABLE = "CREATE TABLE IF NOT EXISTS spending (id INTEGER PRIMARY KEY, usd REAL NOT NULL, tokens INTEGER NOT NULL)"
 
 
 class Budget:
@@ -58,9 +56,7 @@ class Budget:
         )
         self._database.execute(_TABLE)
         if spent_usd or spent_tokens:
-            self._database.execute(
-                "INSERT INTO spending (usd, tokens) VALUES (?, ?)", (spent_usd, spent_tokens)
-            )
+            self._database.execute("INSERT INTO spending (usd, tokens) VALUES (?, ?)", (spent_usd, spent_tokens))
 
     @property
     def is_limited(self) -> bool:
@@ -122,7 +118,5 @@ class Budget:
         self._database.execute("COMMIT")
 
     def _sums(self) -> tuple[float, int]:
-        row = self._database.execute(
-            "SELECT COALESCE(SUM(usd), 0), COALESCE(SUM(tokens), 0) FROM spending"
-        ).fetchone()
+        row = self._database.execute("SELECT COALESCE(SUM(usd), 0), COALESCE(SUM(tokens), 0) FROM spending").fetchone()
         return float(row[0]), int(row[1])

@@ -9,7 +9,6 @@ import sqlite3
 import sys
 import threading
 import warnings
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,16 @@ def request_key(request: ChatRequest, provider: Provider, model: str) -> str:
     Options that a model turned out not to accept do not change the key, so that a resumed run, which has yet
     to learn of them, finds its answers.
     """
-    content = [_VERSION, provider.wire.kind, provider.host, model, asdict(request)]
+    asked = [
+        request.system,
+        [[m.role, m.text] for m in request.messages],
+        request.form and request.form.key,
+        request.max_tokens,
+        request.temperature,
+        request.seed,
+        request.repeat,
+    ]
+    content = [_VERSION, provider.wire.kind, provider.host, model, asked]
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8")).hexdigest()
 
 
@@ -114,6 +122,4 @@ class AnswerCache:
 
 
 def _warn(verb: str, error: Exception) -> None:
-    warnings.warn(
-        f"cannot {verb} the answer cache ({error}); going on without it", CellkeyWarning, stacklevel=3
-    )
+    warnings.warn(f"cannot {verb} the answer cache ({error}); going on without it", CellkeyWarning, stacklevel=3)

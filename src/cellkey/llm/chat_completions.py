@@ -118,9 +118,7 @@ def _usage(usage: Any) -> Usage:
         output_tokens=as_count(usage.get("completion_tokens")),
         cached_tokens=_detail(usage, "prompt_tokens_details", "cached_tokens"),
         reasoning_tokens=_detail(usage, "completion_tokens_details", "reasoning_tokens"),
-        cost=float(cost)
-        if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0
-        else None,
+        cost=float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0 else None,
     )
 
 

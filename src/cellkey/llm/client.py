@@ -189,9 +189,7 @@ class ModelClient:
         ServiceError
             If the service cannot be used.
         """
-        request = ChatRequest(
-            "Answer with the word ready.", (Message("user", "Are you ready?"),), max_tokens=16
-        )
+        request = ChatRequest("Answer with the word ready.", (Message("user", "Are you ready?"),), max_tokens=16)
         address = self.provider.base_url
         try:
             return self._fetch(request, "", Origin("probe"), self._clock.elapsed(), [])
@@ -283,7 +281,7 @@ class ModelClient:
         self._clock.sleep(wait)
 
     def _adapt(self, error: OptionUnsupportedError, used: Dialect) -> None:
-        """Leave out the option that the model refuses, from now on; another thread may have done so already."""
+        """Leave out the option that the model refuses, from now on; another thread may have done so."""
         with self._lock:
             if self._dialect != used:
                 return
@@ -302,9 +300,7 @@ class ModelClient:
         calls: list[Call],
         dialect: Dialect,
     ) -> ChatReply:
-        body = json.dumps(self.provider.wire.body(request, self.model, dialect), ensure_ascii=False).encode(
-            "utf-8"
-        )
+        body = json.dumps(self.provider.wire.body(request, self.model, dialect), ensure_ascii=False).encode("utf-8")
         most_out = request.max_tokens * (4 if dialect.thinks else 1)
         # A token is at least one byte of what is sent, hence the body's length bounds the input from above.
         reservation = self._budget.reserve(self.price.ceiling(len(body), most_out), len(body) + most_out)
@@ -413,9 +409,7 @@ class _Exchange:
 
 def _status_word(failure: BaseException) -> str:
     """Class name of a failure as a word for tables: ``ThrottledError`` gives ``throttled``."""
-    words = "".join(
-        f"_{c.lower()}" if c.isupper() else c for c in type(failure).__name__.removesuffix("Error")
-    )
+    words = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(failure).__name__.removesuffix("Error"))
     return words.strip("_")
 
 

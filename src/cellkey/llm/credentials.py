@@ -23,7 +23,7 @@ __all__ = ["KEY_FILES", "find_key", "read_key_file", "redact"]
 KEY_FILES = ("api_keys.json", "../api_keys.json")
 """Files that are looked at, relative to the working directory, when no other is named."""
 
-_KEY_LIKE = re.compile(r"\b(?:(?:sk|pk|rk)[-_]|AIza)[A-Za-z0-9_\-*.]{6,}|(?i:bearer)\s+[^\s'\",}]{6,}")
+_KEY_LIKE = re.compile(r"\b(?:(?:sk|pk|rk)[-_]|AIza)[A-Za-z0-9_\-*.]{6,}|(?i:bearer)\s+[^\s'\",;}]{6,}")
 
 
 def find_key(
@@ -86,27 +86,29 @@ def read_key_file(file: str | Path) -> dict[str, SecretStr]:
     path = Path(file)
     try:
         mode = path.stat().st_mode
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        msg = f"key file {path}: {error.strerror}"
+        values = _parsed(path)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        msg = f"key file {path}: {reason}"
         raise InputError(msg) from None
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         msg = f"key file {path} is open to other users ({stat.S_IMODE(mode):04o}): run  chmod 600 {path}"
         raise InputError(msg)
-    values = _parsed(text)
     if values is None:
         msg = f'key file {path} must hold a JSON object such as {{"openai_api_key": "..."}}'
         raise InputError(msg)
-    return {str(k): SecretStr(v.strip()) for k, v in values.items() if isinstance(v, str)}
+    return values
 
 
-def _parsed(text: str) -> dict[str, object] | None:
-    """Parse in a function of its own: a JSON error carries the whole text, keys included."""
+def _parsed(path: Path) -> dict[str, SecretStr] | None:
+    """Hide the keys at once, and lose errors of the parser: they carry the whole text, keys included."""
     try:
-        values = json.loads(text)
+        values = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError:
         return None
-    return values if isinstance(values, dict) else None
+    if not isinstance(values, dict):
+        return None
+    return {str(k): SecretStr(v.strip()) for k, v in values.items() if isinstance(v, str)}
 
 
 def redact(text: str, keys: Iterable[SecretStr | None] = ()) -> str:

@@ -80,9 +80,7 @@ class GeneQueries:
             "elsewhere": _percent(numbers["pct.2"]),
             "p_adj": float(f"{numbers['p_val_adj']:.1e}"),
         }
-        return {
-            k: v for k, v in named.items() if v is not None and not (isinstance(v, float) and np.isnan(v))
-        }
+        return {k: v for k, v in named.items() if v is not None and not (isinstance(v, float) and np.isnan(v))}
 
     def _strongest(self, gene: str, but: str) -> dict[str, Any] | None:
         """The other cluster with the highest fold change."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from cellkey.llm.accounting import Call
 from cellkey.llm.messages import ChatReply, Finish, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Journal", "read_calls", "reply_from_mapping", "reply_to_mapping"]
 
@@ -65,7 +65,7 @@ class Journal:
         RunError
             If the file cannot be written.
         """
-        line = {"call": asdict(call), "key": key, "reply": reply_to_mapping(reply) if reply else None}
+        line = {"call": plain_values(call), "key": key, "reply": reply_to_mapping(reply) if reply else None}
         data = (json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8")
         with self._lock:
             if self._path is not None:
@@ -100,7 +100,7 @@ class Journal:
     def _load(self, path: Path) -> None:
         if not path.exists():
             return
-        _cut_torn_line(path)
+        _mend_last_line(path)
         for line in _lines(path):
             reply = reply_from_mapping(line["reply"]) if line.get("reply") else None
             self._remember(Call.from_mapping(line["call"]), str(line.get("key", "")), reply)
@@ -112,18 +112,28 @@ def read_calls(path: str | Path) -> list[Call]:
     return [Call.from_mapping(line["call"]) for line in _lines(file)] if file.exists() else []
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Remove an unfinished last line, the trace of a process that died while writing it."""
+def _mend_last_line(path: Path) -> None:
+    """End the last line, or remove it if it is unfinished: the trace of a process that died while writing it."""
     data = path.read_bytes()
     end = data.rfind(b"\n") + 1
-    if end < len(data):
-        with path.open("r+b") as handle:
+    if end == len(data):
+        return
+    with path.open("r+b") as handle:
+        if next(_values([data[end:]]), None) is not None:
+            handle.seek(0, os.SEEK_END)
+            handle.write(b"\n")
+        else:
             handle.truncate(end)
-            os.fsync(handle.fileno())
+        handle.flush()
+        os.fsync(handle.fileno())
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_bytes().split(b"\n"):
+    return _values(path.read_bytes().split(b"\n"))
+
+
+def _values(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
         try:
             value = json.loads(line)
         except (json.JSONDecodeError, UnicodeDecodeError):
@@ -132,9 +142,14 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield value
 
 
+def plain_values(record: Any) -> dict[str, Any]:
+    """Return the fields of a flat dataclass; unlike ``asdict`` without copying what they hold."""
+    return {f.name: getattr(record, f.name) for f in fields(record)}
+
+
 def reply_to_mapping(reply: ChatReply) -> dict[str, Any]:
     """Return ``reply`` as plain values for JSON."""
-    return asdict(reply)
+    return {**plain_values(reply), "usage": plain_values(reply.usage)}
 
 
 def reply_from_mapping(values: dict[str, Any]) -> ChatReply:

@@ -184,8 +184,7 @@ def _from_long(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
     by_folded = {_folded(c): c for c in frame.columns}
     found = {
-        column: next((by_folded[a] for a in aliases if a in by_folded), None)
-        for column, aliases in _ALIASES.items()
+        column: next((by_folded[a] for a in aliases if a in by_folded), None) for column, aliases in _ALIASES.items()
     }
     missing = [column for column in ("cluster", "gene") if found[column] is None]
     if missing:

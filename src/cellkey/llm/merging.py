@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import ServiceError
-from cellkey.llm.asking import Turn, ask_role
+from cellkey.llm.asking import Turn, ask_once
 from cellkey.llm.client import ModelClient, Origin
 from cellkey.llm.evidence import Study, plain_text
-from cellkey.llm.failures import ends_run
 from cellkey.llm.identifiers import natural_key
 from cellkey.llm.prompts import MISSING, data_block
 from cellkey.llm.roles import MERGER
@@ -49,6 +49,7 @@ def merge_by_model(
     labels: Mapping[str, tuple[str, str]],
     study: Study,
     on_turn: Callable[[Turn], None] = lambda _turn: None,
+    workers: int = 4,
 ) -> MergeOutcome:
     """Ask a model to group labels.
 
@@ -62,6 +63,8 @@ def merge_by_model(
         Context for records and the prompt.
     on_turn
         Told of every exchange.
+    workers
+        Calls at once; each groups at most 40 clusters.
 
     Notes
     -----
@@ -70,16 +73,21 @@ def merge_by_model(
     of several entries for one cluster counts, and missing ones are asked for again.
     """
     order = sorted(labels, key=natural_key)
-    groups: dict[str, Groups] = {}
-    warnings: list[str] = []
-    for start in range(0, len(order), _PER_CALL):
-        batch = order[start : start + _PER_CALL]
+    batches = [order[start : start + _PER_CALL] for start in range(0, len(order), _PER_CALL)]
+
+    def merge(batch: list[str]) -> dict[str, Groups] | ServiceError:
         try:
-            groups.update(_merge_batch(client, {c: labels[c] for c in batch}, study, on_turn))
+            return _merge_batch(client, {c: labels[c] for c in batch}, study, on_turn)
         except ServiceError as error:
-            warnings.append(f"labels not grouped: {error}")
-            if ends_run(error):
-                break
+            return error
+
+    with ThreadPoolExecutor(max_workers=max(min(len(batches), workers), 1)) as pool:
+        outcomes = list(pool.map(merge, batches))
+    groups: dict[str, Groups] = {}
+    warnings = list(dict.fromkeys(f"labels not grouped: {o}" for o in outcomes if isinstance(o, ServiceError)))
+    for outcome in outcomes:
+        if not isinstance(outcome, ServiceError):
+            groups.update(outcome)
     missing = [c for c in order if c not in groups]
     if missing and not warnings:
         warnings.append(f"the model did not group clusters {', '.join(missing)}")
@@ -93,15 +101,13 @@ def _merge_batch(
     on_turn: Callable[[Turn], None],
 ) -> dict[str, Groups]:
     origin = Origin(MERGER.name, study.dataset, study.tissue)
-    rows = {
-        c: {"general": plain_text(g, 120), "detailed": plain_text(d, 120)} for c, (g, d) in labels.items()
-    }
+    rows = {c: {"general": plain_text(g, 120), "detailed": plain_text(d, 120)} for c, (g, d) in labels.items()}
     request = MERGER.request(
         data_block({"study": study.described(), "labels_by_cluster": rows}), max_tokens=256 + 64 * len(rows)
     )
     groups: dict[str, Groups] = {}
     for _ in range(_TRIES):
-        asked = ask_role(client, MERGER, origin, lambda _detail, now=request: now, {}, on_turn)  # type: ignore[misc]
+        asked = ask_once(client, MERGER, origin, request, on_turn)
         _take(asked.answer, labels, groups)
         missing = [c for c in labels if c not in groups]
         if not missing:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
@@ -17,12 +20,17 @@ class Message:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AnswerForm:
     """The form an answer must take: a name with version (``annotation-1``) and a strict JSON schema."""
 
     name: str
     schema: dict[str, Any]
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Hash of name and schema."""
+        return hashlib.sha256(json.dumps([self.name, self.schema], sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from cellkey.errors import InputError, did_you_mean
 from cellkey.llm.anthropic_messages import AnthropicMessages
 from cellkey.llm.chat_completions import ChatCompletions, OpenRouterCompletions
@@ -16,8 +18,6 @@ from cellkey.llm.transport import is_loopback, shown_url
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from pydantic import SecretStr
 
     from cellkey.llm.wire import WireFormat
 
@@ -124,6 +124,7 @@ def provider_from(
     InputError
         If the name is unknown, the address is no http address, or a key is needed and absent.
     """
+    key = SecretStr(key) if isinstance(key, str) else key  # no frame below holds it in the open
     variables = os.environ if environment is None else environment
     if "://" in name:
         base_url, name = name, "custom"
@@ -134,9 +135,7 @@ def provider_from(
         raise InputError(msg)
     address = base_url or variables.get(kind.url_variable, "") or kind.base_url
     _check_address(address, name)
-    found = find_key(
-        kind.key_variables, given=key, file=key_file, environment=environment, fields=kind.key_fields
-    )
+    found = find_key(kind.key_variables, given=key, file=key_file, environment=environment, fields=kind.key_fields)
     if found is None and not is_loopback(address) and kind.key_variables and name != "custom":
         msg = (
             f"no key for provider {name!r}: set {kind.key_variables[0]}, or name a private JSON file with "

@@ -270,9 +270,7 @@ class AnnotationResult:
             f"SPECIES {self.study.species}  MODEL {self.model} ({self.provider})\n"
         )
         blocks = [_block(r) for r in self.clusters]
-        return "\n".join(
-            [head, *blocks, *(f"Warning: {w}" for w in self.warnings), _closing_table(self.clusters)]
-        )
+        return "\n".join([head, *blocks, *(f"Warning: {w}" for w in self.warnings), _closing_table(self.clusters)])
 
     def _write_conversations(self, path: Path, *, store_prompts: bool) -> None:
         content = self.conversations
@@ -457,11 +455,6 @@ def _closing_table(results: Iterable[ClusterResult]) -> str:
     rows = [("cluster", "cells", "cell type", "score", "status")]
     for r in sorted(results, key=lambda r: natural_key(r.cluster)):
         cells = str(r.evidence.n_cells) if r.evidence.n_cells is not None else ""
-        rows.append(
-            (_one_line(r.cluster), cells, r.label, str(r.case.score.score) if r.case.score else "", r.status)
-        )
+        rows.append((_one_line(r.cluster), cells, r.label, str(r.case.score.score) if r.case.score else "", r.status))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    return (
-        "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
-        + "\n"
-    )
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows) + "\n"

@@ -96,9 +96,7 @@ def lineage_scores(rows: pd.DataFrame) -> dict[str, float]:
     a listed gene and 0 for others.
     """
     by_gene = _by_folded_gene(rows)
-    fold = np.nan_to_num(rows["avg_log2FC"].to_numpy(dtype=float), nan=1.0, posinf=3.0, neginf=-3.0).clip(
-        -3, 3
-    )
+    fold = np.nan_to_num(rows["avg_log2FC"].to_numpy(dtype=float), nan=1.0, posinf=3.0, neginf=-3.0).clip(-3, 3)
     fraction = np.nan_to_num(rows["pct.1"].to_numpy(dtype=float), nan=1.0)
     weight = fold * fraction
     has_numbers = not rows["avg_log2FC"].isna().all()
@@ -181,9 +179,7 @@ class RuleChecks:
         support = answer.ranked_subtypes[0].supporting_genes if answer.ranked_subtypes else ()
         weak = tuple(g for g in support if g.casefold() in index and _is_weak(rows, index[g.casefold()]))
         if weak:
-            kind = (
-                FindingKind.NOT_ENRICHED if len(weak) * 2 > len(support) else FindingKind.NO_CANONICAL_MARKERS
-            )
+            kind = FindingKind.NOT_ENRICHED if len(weak) * 2 > len(support) else FindingKind.NO_CANONICAL_MARKERS
             text = f"cited as support but not enriched in this cluster: {', '.join(weak)}"
             found.append(Finding(kind, text, weak))
         return found
@@ -220,6 +216,8 @@ class RuleChecks:
         if isinstance(self._terms, NoTerms):
             return []
         detailed, general = self.term(answer.detailed_cell_type), self.term(answer.general_cell_type)
+        if detailed is None and not self._terms.is_complete:
+            return []
         if detailed is None:
             text = f"{answer.detailed_cell_type!r} is not the name of a type in the Cell Ontology"
             return [Finding(FindingKind.UNRESOLVED_LABEL, text)]

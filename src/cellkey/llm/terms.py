@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["CellTypeTerms", "MatchedTerm", "NoTerms", "match_term", "normalised_label"]
+if TYPE_CHECKING:
+    from cellkey.hierarchy.ontology import Ontology
+
+__all__ = ["CellTypeTerms", "MatchedTerm", "NoTerms", "OntologyTerms", "match_term", "normalised_label"]
 
 _QUALIFIER = re.compile(
     r"\(.*?\)|\[.*?\]|[_-]\d+$|\b(?:like|high|low|positive|negative|activated|resting|naive|proliferating|cycling|"
@@ -18,7 +21,12 @@ _IRREGULAR = {"cells": "cell", "lymphocytes": "lymphocyte", "microglial": "micro
 
 
 class CellTypeTerms(Protocol):
-    """Lookup of names and of the order of terms; a reader of the Cell Ontology has this form."""
+    """Lookup of names and of the order of terms.
+
+    ``is_complete`` tells whether a name that is not found is no name of a cell type at all.
+    """
+
+    is_complete: bool
 
     def find(self, name: str) -> str | None:
         """Return the identifier (``CL:0000236``) of an exact label or synonym, ignoring case."""
@@ -33,6 +41,8 @@ class CellTypeTerms(Protocol):
 class NoTerms:
     """An ontology without terms: nothing is found."""
 
+    is_complete = False
+
     def find(self, name: str) -> str | None:
         del name
         return None
@@ -43,6 +53,36 @@ class NoTerms:
     def ancestors(self, term: str) -> frozenset[str]:
         del term
         return frozenset()
+
+
+class OntologyTerms:
+    """Terms of an ontology that was read; see :func:`cellkey.hierarchy.ontology.read_ontology`.
+
+    Parameters
+    ----------
+    ontology
+        Terms and their order. Where a name belongs to several terms, those of the Cell Ontology come first.
+    """
+
+    def __init__(self, ontology: Ontology) -> None:
+        self._ontology = ontology
+        self._found: dict[str, str | None] = {}
+        self._above: dict[str, frozenset[str]] = {}
+        self.is_complete = len(ontology) > 1000
+
+    def find(self, name: str) -> str | None:
+        if name not in self._found:
+            terms = sorted(self._ontology.find(name), key=lambda t: not t.id.startswith("CL:"))
+            self._found[name] = terms[0].id if terms else None
+        return self._found[name]
+
+    def label(self, term: str) -> str:
+        return self._ontology.name(term)
+
+    def ancestors(self, term: str) -> frozenset[str]:
+        if term not in self._above:
+            self._above[term] = self._ontology.ancestors(term)
+        return self._above[term]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +106,18 @@ def match_term(name: str, terms: CellTypeTerms) -> MatchedTerm | None:
 
 
 def _spellings(name: str) -> list[tuple[str, bool]]:
-    plain = normalised_label(name)
     bare = " ".join(_QUALIFIER.sub(" ", name).split())
-    bare_plain = normalised_label(bare)
-    return [
-        (name, True),
-        (plain, True),
-        (f"{plain} cell", True),
-        (bare, False),
-        (bare_plain, False),
-        (f"{bare_plain} cell", False),
-    ]
+    spellings = [(name, True)]
+    for text, exact in ((normalised_label(name), True), (normalised_label(bare), False)):
+        if text:
+            spellings += [(text, exact), (f"{text} cell", exact)]
+    return spellings
 
 
 def normalised_label(name: str) -> str:
     """Return a name in lower case, singular and without punctuation at its ends, for comparing labels."""
     words = re.sub(r"[\s_]+", " ", name.casefold()).strip(" .,;:*").split(" ")
-    return " ".join(
-        _singular(w) if i == len(words) - 1 else _IRREGULAR.get(w, w) for i, w in enumerate(words)
-    )
+    return " ".join(_singular(w) if i == len(words) - 1 else _IRREGULAR.get(w, w) for i, w in enumerate(words))
 
 
 def _singular(word: str) -> str:

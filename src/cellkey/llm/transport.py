@@ -120,7 +120,7 @@ class LiveTransport:
     def __init__(self, max_connections: int = 16) -> None:
         self._httpx = _import_httpx()
         self._loop = asyncio.new_event_loop()
-        self._clients: dict[bool, httpx.AsyncClient] = {}
+        self._clients: dict[tuple[str, bool], httpx.AsyncClient] = {}
         self._max_connections = max_connections
         self._closed = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="cellkey-http", daemon=True)
@@ -162,12 +162,14 @@ class LiveTransport:
 
     def _client(self, url: str) -> httpx.AsyncClient:
         """Return the client for ``url``; loopback addresses never go through a proxy."""
-        local = is_loopback(url)
-        if local not in self._clients:
+        scheme, local = urlsplit(url).scheme, is_loopback(url)
+        if (scheme, local) not in self._clients:
             n = self._max_connections
             limits = self._httpx.Limits(max_connections=n, max_keepalive_connections=n, keepalive_expiry=60)
-            self._clients[local] = self._httpx.AsyncClient(limits=limits, trust_env=not local)
-        return self._clients[local]
+            # Loading certificates takes a tenth of a second, which plain http on this machine has no use for.
+            verify = scheme != "http" or not local
+            self._clients[scheme, local] = self._httpx.AsyncClient(limits=limits, trust_env=not local, verify=verify)
+        return self._clients[scheme, local]
 
     async def _exchange(self, request: HttpRequest, timeouts: Timeouts) -> HttpResponse | str:
         try:

@@ -139,9 +139,7 @@ def _named_option(message: str, param: str) -> str:
     head = re.split(r"[.\[]", param)[0]
     if head in _OPTIONS:
         return head
-    named = [
-        (match.start(), option) for option in _OPTIONS if (match := re.search(rf"\b{option}\b", message))
-    ]
+    named = [(match.start(), option) for option in _OPTIONS if (match := re.search(rf"\b{option}\b", message))]
     return min(named)[1] if named else ""
 
 
@@ -153,9 +151,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     if milliseconds is not None:
         return milliseconds / 1000
     waits = [
-        w
-        for w in (_wait_text(headers.get("retry-after", ""), now), *_exhausted_resets(headers, now))
-        if w is not None
+        w for w in (_wait_text(headers.get("retry-after", ""), now), *_exhausted_resets(headers, now)) if w is not None
     ]
     return max(waits) if waits else None
 
@@ -170,9 +166,7 @@ def _exhausted_resets(headers: Mapping[str, str], now: float) -> list[float | No
         what = match[2] or match[3]
         remaining = headers.get(
             f"{match[1]}-ratelimit-remaining-{what}",
-            headers.get(
-                f"{match[1]}-ratelimit-{what}-remaining", headers.get(f"{match[1]}-ratelimit-remaining", "0")
-            ),
+            headers.get(f"{match[1]}-ratelimit-{what}-remaining", headers.get(f"{match[1]}-ratelimit-remaining", "0")),
         )
         if (_number(remaining) or 0) <= 0:
             waits.append(_wait_text(value, now))

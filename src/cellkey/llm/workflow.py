@@ -8,7 +8,9 @@
                  │         └────────┘                      BOOST → RESCORE → BOOSTED | LOW_CONFIDENCE
                  └→ UNLABELLED
 
-A service that fails for good loses no label that was there before: without a validator the rules decide,
+From every step, a failure leads to LOW_CONFIDENCE where there is a label and to UNLABELLED where there is none.
+Repeated runs that disagree turn a labelled cluster to CONFLICT. A service that fails for good loses no
+label that was there before: without a validator the rules decide,
 without
 a score the cluster counts as weak, without a booster the former label stays, with the reason.
 """
@@ -89,15 +91,16 @@ class State(StrEnum):
 _FINAL = {State.ACCEPTED, State.BOOSTED, State.LOW_CONFIDENCE, State.CONFLICT, State.UNLABELLED}
 
 _S = State
+_FAILED = frozenset({_S.LOW_CONFIDENCE, _S.UNLABELLED})
 _NEXT: dict[State, frozenset[State]] = {
     _S.PENDING: frozenset({_S.ANNOTATE}),
-    _S.ANNOTATE: frozenset({_S.CHECK, _S.UNLABELLED}),
-    _S.CHECK: frozenset({_S.VALIDATE, _S.REVISE, _S.SCORE, _S.BOOST, _S.UNLABELLED}),
-    _S.VALIDATE: frozenset({_S.SCORE, _S.REVISE, _S.LOW_CONFIDENCE}),
-    _S.REVISE: frozenset({_S.CHECK, _S.SCORE, _S.LOW_CONFIDENCE}),
-    _S.SCORE: frozenset({_S.ACCEPTED, _S.BOOST, _S.LOW_CONFIDENCE}),
-    _S.BOOST: frozenset({_S.RESCORE, _S.BOOSTED, _S.LOW_CONFIDENCE, _S.UNLABELLED}),
-    _S.RESCORE: frozenset({_S.BOOSTED, _S.LOW_CONFIDENCE}),
+    _S.ANNOTATE: frozenset({_S.CHECK}) | _FAILED,
+    _S.CHECK: frozenset({_S.VALIDATE, _S.REVISE, _S.SCORE, _S.BOOST}) | _FAILED,
+    _S.VALIDATE: frozenset({_S.SCORE, _S.REVISE}) | _FAILED,
+    _S.REVISE: frozenset({_S.CHECK, _S.SCORE}) | _FAILED,
+    _S.SCORE: frozenset({_S.ACCEPTED, _S.BOOST}) | _FAILED,
+    _S.BOOST: frozenset({_S.RESCORE, _S.BOOSTED}) | _FAILED,
+    _S.RESCORE: frozenset({_S.BOOSTED}) | _FAILED,
     _S.ACCEPTED: frozenset({_S.CONFLICT}),
     _S.BOOSTED: frozenset({_S.CONFLICT}),
     _S.LOW_CONFIDENCE: frozenset({_S.CONFLICT}),

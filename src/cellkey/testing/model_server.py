@@ -171,11 +171,7 @@ class ModelServer:
         """Count a request and return what shall go wrong with it."""
         with self.lock:
             self._asked[request.role] += 1
-            return (
-                self.plan(request, self._asked[request.role])
-                if self.plan and request.role != "probe"
-                else None
-            )
+            return self.plan(request, self._asked[request.role]) if self.plan and request.role != "probe" else None
 
     def remember(self, served: Served) -> None:
         """Note a request."""
@@ -268,9 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is Fault.SLOW:
             owner.ended.wait(0.1)
         answer = owner.model.answer(request)
-        finish = (
-            {Fault.CUT_ANSWER: "length", Fault.REFUSED: "refused"}.get(fault, "stop") if fault else "stop"
-        )
+        finish = {Fault.CUT_ANSWER: "length", Fault.REFUSED: "refused"}.get(fault, "stop") if fault else "stop"
         spoilt = _ANSWER_FAULTS[fault](answer) if fault in _ANSWER_FAULTS else answer
         usage = fault is not Fault.NO_USAGE
         body, n_in, n_out = answer_body(request, spoilt, finish=finish, usage=usage)

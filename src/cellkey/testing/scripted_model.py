@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
     from cellkey.llm.transport import HttpRequest, HttpResponse, MockTransport
 
 __all__ = ["ScriptedModel", "SeenRequest", "count_tokens", "read_request", "scripted_transport"]
@@ -253,9 +254,7 @@ def _label_of(genes: list[str]) -> tuple[str, str]:
     from cellkey.llm.rule_checks import lineage_panels
 
     weight = {g.casefold(): 1 / (rank + 5) for rank, g in reversed(list(enumerate(genes)))}
-    scores = {
-        name: sum(weight.get(g.casefold(), 0.0) for g in panel) for name, panel in lineage_panels().items()
-    }
+    scores = {name: sum(weight.get(g.casefold(), 0.0) for g in panel) for name, panel in lineage_panels().items()}
     best = min(scores, key=lambda name: (-scores[name], name))
     return _NAMES.get(best, (best, best)) if scores[best] > 0 else ("stromal cell", "stromal cell")
 

@@ -1,0 +1,124 @@
+"""From settings to a client: the one place where provider, model, key, limits and files are put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cellkey.errors import InputError
+from cellkey.llm.accounting import PriceTable
+from cellkey.llm.cache import AnswerCache, default_cache_file
+from cellkey.llm.client import ModelClient
+from cellkey.llm.journal import Journal
+from cellkey.llm.lane import Lane
+from cellkey.llm.providers import Provider, provider_from
+from cellkey.llm.retry import RetryPolicy
+from cellkey.llm.transport import LiveTransport, RecordedTransport, Timeouts, Transport
+from cellkey.parameters import Parameters
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from cellkey.llm.budget import Budget
+
+__all__ = ["SCRIPTED", "ModelSettings", "open_client"]
+
+SCRIPTED = "scripted"
+"""Name of the provider that is no service at all: rules in this process, for trying things out."""
+
+
+class ModelSettings(Parameters):
+    """Which model is asked, and how. Holds names of files with keys, never keys, so it can go into records."""
+
+    provider: str = Field(default="openai", description="name of a provider, a base URL, or 'scripted'")
+    model: str = Field(default="gpt-4o-2024-08-06", description="name of the model at the provider")
+    base_url: str | None = Field(default=None, description="address that replaces the provider's own")
+    api_keys: str | None = Field(default=None, description="private JSON file of keys")
+    timeout: float = Field(default=120.0, gt=0, description="seconds without a byte before a call is given up")
+    retries: int = Field(default=5, ge=0, le=50, description="repeated attempts of a call")
+    max_workers: int = Field(default=4, ge=1, le=256, description="calls at once")
+    requests_per_minute: int | None = Field(default=None, ge=1, description="limit; None for none")
+    tokens_per_minute: int | None = Field(default=None, ge=1, description="limit; None for none")
+    cache: Literal["on", "off", "readonly"] = Field(default="on", description="answers kept between runs")
+    cache_file: str | None = Field(default=None, description="file of the cache; None for the user's own")
+    input_cost: float | None = Field(default=None, ge=0, description="USD per million input tokens")
+    output_cost: float | None = Field(default=None, ge=0, description="USD per million output tokens")
+    price_file: str | None = Field(default=None, description="JSON file of prices by model")
+    record: str | None = Field(default=None, description="file that exchanges are recorded to")
+    replay: str | None = Field(default=None, description="recording that answers instead of the service")
+
+    @property
+    def prices(self) -> PriceTable:
+        """Prices under these settings."""
+        return PriceTable(self.price_file, self.input_cost, self.output_cost)
+
+
+@dataclass(frozen=True)
+class _Service:
+    provider: Provider
+    transport: Transport
+
+
+def open_client(
+    settings: ModelSettings,
+    *,
+    journal: str | Path | None = None,
+    budget: Budget | None = None,
+    key: str | SecretStr | None = None,
+) -> ModelClient:
+    """Return a client for ``settings``; the caller closes it.
+
+    Parameters
+    ----------
+    settings
+        Provider, model, limits.
+    journal
+        File of calls and answers, continued if it exists.
+    budget
+        Limit that is shared with other clients.
+    key
+        Key that replaces environment and file.
+
+    Raises
+    ------
+    InputError
+        If the provider, its address or its key cannot be used.
+    """
+    service = _service(settings, key)
+    cache = None
+    if settings.cache != "off" and settings.provider != SCRIPTED:
+        file = Path(settings.cache_file) if settings.cache_file else default_cache_file()
+        cache = AnswerCache(file, read_only=settings.cache == "readonly")
+    lane = Lane(settings.max_workers, settings.requests_per_minute, settings.tokens_per_minute)
+    return ModelClient(
+        service.provider,
+        settings.model,
+        service.transport,
+        journal=Journal(journal),
+        cache=cache,
+        budget=budget,
+        lane=lane,
+        retry=RetryPolicy(retries=settings.retries),
+        timeouts=Timeouts(10.0, settings.timeout, max(5 * settings.timeout / 2, settings.timeout)),
+        prices=settings.prices,
+    )
+
+
+def _service(settings: ModelSettings, key: str | SecretStr | None) -> _Service:
+    if settings.provider == SCRIPTED:
+        from cellkey.testing.scripted_model import scripted_transport
+
+        provider = provider_from("custom", base_url="http://127.0.0.1:9/v1", environment={})
+        return _Service(replace(provider, name=SCRIPTED), scripted_transport())
+    if settings.record and settings.replay:
+        msg = "either record exchanges or replay them, not both"
+        raise InputError(msg)
+    if settings.replay:
+        provider = provider_from(settings.provider, base_url=settings.base_url, key=key or "none")
+        return _Service(provider, RecordedTransport(settings.replay))
+    provider = provider_from(settings.provider, base_url=settings.base_url, key=key, key_file=settings.api_keys)
+    live = LiveTransport(settings.max_workers)
+    return _Service(provider, RecordedTransport(settings.record, live) if settings.record else live)
