@@ -40,6 +40,10 @@ OVERRIDES: Final[Mapping[str, str]] = {
     "min_pos_frac": "fraction",
     "min_frac_markers_on": "fraction",
     "min_enrichment": "number",
+    "min_gap": "limit",
+    "max_ambiguity": "count",
+    "on_limit": "fraction",
+    "child_support": "truth",
     "require_anti_markers_off": "truth",
 }
 """Settings that a node's ``gating_overrides`` may hold, and what kind of value each takes."""
@@ -305,6 +309,10 @@ def _override_problem(name: str, value: Any) -> str:
         return f"{name} must be a number, but is {value!r}"
     if OVERRIDES[name] == "fraction" and not 0 <= value <= 1:
         return f"{name} must lie between 0 and 1, but is {value}"
+    if OVERRIDES[name] == "limit" and value < 0:
+        return f"{name} must not be negative, but is {value}"
+    if OVERRIDES[name] == "count" and (value < 1 or value != int(value)):
+        return f"{name} must be a whole number from 1, but is {value}"
     return ""
 
 

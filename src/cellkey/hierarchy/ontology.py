@@ -143,22 +143,17 @@ def read_ontology(path: str | Path) -> Ontology:
     """
     file = Path(path)
     try:
-        opened = gzip.open(file, "rt", encoding="utf-8") if _is_gzip(file) else file.open(encoding="utf-8")
-        with opened as lines:
-            version, terms = _parse_obo(lines)
+        raw = file.read_bytes()
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         msg = f"cannot read the ontology {file}: {reason}"
         raise HierarchyError(msg) from None
+    version, terms = _parse_obo(text.splitlines())
     if not terms:
         msg = f"{file} holds no ontology term; expected an OBO file such as cl-basic.obo"
         raise HierarchyError(msg)
     return Ontology(terms, version)
-
-
-def _is_gzip(path: Path) -> bool:
-    with path.open("rb") as handle:
-        return handle.read(2) == b"\x1f\x8b"
 
 
 def _parse_obo(lines: Iterable[str]) -> tuple[str, dict[str, Term]]:
