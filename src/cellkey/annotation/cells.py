@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellkey import _keys
 from cellkey.annotation.core import Annotation, annotate_profiles, hold_votes
+from cellkey.annotation.enrichment import decided_by_enrichment, enrichment_of
+from cellkey.annotation.methods import plan_methods
 from cellkey.annotation.tables import annotation_tables
 from cellkey.errors import CellkeyWarning, InputError, MissingFieldError, ParameterError, did_you_mean
 from cellkey.profiles.expression import Expression
 from cellkey.profiles.profile import POSITIVE_QUANTILES, ClusterProfiles, natural_key, profile_clusters
 from cellkey.records.run import package_versions, timestamp
-from cellkey.scoring.marker_evidence import MarkerScoring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from cellkey.calls.export import ExportRules
     from cellkey.clustering import Clustering, ClusteringParameters, MatrixReport
+    from cellkey.hierarchy.resolution import Resolution
     from cellkey.hierarchy.tree import Hierarchy
+    from cellkey.parameters import Parameters
+    from cellkey.scoring.marker_evidence import MarkerScoring
 
 __all__ = ["AnnotationResult", "annotate", "labels_by_cell", "write_result"]
 
@@ -43,7 +48,8 @@ class AnnotationResult:
         Profiles, evidence, walks and calls.
     tables
         The tables of the run by name (``cluster_annotations``, ``marker_scores``, ``decision_steps``,
-        ``gating_details``, ``marker_evidence``).
+        ``gating_details``, ``marker_evidence``; with enrichment also ``enrichment_calls`` and
+        ``enrichment_scores``, with both methods ``method_comparison``).
     labels
         Group of each cell, shape (cells,); None where the cell had none.
     facts
@@ -105,8 +111,10 @@ def annotate(
     *,
     groupby: str | None = None,
     layer: str | None = None,
-    scoring: MarkerScoring | Mapping[str, Any] | str | None = None,
-    gating: Mapping[str, Any] | str | None = None,
+    method: str = "markers",
+    scoring: Parameters | Mapping[str, Any] | str | None = None,
+    gating: Parameters | Mapping[str, Any] | str | None = None,
+    export: ExportRules | Mapping[str, Any] | str | None = None,
     clustering: ClusteringParameters | Mapping[str, Any] | str | None = None,
     technical_markers: Sequence[str] | None = None,
     normalize: bool = True,
@@ -131,10 +139,16 @@ def annotate(
         Column of ``obs`` that holds clusters; None clusters the cells.
     layer
         Layer to score on; None takes ``batchcorr``, else ``aligned``, else ``X``.
-    scoring, gating, clustering
-        Parameters, as models, mappings, JSON text or file names; see :class:`MarkerScoring`,
-        :func:`~cellkey.routing.limits.merge_gating` and
-        :class:`~cellkey.clustering.ClusteringParameters`.
+    method
+        ``markers``, ``enrichment``, ``both`` (labels by markers, enrichment and a comparison beside them), or
+        another name of :data:`~cellkey.scoring.methods.METHODS`.
+    scoring, gating, export, clustering
+        Parameters, as models, mappings, JSON text or file names. Those of the marker score are
+        :class:`~cellkey.scoring.marker_evidence.MarkerScoring` and
+        :func:`~cellkey.routing.limits.merge_gating`, those of enrichment
+        :class:`~cellkey.scoring.enrichment.EnrichmentScoring`,
+        :class:`~cellkey.routing.branch_support.BranchGating` and :class:`~cellkey.calls.export.ExportRules`;
+        for both methods at once ``{"markers": {...}, "enrichment": {...}}``.
     technical_markers
         Markers that describe the stain and not the cell; moved to ``obs`` and not used for clustering.
     normalize
@@ -177,11 +191,11 @@ def annotate(
     started = time.perf_counter()
     clock = _Clock(progress)
     key = _hierarchy(hierarchy)
-    score_parameters = _parsed(MarkerScoring, scoring, "scoring parameters")
-    gate_settings = _gating_mapping(gating)
+    plan = plan_methods(method, scoring=scoring, gating=gating, export=export)
+    score_parameters, gate_settings = plan.marker_scoring, plan.gates
     var_names = np.asarray(adata.var_names.astype(str), dtype=object)
     var_columns = _symbol_columns(adata)
-    _require_markers(key, var_names, var_columns)
+    resolution = _resolved(key, gate_settings, var_names, var_columns)
 
     layer_name, X = pick_layer(adata, layer)
     messages: list[str] = []
@@ -191,7 +205,7 @@ def annotate(
     clock.step("clustering")
     grouping = None
     if groupby is None:
-        grouping = _cluster(expression, var_names, clustering, key, is_feature, var_columns)
+        grouping = _cluster(expression, var_names, clustering, resolution, is_feature)
         labels = np.asarray(grouping.labels, dtype=object)
         messages.extend(grouping.notes)
     else:
@@ -214,8 +228,11 @@ def annotate(
         raise AssertionError
     clock.step("scoring")
     annotation = annotate_profiles(
-        profiles, key, scoring=score_parameters, gating=gate_settings, var_columns=var_columns, features=is_feature
+        profiles, key, scoring=score_parameters, gating=gate_settings, features=is_feature, resolution=resolution
     )
+    annotation = replace(annotation, method=plan.decides.name, enrichment=enrichment_of(annotation, plan))
+    if annotation.enrichment is not None and plan.decides is plan.enrichment:
+        annotation = decided_by_enrichment(annotation, annotation.enrichment)
     messages.extend(annotation.key.resolution.notes)
     if votes:
         rows = {g: np.flatnonzero(labels == g) for g in profiles.groups}
@@ -231,7 +248,7 @@ def annotate(
         "groupby": groupby or "",
         "hierarchy": key.name,
         "device": grouping.device if grouping is not None else "cpu",
-        "scoring": score_parameters.model_dump(mode="json"),
+        **plan.record(),
         "clustering": grouping.params.model_dump(mode="json") if grouping is not None else {},
         "seconds": {**clock.seconds(), "total": round(time.perf_counter() - started, 3)},
     }
@@ -263,25 +280,24 @@ def _parsed(model: Any, value: Any, option: str) -> Any:
     return value if isinstance(value, model) else model.parse(value, option=option)
 
 
-def _gating_mapping(gating: Mapping[str, Any] | str | None) -> dict[str, Any]:
-    from cellkey.parameters import read_mapping
-
-    return read_mapping(gating, option="gating parameters")
-
-
 def _symbol_columns(adata: AnnData) -> dict[str, list[str]]:
     from cellkey.hierarchy.resolution import SYMBOL_COLUMNS
 
     return {c: adata.var[c].astype(str).tolist() for c in SYMBOL_COLUMNS if c in adata.var}
 
 
-def _require_markers(key: Hierarchy, var_names: NDArray[np.object_], var_columns: dict[str, list[str]]) -> None:
+def _resolved(
+    key: Hierarchy, gating: Mapping[str, Any], var_names: NDArray[np.object_], var_columns: dict[str, list[str]]
+) -> Resolution:
+    """Find all names once; refuse data that measure no marker of any cell type."""
     from cellkey.hierarchy.resolution import no_marker_measured, resolve_names
+    from cellkey.routing.limits import merge_gating
 
-    listed = sorted({m for node in key.nodes for m in node.markers})
-    resolution = resolve_names(listed, list(var_names), var_columns=var_columns)
-    if not resolution.found:
+    also = merge_gating(key.gating, gating).markers()
+    resolution = resolve_names([*key.all_markers(), *also], list(var_names), var_columns=var_columns)
+    if not any(m in resolution.found for node in key.nodes for m in node.markers):
         raise no_marker_measured(resolution, f"hierarchy {key.name!r}" if key.name else "the marker map")
+    return resolution
 
 
 def _expression(
@@ -358,17 +374,14 @@ def _cluster(
     expression: Expression,
     var_names: NDArray[np.object_],
     parameters: Any,
-    key: Hierarchy,
+    resolution: Resolution,
     is_feature: NDArray[np.bool_],
-    var_columns: dict[str, list[str]],
 ) -> Clustering:
     from cellkey.clustering import ClusteringParameters, cluster_cells
-    from cellkey.hierarchy.resolution import resolve_names
 
-    wanted = resolve_names(key.all_markers(), list(var_names), var_columns=var_columns).found.values()
     return cluster_cells(
         expression, list(var_names), params=_parsed(ClusteringParameters, parameters, "clustering parameters"),
-        allowed=is_feature, always_use=sorted(set(wanted)),
+        allowed=is_feature, always_use=sorted(set(resolution.found.values())),
     )
 
 
@@ -400,8 +413,6 @@ def _processors() -> int:
 def _with_votes(
     annotation: Annotation, expression: Expression, rows: Mapping[str, NDArray[np.intp]]
 ) -> Annotation:
-    from dataclasses import replace
-
     return replace(annotation, compositions=hold_votes(annotation, expression, rows))
 
 
@@ -427,6 +438,7 @@ def labels_by_cell(annotation: Annotation, labels: NDArray[np.object_]) -> dict[
         return np.array([*values, 0.0])[codes]
 
     label = spread([c.label for c in ordered], _keys.UNASSIGNED)
+    reported = _reported_labels(annotation)
     return {
         _keys.CLUSTER: pd.Categorical.from_codes(codes, categories=pd.Index(groups, dtype=object)),
         _keys.LABEL: label,
@@ -435,8 +447,16 @@ def labels_by_cell(annotation: Annotation, labels: NDArray[np.object_]) -> dict[
         _keys.PATH: spread([" / ".join(c.path) or (c.label if c.level == 0 else "") for c in ordered], ""),
         _keys.SCORE: number([c.score for c in ordered]),
         _keys.ONTOLOGY: spread([_ontology_id(annotation, c.node) for c in ordered], ""),
-        _keys.FINAL: label,
+        _keys.FINAL: spread([reported.get(g, calls[g].label) for g in groups], _keys.UNASSIGNED),
     }
+
+
+def _reported_labels(annotation: Annotation) -> dict[str, str]:
+    """Labels that enrichment reports, by group; none where it did not decide."""
+    calls = annotation.enrichment
+    if calls is None or calls.method != annotation.method:
+        return {}
+    return dict(zip(calls.table["cluster_id"], calls.table["annot_export_label"], strict=True))
 
 
 def _ontology_id(annotation: Annotation, node: int | None) -> str:

@@ -32,7 +32,7 @@ COMPARISON = TableSchema(
     ),
 )
 
-_UNASSIGNED = "Unassigned"
+_UNASSIGNED = frozenset({"Unassigned", "unknown"})
 
 
 def compare_runs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
@@ -72,8 +72,8 @@ def _change(row: Mapping[Any, object]) -> str:
     first, second = row["final_annotation_1"], row["final_annotation_2"]
     if (first, a) == (second, b):
         return "same"
-    if _UNASSIGNED in (first, second):
-        return "gained" if first == _UNASSIGNED else "lost"
+    if first in _UNASSIGNED or second in _UNASSIGNED:
+        return "same" if first in _UNASSIGNED and second in _UNASSIGNED else "gained" if first in _UNASSIGNED else "lost"
     if a and b.startswith(f"{a} / "):
         return "deeper"
     if b and a.startswith(f"{b} / "):

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellkey.hierarchy.resolution import Resolution
+    from cellkey.annotation.enrichment import EnrichmentCalls
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.profiles.expression import Expression
     from cellkey.profiles.profile import ClusterProfiles
+    from cellkey.routing.branch_support import BranchRule
     from cellkey.scoring.evidence import Evidence
 
 __all__ = ["Annotation", "annotate_profiles", "hold_votes"]
@@ -32,17 +35,20 @@ __all__ = ["Annotation", "annotate_profiles", "hold_votes"]
 class Annotation:
     """Everything that was decided about the groups of one data set.
 
-    ``compositions`` holds, by group, the outcome of the vote of its cells where one was held.
+    ``compositions`` holds, by group, the outcome of the vote of its cells where one was held. ``method`` made
+    the calls; ``enrichment`` holds the calls of enrichment where that was asked for, also beside others.
     """
 
     profiles: ClusterProfiles
     key: MeasuredKey
     evidence: Evidence
-    rule: MarkerRule
+    rule: MarkerRule | BranchRule
     scoring: MarkerScoring
     gating: Gating
     calls: tuple[Call, ...]
     compositions: Mapping[str, Mapping[str, object]]
+    method: str = "markers"
+    enrichment: EnrichmentCalls | None = None
 
 
 def annotate_profiles(
@@ -54,6 +60,7 @@ def annotate_profiles(
     var_columns: Mapping[str, Sequence[str]] | None = None,
     features: NDArray[np.bool_] | None = None,
     key: MeasuredKey | None = None,
+    resolution: Resolution | None = None,
 ) -> Annotation:
     """Call every group of cells.
 
@@ -74,13 +81,16 @@ def annotate_profiles(
     key
         The hierarchy as measured by profiles of the same data, which saves resolving the names again; made if
         None.
+    resolution
+        The names of the hierarchy and of the gates resolved in this data set, if that was done before.
     """
     scoring = scoring or MarkerScoring()
     limits = merge_gating(hierarchy.gating, gating, names=("marker map", "gating parameters"))
     if key is None:
         usable = profiles.overall_std > 0
         key = measure_key(
-            hierarchy, profiles.var_names, usable=usable, var_columns=var_columns, also=limits.markers()
+            hierarchy, profiles.var_names, usable=usable, var_columns=var_columns, also=limits.markers(),
+            resolution=resolution,
         )
     on_limits = np.array([limits.at(level).on_limit for level in range(hierarchy.depth)])
     evidence = score_markers(profiles, key, scoring, on_limits=on_limits, features=features)

@@ -45,7 +45,7 @@ def explain_cluster(tables: Mapping[str, pd.DataFrame], cluster: str) -> str:
     row = rows.iloc[0]
     steps = tables["decision_steps"]
     steps = steps[steps["cluster_id"] == str(cluster)]
-    lines = _headline(row)
+    lines = [*_headline(row), *_reported(tables, str(cluster))]
     for index, candidates in steps.groupby("step_idx", sort=True):
         lines += ["", *_step_lines(int(str(index)), candidates)]
     lines += ["", *_ending(row)]
@@ -62,6 +62,21 @@ def _headline(row: pd.Series) -> list[str]:
     lines.append(f"  score       {row['assigned_score']:.3f} ({row['confidence_level']})")
     runner = f" over {row['runner_up_label']} at the tightest step" if row["runner_up_label"] else ""
     lines.append(f"  confidence  {row['confidence']:.3f}{runner}")
+    return lines
+
+
+def _reported(tables: Mapping[str, pd.DataFrame], cluster: str) -> list[str]:
+    """What enrichment reports, where it was asked."""
+    table = tables.get("enrichment_calls")
+    rows = [] if table is None else table[table["cluster_id"] == cluster].to_dict("records")
+    lines = []
+    for row in rows:
+        lines.append(f"  enrichment  reports {row['annot_export_label']} ({row['annot_export_status']}:"
+                     f" {row['annot_export_reason']}; confidence {row['annot_confidence']})")
+        rival = row["annot_second_best_call"]
+        if rival:
+            lines.append(f"              best call of another lineage: {rival}, support "
+                         f"{row['annot_second_best_call_score']:.3f}")
     return lines
 
 

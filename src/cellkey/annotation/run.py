@@ -12,6 +12,7 @@ import numpy as np
 from cellkey import _keys
 from cellkey.annotation.cells import AnnotationResult, annotate
 from cellkey.errors import InputError, MissingFieldError, RunError
+from cellkey.io.write import link_or_copy
 from cellkey.profiles.storage import fingerprint, load_profiles, save_profiles
 from cellkey.records.run import staged, write_manifest
 from cellkey.records.tables import ALL_TABLES
@@ -96,8 +97,11 @@ def annotate_file(
         for name, table in result.tables.items():
             ALL_TABLES[name].write_csv(table, staging / f"{name}.csv")
         stamp = _write_cells(job, adata, result, staging, x_format=x_format, slim=slim) if cells else ""
-        result.annotation.profiles.info["fingerprint"] = stamp
-        save_profiles(result.annotation.profiles, staging / PROFILES_FILE)
+        if profiles is not None and result.annotation.profiles is profiles:
+            link_or_copy(path.parent / PROFILES_FILE, staging / PROFILES_FILE)
+        else:
+            result.annotation.profiles.info["fingerprint"] = stamp
+            save_profiles(result.annotation.profiles, staging / PROFILES_FILE)
         drawn = _draw(result, staging, dpi, progress) if figures else []
         read_matrix = profiles is None
         write_manifest(staging, {
@@ -191,7 +195,7 @@ def _write_cells(
 ) -> str:
     """Write the cells with their labels; return the fingerprint of what was written."""
     from cellkey.io.update import update_copy
-    from cellkey.io.write import link_or_copy, write_cells
+    from cellkey.io.write import write_cells
 
     target = staging / _CELLS_FILE
     if job.backed:
@@ -227,8 +231,10 @@ def _draw(
     return list(draw_run_figures(result.tables, staging / "figures", dpi=dpi))
 
 
-def load_tables(run: str | Path, names: Sequence[str] = ("cluster_annotations", "decision_steps", "marker_evidence")
-                ) -> dict[str, Any]:
+_EXPLAINING = ("cluster_annotations", "decision_steps", "marker_evidence", "enrichment_calls")
+
+
+def load_tables(run: str | Path, names: Sequence[str] = _EXPLAINING) -> dict[str, Any]:
     """Read tables of a run directory.
 
     Raises

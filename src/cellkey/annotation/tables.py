@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellkey.annotation.enrichment_tables import enrichment_tables, in_shared_tables, method_comparison
 from cellkey.records import tables as schemas
 from cellkey.records.vocabulary import ConfidenceLevel, MarkerRole, StopReason
-from cellkey.routing.marker_gates import GateMaterial, node_limits, worst_veto
+from cellkey.routing.marker_gates import GateMaterial, MarkerRule, node_limits, worst_veto
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,13 @@ def annotation_tables(annotation: Annotation, *, with_evidence: bool = True) -> 
     }
     if with_evidence:
         found["marker_evidence"] = schemas.MARKER_EVIDENCE.frame(_evidence_rows(annotation))
-    return found
+    if annotation.enrichment is None:
+        return found
+    if annotation.method == annotation.enrichment.method:
+        found = in_shared_tables(found, annotation.enrichment)
+    else:
+        found["method_comparison"] = method_comparison(annotation, annotation.enrichment)
+    return {**found, **enrichment_tables(annotation.enrichment)}
 
 
 def _annotation_rows(a: Annotation) -> list[dict[str, Any]]:
@@ -180,7 +187,7 @@ def _step_row(
 
 def _gating_rows(a: Annotation) -> list[dict[str, Any]]:
     limits = node_limits(a.key, a.gating)
-    material = a.rule.judgement.material
+    material = a.rule.judgement.material if isinstance(a.rule, MarkerRule) else None
     position = {name: i for i, name in enumerate(a.evidence.groups)}
     rows = []
     for call in a.calls:
@@ -197,13 +204,13 @@ def _gating_rows(a: Annotation) -> list[dict[str, Any]]:
 
 
 def _gating_row(
-    a: Annotation, material: GateMaterial, name: str, group: int, choice: Choice, c: Candidate
+    a: Annotation, material: GateMaterial | None, name: str, group: int, choice: Choice, c: Candidate
 ) -> dict[str, Any]:
     node = a.key.hierarchy.nodes[c.node]
     statistics = a.evidence.details.statistics
     required = a.gating.root_hard_requirements.get(node.name, ())
     column = a.key.column(required[0].marker) if required else None
-    veto = worst_veto(material, group, c.node)
+    veto = None if material is None else worst_veto(material, group, c.node)
     return {
         "cluster": name,
         "root_type": node.name,

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
+
 __all__ = ["build_app", "main"]
+
+_COMMANDS = {
+    "annotate": ("annotate", "annotate"),
+    "explain": ("annotate", "explain"),
+    "compare": ("annotate", "compare"),
+    "refine": ("refine", "refine"),
+    "diagnose": ("refine", "diagnose"),
+    "batch": ("batch", "batch"),
+    "export-markers": ("keys", "export_markers"),
+    "validate-markers": ("keys", "validate_markers"),
+    "demo": ("demo", "demo"),
+}
+_GROUPS = {
+    "keys": ("keys", "Marker hierarchies: list, show, check and export them."),
+    "llm": ("llm", "Annotation by language models."),
+    "isoforms": ("isoforms", "Modules of isoforms: prepare, fit, explain, benchmark, compare, export."),
+}
 
 
 def build_app() -> object:
     """Return the command line application."""
     import typer
 
-    from cellkey.cli import annotate as annotation
     from cellkey.cli._common import CommandGroup
 
     app = typer.Typer(
@@ -20,9 +39,12 @@ def build_app() -> object:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.command()(annotation.annotate)
-    app.command()(annotation.explain)
-    app.command()(annotation.compare)
+    for name, (module, function) in _COMMANDS.items():
+        if find_spec(f"cellkey.cli.{module}") and hasattr(import_module(f"cellkey.cli.{module}"), function):
+            app.command(name)(getattr(import_module(f"cellkey.cli.{module}"), function))
+    for name, (module, text) in _GROUPS.items():
+        if find_spec(f"cellkey.cli.{module}"):
+            app.add_typer(import_module(f"cellkey.cli.{module}").app, name=name, help=text)
 
     @app.callback(invoke_without_command=True)
     def version(

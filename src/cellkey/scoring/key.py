@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +39,8 @@ class MeasuredKey:
         Listed names that are not measured.
     usable
         Whether a column varies over the cells and may enter a score; shape (genes,).
+    positions
+        Column of each name; the first of equal ones.
     """
 
     hierarchy: Hierarchy
@@ -49,6 +51,7 @@ class MeasuredKey:
     missing_markers: tuple[tuple[str, ...], ...]
     missing_anti_markers: tuple[tuple[str, ...], ...]
     usable: NDArray[np.bool_]
+    positions: Mapping[str, int] = field(repr=False, compare=False)
 
     @property
     def n_nodes(self) -> int:
@@ -80,14 +83,11 @@ class MeasuredKey:
         found = self.resolution.found.get(name)
         if found is None:
             return None
-        return self._positions().get(found)
+        return self.positions.get(found)
 
     def names(self, columns: Iterable[int]) -> tuple[str, ...]:
         """Column names."""
         return tuple(str(self.var_names[i]) for i in columns)
-
-    def _positions(self) -> Mapping[str, int]:
-        return _first_positions(self.var_names)
 
 
 def _first_positions(var_names: Sequence[str] | NDArray[np.object_]) -> dict[str, int]:
@@ -104,6 +104,7 @@ def measure_key(
     usable: NDArray[np.bool_] | None = None,
     var_columns: Mapping[str, Sequence[str]] | None = None,
     also: Iterable[str] = (),
+    resolution: Resolution | None = None,
 ) -> MeasuredKey:
     """Resolve all names of a hierarchy in a data set.
 
@@ -119,10 +120,13 @@ def measure_key(
         Further names per column, such as ``gene_symbols``.
     also
         Further names to resolve, for example markers of requirements given on the command line.
+    resolution
+        The answer of :func:`~cellkey.hierarchy.resolution.resolve_names` for all of these names, if it is known.
     """
     names = np.asarray(var_names, dtype=object)
     listed = dict.fromkeys([*hierarchy.all_markers(), *also])
-    resolution = resolve_names(list(listed), [str(n) for n in names], var_columns=var_columns)
+    if resolution is None:
+        resolution = resolve_names(list(listed), [str(n) for n in names], var_columns=var_columns)
     positions = _first_positions(names)
     varies = np.ones(len(names), dtype=bool) if usable is None else usable
 
@@ -153,4 +157,5 @@ def measure_key(
         missing_markers=tuple(p[0][1] for p in parts),
         missing_anti_markers=tuple(p[1][1] for p in parts),
         usable=varies,
+        positions=positions,
     )
