@@ -47,7 +47,7 @@ def write_cells(
         ``"csr"`` stores X as CSR whatever its form in memory, since readers slice cells and call ``toarray``;
         ``"as-input"`` keeps its form. Values and their type stay as they are either way.
     compression
-        ``"lzf"`` reads and writes several times faster than ``"gzip"``, which is smaller. ``"zstd"`` needs
+        ``"lzf"`` is about as small as ``"gzip"`` and several times faster. ``"zstd"`` needs
         the package hdf5plugin, here and for every reader; without it lzf is used, with a warning.
 
     Raises
@@ -82,7 +82,8 @@ def _write_file(adata: AnnData, path: Path, x_format: XFormat, options: dict[str
         for slot in ("layers", "obsm", "varm", "obsp", "varp"):
             write_elem(file, slot, dict(getattr(adata, slot)), dataset_kwargs=options)
         uns = {key: value for key, value in adata.uns.items() if key != ORIGINAL_NAMES}
-        write_elem(file, "uns", uns, dataset_kwargs=options)
+        scalars_too = {key: value for key, value in options.items() if key != "shuffle"}
+        write_elem(file, "uns", uns, dataset_kwargs=scalars_too)
         if adata.raw is not None:
             write_elem(file, "raw", adata.raw, dataset_kwargs=options)
 
