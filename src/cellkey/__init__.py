@@ -13,8 +13,18 @@ from typing import Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "AnnotationResult": "cellkey.annotation.cells",
+    "CellType": "cellkey.hierarchy",
     "CellkeyError": "cellkey.errors",
+    "CellkeyWarning": "cellkey.errors",
+    "Hierarchy": "cellkey.hierarchy",
     "InputError": "cellkey.errors",
+    "annotate": "cellkey.annotation.cells",
+    "annotate_file": "cellkey.annotation.run",
+    "compare_runs": "cellkey.annotation.compare",
+    "lint_hierarchy": "cellkey.hierarchy",
+    "read_hierarchy": "cellkey.hierarchy",
+    "write_hierarchy": "cellkey.hierarchy",
 }
 
 __all__ = ["__version__", *sorted(_WHERE)]
