@@ -41,6 +41,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "compare",
         "export",
         "preservation",
+        "enrich",
         "backends",
     ],
 )

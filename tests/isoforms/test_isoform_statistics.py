@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellkey.errors import BundleError
+from cellkey.errors import BundleError, InputError
 from cellkey.isoforms.backends.interface import EDGE_COLUMNS
 from cellkey.isoforms.bundle import Bundle
 from cellkey.isoforms.correlation import bh, correlation_at, correlation_pvalues, fisher_interval
@@ -18,6 +20,7 @@ from cellkey.isoforms.evidence import coherence_null, preservation
 from cellkey.isoforms.feature_matrix import FeatureMatrix
 from cellkey.isoforms.features import build_features
 from cellkey.isoforms.fitting import fit
+from cellkey.isoforms.gene_sets import enrich_modules, read_gmt
 from cellkey.isoforms.linear_models import least_squares, one_way, welch
 from cellkey.isoforms.metrics import (
     agreement,
@@ -351,3 +354,23 @@ def test_edge_measures() -> None:
     ranking = edge_ranking(build_features(bundle).matrix, true_modules(bundle) or [])
     assert ranking is not None
     assert ranking["auroc"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_gene_set_enrichment_equals_fisher(tmp_path: Path) -> None:
+    """Over-representation equals the one-sided exact test; symbols match without regard to case."""
+    modules = ModuleSet({"M000": tuple(f"g{i}" for i in range(10)), "M001": ("g10", "g11")})
+    background = [f"g{i}" for i in range(100)]
+    names = {"g0": "Cxcl9"}
+    sets = {"hit": [*(f"g{i}" for i in range(1, 6)), "CXCL9", "g50", "elsewhere"], "none": ["g90"]}
+    table = enrich_modules(modules, sets, background, names=names)
+    assert table[["module_id", "gene_set", "n_set", "n_overlap"]].to_numpy().tolist() == [["M000", "hit", 7, 6]]
+    oracle = scipy.stats.fisher_exact([[6, 4], [1, 89]], alternative="greater").pvalue
+    assert table["pvalue"].iloc[0] == pytest.approx(oracle)
+    assert table["qvalue"].iloc[0] == pytest.approx(4 * oracle)
+    assert table["genes"].iloc[0] == "Cxcl9,g1,g2,g3,g4,g5"
+    path = tmp_path / "s.gmt"
+    path.write_text("a\tx\tg1\tg2\n\nb\t\tg3\n")
+    assert read_gmt(path) == {"a": {"g1", "g2"}, "b": {"g3"}}
+    path.write_text("a\tonly a description\n")
+    with pytest.raises(InputError, match="line 1: the set 'a' has no gene"):
+        read_gmt(path)

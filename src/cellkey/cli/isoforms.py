@@ -315,6 +315,31 @@ def export(
 
 
 @app.command()
+def enrich(
+    artifact_dir: Annotated[Path, typer.Option(help="Directory of a fit.")],
+    gmt: Annotated[Path | None, typer.Option(help="Gene sets, one per line.")] = None,
+    key: Annotated[str | None, typer.Option(help="Marker hierarchy: file, or name of a built-in one.")] = None,
+    output_path: Annotated[Path | None, typer.Option(help="Table to write; default: inside the fit.")] = None,
+) -> None:
+    """Test modules for gene sets or for the markers of cell types.
+
+    \b
+    cellkey isoforms enrich --artifact-dir fit --gmt hallmark.gmt
+    cellkey isoforms enrich --artifact-dir fit --key markers.json
+    """
+    from cellkey.errors import ParameterError
+    from cellkey.isoforms.gene_sets import enrich_fit, hierarchy_sets, read_gmt
+
+    if (gmt is None) == (key is None):
+        msg = "give either --gmt or --key"
+        raise ParameterError(msg)
+    sets = read_gmt(gmt) if gmt is not None else hierarchy_sets(str(key))
+    path = output_path or artifact_dir / "module_gene_sets.parquet"
+    enrich_fit(artifact_dir, sets, path)
+    typer.echo(str(path))
+
+
+@app.command()
 def preservation(
     artifact_dir: Annotated[Path, typer.Option(help="Directory of the fit whose modules are tested.")],
     dataset_path: Dataset,

@@ -17,6 +17,7 @@ import pandas as pd
 from cellkey import __version__
 from cellkey.errors import RunError
 from cellkey.isoforms import tables
+from cellkey.isoforms.bundle import FeatureKind
 from cellkey.isoforms.eigengenes import eigengene_table
 from cellkey.isoforms.modules import ModuleSet
 from cellkey.isoforms.parquet import read_parquet, write_parquet, write_table
@@ -68,6 +69,9 @@ def write_fit(fit: Fit, directory: str | Path, *, inputs: Mapping[str, str] | No
     if len(fit.features.size_factors):
         samples = samples.assign(size_factor=fit.features.size_factors.to_numpy())
     write_parquet(samples, root / "samples.parquet")
+    genes = fit.bundle.tables.get(FeatureKind.GENE.value)
+    if genes is not None:
+        write_parquet(genes, root / "genes.parquet")
     if fit.network.nodes is not None:
         write_parquet(fit.network.nodes, root / "node_diagnostics.parquet")
     for name, table in fit.network.tables.items():

@@ -15,6 +15,7 @@ __all__ = [
     "MODULES",
     "MODULE_EVIDENCE",
     "MODULE_GENE_ROLES",
+    "MODULE_GENE_SETS",
     "RESIDUALISATION_QC",
     "TRAITS",
     "TRAIT_MODELS",
@@ -275,6 +276,23 @@ HIGH_VS_LOW = TableSchema(
     ),
 )
 
+MODULE_GENE_SETS = TableSchema(
+    "module_gene_sets",
+    "Over-representation of gene sets in modules.",
+    (
+        _MODULE,
+        Column("gene_set", "string", "name of the set, or path of the cell type"),
+        Column("n_set", "int", "genes of the set among the tested genes"),
+        Column("n_module", "int", "genes of the module"),
+        Column("n_overlap", "int", "genes in both"),
+        Column("expected", "float", "overlap expected by chance"),
+        Column("fold", "float", "overlap over expectation"),
+        _P,
+        _q("all pairs of module and set"),
+        Column("genes", "list", "genes in both"),
+    ),
+)
+
 
 def isoform_tables() -> tuple[TableSchema, ...]:
     """Return the schemas of all tables with fixed columns that a fit or an explanation writes."""
@@ -293,4 +311,5 @@ def isoform_tables() -> tuple[TableSchema, ...]:
         GENE_DRIVERS,
         TRANSCRIPT_POLARITY,
         HIGH_VS_LOW,
+        MODULE_GENE_SETS,
     )
