@@ -11,16 +11,24 @@ from cellkey.io.guarded import new_hdf5
 from cellkey.records.atomic import atomic_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 __all__ = ["update_copy"]
 
 
 def update_copy(
-    source: str | Path, target: str | Path, *, obs: Mapping[str, Any], uns: Mapping[str, Any]
+    source: str | Path,
+    target: str | Path,
+    *,
+    obs: Mapping[str, Any],
+    uns: Mapping[str, Any],
+    obsm: Mapping[str, Any] | None = None,
+    drop: Iterable[str] = (),
 ) -> None:
-    """Copy an ``.h5ad`` file and replace or add columns of ``obs`` and entries of ``uns`` in the copy.
+    """Copy an ``.h5ad`` file and replace or add columns of ``obs``, entries of ``uns`` and ``obsm`` in the copy.
+
+    ``drop`` names fields to remove first, such as ``"uns/key"`` or ``"obs/column"``.
 
     The copy is made by the operating system, byte for byte, so the cost does not depend on how the matrix is
     stored. A user's column with the name of a new one is kept as ``<name>_input``.
@@ -31,6 +39,12 @@ def update_copy(
         shutil.copyfile(source, temporary)
         with new_hdf5(temporary, "r+") as file:
             frame = read_elem(file["obs"])
+            for field in drop:
+                slot, _, name = field.partition("/")
+                if slot == "obs":
+                    frame = frame.drop(columns=name, errors="ignore")
+                elif field in file:
+                    del file[field]
             own = _keys.PARAMS in file.get("uns", {})
             for old, new in kept_columns(frame.columns, obs, own_output=own).items():
                 frame[new] = frame[old]
@@ -39,3 +53,5 @@ def update_copy(
             write_elem(file, "obs", frame)
             for name, value in uns.items():
                 write_elem(file, f"uns/{name}", value)
+            for name, value in (obsm or {}).items():
+                write_elem(file, f"obsm/{name}", value)

@@ -126,7 +126,13 @@ REFINED = FileSpec(
         FieldSpec("obs", "refinement_reason", "categorical", "Why the action was taken; empty if none was."),
         FieldSpec("obs", "cell_type_lvl1_conf", "float64", "Confidence after refinement, in score units."),
         FieldSpec("obs", "cell_type_lvl1_path", "categorical", "Path after refinement, joined by ' / '."),
+        FieldSpec("obs", "cell_type_lvl1_stability", "float64", "Share (0 to 1) of resamplings of the cells of the"
+        " cluster that give the same label; missing where it was not measured."),
+        FieldSpec("obs", "cell_type_lvl1_ontology_term_id", "categorical", "Cell Ontology id of the label or of its"
+        " nearest ancestor that has one."),
         FieldSpec("obs", "annotation", "categorical", "The final label; here equal to cell_type_lvl1."),
+        FieldSpec("obs", "cluster_lvl1_prev<N>", "categorical", "Identifier before the N-th later refinement command.",
+                  condition="a refined file was refined again"),
         FieldSpec("uns", "stage_refine_iteration_<N>", "mapping", "What iteration N did: timestamp,"
         " clusters_processed, subclustered, relabeled, skipped, parameters, and further keys.",
                   condition="at least one iteration ran"),

@@ -9,6 +9,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cellkey.records.enrichment_tables import (
+    ENRICHMENT_CALLS,
+    ENRICHMENT_SCORES,
+    HIERARCHY_FIT,
+    METHOD_COMPARISON,
+)
 from cellkey.records.schema import Column, TableSchema
 from cellkey.records.vocabulary import (
     ConfidenceLevel,
@@ -28,9 +34,13 @@ __all__ = [
     "CLUSTER_ANNOTATIONS",
     "DECISION_STEPS",
     "DIAGNOSTIC_REPORT",
+    "ENRICHMENT_CALLS",
+    "ENRICHMENT_SCORES",
     "GATING_DETAILS",
+    "HIERARCHY_FIT",
     "MARKER_EVIDENCE",
     "MARKER_SCORES",
+    "METHOD_COMPARISON",
     "REFINED_ANNOTATIONS",
     "REFINED_DECISION_STEPS",
     "REFINED_MARKER_SCORES",
@@ -254,6 +264,11 @@ DIAGNOSTIC_REPORT = TableSchema(
                " does not apply."),
         Column("criterion_weak_leaf", "float", "Value of the criterion weak_leaf; empty if it does not"
                " apply."),
+        Column("criterion_rival_type", "float", "Value of the criterion rival_type; empty if it does not apply."),
+        Column("rival_label", "string", "Type beside the label's path that passes its gate with the highest score;"
+               " empty if there is none."),
+        Column("rival_share", "float", "Share (0 to 1) of the deciding cells that agree with such a type rather than"
+               " with the label; empty if there is none."),
         Column("ideal_recommendation", "string", "Recommendation if the number of cells did not matter.",
                tuple(Recommendation)),
         Column("confidence_band", "string", "Band of assigned_score.", tuple(ConfidenceLevel)),
@@ -282,6 +297,8 @@ REFINEMENT_LOG = TableSchema(
         Column("source", "string", "Who asked for the action.", tuple(LogSource)),
         Column("seconds", "float", "Time that the action took, in seconds."),
         Column("status", "string", "How the action ended.", tuple(LogStatus)),
+        Column("split_stability", "float", "Agreement (adjusted Rand index; 1 is always the same) between the"
+               " split and splits of random subsets; empty if not measured."),
     ),
 )
 
@@ -289,7 +306,17 @@ REFINED_ANNOTATIONS = replace(
     CLUSTER_ANNOTATIONS,
     name="refined_annotations",
     meaning="The columns of cluster_annotations.csv for the clusters after refinement (obs column"
-    " cluster_lvl1).",
+    " cluster_lvl1), and how stable splits and calls are.",
+    columns=(
+        *CLUSTER_ANNOTATIONS.columns,
+        Column("split_stability", "float", "For a part of a split, how well it came out again when random subsets"
+               " were split (mean Jaccard index, 0 to 1); empty for other clusters."),
+        Column("label_stability", "float", "Share (0 to 1) of resamplings of the cells that give the same label;"
+               " empty for labels set by hand."),
+        Column("marker_stability", "float", "Share (0 to 1) of the markers behind the label without which it is the"
+               " same; empty for labels set by hand."),
+        Column("fragile_markers", "list", "Markers without which the label would be another."),
+    ),
 )
 REFINED_MARKER_SCORES = replace(
     MARKER_SCORES,
@@ -310,6 +337,10 @@ ALL_TABLES: dict[str, TableSchema] = {
         DECISION_STEPS,
         GATING_DETAILS,
         MARKER_EVIDENCE,
+        ENRICHMENT_CALLS,
+        ENRICHMENT_SCORES,
+        METHOD_COMPARISON,
+        HIERARCHY_FIT,
         DIAGNOSTIC_REPORT,
         REFINEMENT_LOG,
         REFINED_ANNOTATIONS,

@@ -10,15 +10,22 @@ from enum import StrEnum
 from typing import Self
 
 __all__ = [
+    "BranchStop",
+    "CallStatus",
     "ConfidenceLevel",
+    "ConfidenceTier",
     "Criterion",
     "Described",
+    "ExportReason",
     "FailReason",
     "LogSource",
     "LogStatus",
     "MarkerRole",
+    "MethodAgreement",
     "Recommendation",
     "RefinementAction",
+    "RouteStatus",
+    "ScoreStatus",
     "StopDetail",
     "StopReason",
 ]
@@ -99,6 +106,7 @@ class Criterion(Described):
     HOMOGENEOUS_PARENT = "homogeneous_parent", "One subtype scores well and nearly all cells agree with it."
     MIXED_POPULATION = "mixed_population", "The cell type scores well, but none of its subtypes does."
     WEAK_LEAF = "weak_leaf", "A terminal cell type with a modest score and mixed marker expression."
+    RIVAL_TYPE = "rival_type", "A type beside the label passes its gate as well, and many cells agree with it."
     NONE = "none", "No criterion applies."
 
 
@@ -140,3 +148,73 @@ class LogStatus(Described):
     DONE = "done", "The action was applied."
     NO_SPLIT = "no_split", "The cluster could not be divided and stayed as it was."
     FAILED = "failed", "The action could not be carried out; the reason is in the column reason."
+
+
+class BranchStop(Described):
+    """Why the walk by branch support ended."""
+
+    LEAF_REACHED = "leaf_reached", "The assigned cell type has no further subtypes."
+    NO_VALID_SCORE = "no_valid_score", "None of the candidates could be scored."
+    BELOW_SCORE_THRESHOLD = "below_score_threshold", "The branch support of the best candidate is too low."
+    BELOW_ABSOLUTE_SUPPORT = "below_absolute_support", "The raw enrichment of the best candidate speaks against it."
+    AMBIGUOUS_SIBLING_MARGIN = "ambiguous_sibling_margin", "The runner-up is too close to the best candidate."
+    MAX_DEPTH = "max_depth", "The deepest level that may be assigned was reached."
+
+
+class ConfidenceTier(Described):
+    """How clearly the assigned cell type passed: its support, its margin, and the share of markers detected."""
+
+    HIGH = "high", "Support and margin are well above their thresholds, and half of the markers are detected."
+    MEDIUM = "medium", "Support and margin are above their thresholds."
+    LOW = "low", "A threshold is missed, or less than a fifth of the markers are detected."
+    NONE = "none", "Nothing was assigned."
+
+
+class RouteStatus(Described):
+    """How a walk by branch support ended."""
+
+    ASSIGNED = "assigned", "A terminal cell type was reached."
+    STOPPED = "stopped_at_parent", "The walk stopped above a terminal type, or found none."
+    UNRESOLVED = "unresolved", "Nothing could be scored."
+
+
+class ExportReason(Described):
+    """Why a label is reported as it is."""
+
+    RESOLVED = "resolved", "The routed label stands."
+    FINAL_CALL_COMPETITION = "final_call_competition", "Two types are nearly tied and both strongly supported."
+    UNKNOWN_RULE = "unknown_rule", "A rule for weak support applies."
+    BLOCKED_STRONG_CANDIDATE = (
+        "blocked_strong_candidate", "No lineage was accepted, but one cell type has strong support of its own."
+    )
+
+
+class ScoreStatus(Described):
+    """Whether a cell type could be scored."""
+
+    OK = "ok", "Scored."
+    FEWER_CONTROLS = "control_count_fallback_used", "Scored; some marker had fewer controls than asked for."
+    NO_MARKERS = "no_markers_present", "None of its markers is measured."
+    TOO_FEW = "insufficient_markers_present", "Fewer of its markers are measured than are needed."
+    LOW_FRACTION = "low_marker_fraction", "Too small a share of its markers is measured."
+    NO_CONTROLS = "no_controls_available", "None of its measured markers has a control gene."
+
+
+class CallStatus(Described):
+    """What a label stands for."""
+
+    RESOLVED = "resolved", "One cell type, supported down to the level of the label."
+    MIXED = "mixed", "Two or more types are too close to choose between."
+    CANDIDATE = "candidate", "One type is strongly suggested, but a gate above it was not passed."
+    UNKNOWN = "unknown", "No type of the hierarchy is supported."
+
+
+class MethodAgreement(Described):
+    """How the labels of two methods for one cluster relate."""
+
+    SAME = "same", "Both methods call the same type, or neither calls one."
+    DEEPER = "deeper", "The second method goes further down the same branch."
+    SHALLOWER = "shallower", "The second method stops earlier on the same branch."
+    ONLY_MARKERS = "only_markers", "Only the marker score calls a type."
+    ONLY_ENRICHMENT = "only_enrichment", "Only enrichment calls a type."
+    DIFFERENT = "different", "The two types are on different branches."

@@ -1,1 +1,43 @@
+"""Refinement: diagnose clusters, plan, split, relabel and merge them, with provenance, and undo.
 
+- :mod:`~cellkey.refinement.diagnosis` and :mod:`~cellkey.refinement.criteria`: how heterogeneous, and what to do.
+- :mod:`~cellkey.refinement.plan`, :mod:`~cellkey.refinement.plan_files`, :mod:`~cellkey.refinement.policies`: plans,
+  automatic, written, and both.
+- :mod:`~cellkey.refinement.operations`: splits, merges, overrides, relabelling, rescoring.
+- :mod:`~cellkey.refinement.splitting`, :mod:`~cellkey.refinement.separation`,
+  :mod:`~cellkey.refinement.call_stability`: whether splits and calls hold.
+- :mod:`~cellkey.refinement.iteration`: rounds until a stated reason ends them.
+- :mod:`~cellkey.refinement.cells`: the same for AnnData; :mod:`~cellkey.refinement.run`: for run directories.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "Focus": "policies",
+    "Plan": "plan",
+    "RefinementParameters": "parameters",
+    "RefinementResult": "cells",
+    "diagnose_run": "run",
+    "read_plan": "plan_files",
+    "refine": "cells",
+    "refine_run": "run",
+    "undo": "cells",
+    "undo_run": "run",
+    "write_plan": "plan_files",
+}
+
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(f"cellkey.refinement.{_WHERE[name]}"), name)
+    msg = f"module 'cellkey.refinement' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -83,16 +83,33 @@ def _over_cells(state: State, shop: Workshop, cluster: str) -> float:
         values = values[np.sort(rng.permutation(len(values))[:_MOST_CELLS])]
     n_times = shop.parameters.call_resamples
     draws = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=n_times).astype(np.float64)
-    verdict = shop.judge(_resampled(state, cluster, columns, values, draws))
+    fresh = _resampled(state, cluster, columns, values, draws)
     call = state.calls[cluster]
-    return float(np.mean([_same(verdict, name, cluster, call, state) for name in verdict.groups]))
+    if not shop.judge.relative:
+        verdict = shop.judge(fresh)
+        return float(np.mean([_same(verdict, name, cluster, call, state) for name in verdict.groups]))
+    others = with_groups(_at_one_quantile(state), None, removed=[cluster])
+    again = []
+    for name in fresh.groups:  # one at a time: resamplings must not be each other's background
+        one = replace(with_groups(fresh, None, removed=set(fresh.groups) - {name}), groups=(cluster,))
+        again.append(_same(shop.judge(with_groups(others, one)), cluster, cluster, call, state))
+    return float(np.mean(again))
+
+
+def _at_one_quantile(state: State) -> ClusterProfiles:
+    profiles = state.profiles
+    at = profiles.at_quantile(state.verdict.quantile) or 0
+    return replace(
+        profiles, quantiles=(profiles.quantiles[at],), thresholds=profiles.thresholds[[at]],
+        positive=profiles.positive[[at]],
+    )
 
 
 def _columns(verdict: Verdict) -> NDArray[np.intp]:
     """All columns that a score, a penalty or a requirement looks at."""
     key = verdict.key
     listed = {c for part in (*key.markers, *key.anti_markers) for c in part}
-    named = {key.column(m) for m in verdict.annotation.gating.markers()}
+    named = {key.column(m) for m in key.resolution.listed}
     return np.array(sorted(listed | {c for c in named if c is not None}), dtype=np.intp)
 
 
@@ -157,8 +174,8 @@ def _without_each_marker(
     fragile: dict[str, list[str]] = {c: [] for c in clusters}
     for column in sorted({m for markers in behind.values() for m in markers}):
         affected = [c for c in clusters if column in behind[c]]
-        few = with_groups(state.profiles, None, removed=set(state.clusters) - set(affected))
-        verdict = shop.judge(few, without=(column,))
+        left_out = () if shop.judge.relative else set(state.clusters) - set(affected)
+        verdict = shop.judge(with_groups(state.profiles, None, removed=left_out), without=(column,))
         for c in affected:
             if not _same(verdict, c, c, state.calls[c], state):
                 fragile[c].append(key.names([column])[0])

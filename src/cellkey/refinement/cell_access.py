@@ -76,12 +76,11 @@ class Cells:
         rows_of: Mapping[str, NDArray[np.intp]],
     ) -> dict[str, Vote]:
         """Let the cells of clusters vote between ``candidates``."""
-        profiles = verdict.annotation.profiles
-        threshold = verdict.annotation.gating.per_cell_gap_threshold
+        profiles = verdict.profiles
         return {
             cluster: vote(
                 self.expression(rows_of[cluster]), np.arange(len(rows_of[cluster])), nodes,
-                verdict.annotation.evidence, profiles.overall_mean, profiles.overall_std, threshold=threshold,
+                verdict.evidence, profiles.overall_mean, profiles.overall_std, threshold=verdict.vote_threshold,
             )
             for cluster, nodes in candidates.items()
         }

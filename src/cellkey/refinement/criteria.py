@@ -4,10 +4,11 @@ The ``guide`` rules give each criterion a value that exceeds 1 exactly where the
 default settings; the heterogeneity score is the largest of them,
 
 .. math::
-    H = \min(3, \max(2 - s,\; 2 - \mathrm{gap}_{root},\; \max(s_1, 2 - \mathrm{gap}),\; 2 - s_1,\; h / 0.12))
+    H = \min(3, \max(2 - s,\; 2 - \mathrm{gap}_{root},\; \max(s_1, 2 - \mathrm{gap}),\; 2 - s_1,\; h / 0.12,\; r))
 
-with :math:`s` the score of the label, :math:`s_1` that of its best subtype, gaps as shares of the gap needed, and
-:math:`h` the marker heterogeneity. A higher ``score_threshold`` can therefore only flag fewer clusters. The
+with :math:`s` the score of the label, :math:`s_1` that of its best subtype, gaps as shares of the gap needed,
+:math:`h` the marker heterogeneity and :math:`r` the score of a type beside the label that passes its gate and that
+more than ``heterogeneity_gap`` of the cells agree with. A higher ``score_threshold`` can therefore only flag fewer clusters. The
 ``legacy`` rules compare the scores themselves with the thresholds, as CellType-Refinery does.
 """
 
@@ -34,7 +35,8 @@ class Facts:
 
     Scores are in units of a clear signal. ``root_gap_share`` and ``sibling_gap_share`` are the margin of an
     undecided step as a share of the gap needed, None where the step was decided. ``best`` is the position of the
-    subtype with the highest score, ``minority_share`` the share of deciding cells that vote against it.
+    subtype with the highest score, ``minority_share`` the share of deciding cells that vote against it. A rival is a
+    sibling of a type on the label's path that passes its gate as well.
     """
 
     cluster: str
@@ -55,6 +57,9 @@ class Facts:
     sibling_gap_share: float | None
     minority_share: float
     marker_heterogeneity: float
+    rival_name: str = ""
+    rival_score: float = math.nan
+    rival_share: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,8 @@ def _components(f: Facts, p: RefinementParameters) -> dict[Criterion, float]:
         values[Criterion.MIXED_POPULATION] = 2.0 - f.best_score / p.mixed_child_threshold
     if f.is_leaf and f.score < p.weak_leaf_score:
         values[Criterion.WEAK_LEAF] = f.marker_heterogeneity / p.weak_leaf_heterogeneity
+    if f.rival_share > p.heterogeneity_gap:
+        values[Criterion.RIVAL_TYPE] = f.rival_score / p.subtype_signal_threshold
     return {name: min(max(value, 0.0), _MOST) for name, value in values.items()}
 
 
@@ -131,6 +138,9 @@ def _saying(f: Facts, p: RefinementParameters, criterion: Criterion) -> str:
         return f"{f.label!r} scores {f.score:.2f}, but its best subtype {f.best_name!r} only {f.best_score:.2f}"
     if criterion is Criterion.WEAK_LEAF:
         return f"{f.label!r} scores {f.score:.2f} with marker heterogeneity {f.marker_heterogeneity:.3f}"
+    if criterion is Criterion.RIVAL_TYPE:
+        share = f"{100 * f.rival_share:.0f} % of the deciding cells"
+        return f"beside {f.label!r}, {f.rival_name!r} passes with a score of {f.rival_score:.2f}, and {share} agree"
     return "no criterion applies"
 
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from cellkey.refinement.parameters import RefinementParameters
     from cellkey.routing.votes import Vote
 
-__all__ = ["Diagnosis", "diagnose", "diagnostic_report", "marker_heterogeneity", "minority_share", "votes_needed"]
+__all__ = [
+    "Diagnosis", "diagnose", "diagnostic_report", "marker_heterogeneity", "minority_share", "rivals", "votes_needed",
+]
 
 _MIXED_FROM, _MIXED_TO = 0.2, 0.8
 
@@ -84,12 +86,45 @@ def votes_needed(verdict: Verdict, calls: Mapping[str, Call]) -> dict[str, tuple
     return found
 
 
+def rivals(
+    verdict: Verdict, calls: Mapping[str, Call], parameters: RefinementParameters
+) -> dict[str, tuple[int, ...]]:
+    """Return the clusters where a type beside the label passes its gate with a clear score.
+
+    Returns
+    -------
+    By cluster, the type on the label's path and its rivals, best first: siblings that pass and score
+    ``subtype_signal_threshold`` or more. Of several levels the one with the best rival counts.
+    """
+    tree = verdict.key.hierarchy
+    least = parameters.subtype_signal_threshold * verdict.unit
+    parents = verdict.key.parents
+    found = {}
+    for cluster, call in calls.items():
+        if call.node is None:
+            continue
+        row = verdict.position(cluster)
+        best: tuple[float, int, tuple[int, ...]] | None = None
+        for depth in range(1, len(call.path) + 1):
+            own = tree.index(call.path[:depth])
+            siblings = [k for k in np.flatnonzero(parents == parents[own]).tolist() if k != own]
+            clear = [k for k in siblings if verdict.passed[row, k] and verdict.scores[row, k] >= least]
+            clear.sort(key=lambda k: (-round(float(verdict.scores[row, k]), 10), tree.nodes[k].path_text))
+            top = float(verdict.scores[row, clear[0]]) if clear else 0.0
+            if clear and (best is None or top > best[0]):
+                best = top, own, tuple(clear)
+        if best is not None:
+            found[cluster] = (best[1], *best[2])
+    return found
+
+
 def diagnose(
     verdict: Verdict,
     calls: Mapping[str, Call],
     parameters: RefinementParameters,
     votes: Mapping[str, Vote] | None = None,
     *,
+    rival_votes: Mapping[str, Vote] | None = None,
     exhausted: Mapping[str, str] | None = None,
     pinned: Collection[str] = (),
 ) -> list[Diagnosis]:
@@ -105,6 +140,8 @@ def diagnose(
         Thresholds and policy.
     votes
         Votes of the cells of the clusters that :func:`votes_needed` names.
+    rival_votes
+        Votes between the label and its :func:`rivals`.
     exhausted
         Clusters that were tried before with these parameters, with the outcome; they are left alone.
     pinned
@@ -122,6 +159,7 @@ def diagnose(
     for cluster in sorted(calls, key=natural_key):
         row = verdict.position(cluster)
         facts = _facts(verdict, calls[cluster], row, (votes or {}).get(cluster), float(heterogeneity[row]))
+        facts = _with_rival(facts, verdict, row, (rival_votes or {}).get(cluster))
         outcome = criteria.decide(facts, parameters)
         found.append(_diagnosis(facts, outcome, parameters, float(mixed[row]), exhausted or {}, pinned))
     return _with_priorities(found)
@@ -159,6 +197,16 @@ def _facts(verdict: Verdict, call: Call, row: int, ballot: Vote | None, heteroge
         sibling_gap_share=_gap_share(last.margin, verdict.gaps, last.best) if siblings_tie else None,
         minority_share=share,
         marker_heterogeneity=heterogeneity,
+    )
+
+
+def _with_rival(facts: criteria.Facts, verdict: Verdict, row: int, ballot: Vote | None) -> criteria.Facts:
+    if ballot is None:
+        return facts
+    own, best = ballot.candidates[:2]
+    return replace(
+        facts, rival_name=verdict.key.hierarchy.nodes[best].name,
+        rival_score=float(verdict.scores[row, best]) / verdict.unit, rival_share=minority_share(ballot, own),
     )
 
 
@@ -246,6 +294,9 @@ def _report_row(d: Diagnosis, iteration: int) -> dict[str, object]:
         "criterion_parent": none if parent is None else d.components[parent],
         "criterion_mixed_population": d.components.get(Criterion.MIXED_POPULATION, none),
         "criterion_weak_leaf": d.components.get(Criterion.WEAK_LEAF, none),
+        "criterion_rival_type": d.components.get(Criterion.RIVAL_TYPE, none),
+        "rival_label": facts.rival_name,
+        "rival_share": facts.rival_share,
         "ideal_recommendation": d.ideal,
         "confidence_band": ConfidenceLevel.of(facts.score),
         "origin_cluster": facts.cluster.split(":")[0],

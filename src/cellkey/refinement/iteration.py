@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cellkey.records.run import timestamp
 from cellkey.records.vocabulary import Described, Recommendation
-from cellkey.refinement.diagnosis import Diagnosis, diagnose, votes_needed
+from cellkey.refinement.diagnosis import Diagnosis, diagnose, rivals, votes_needed
 from cellkey.refinement.operations import Workshop, carry_out
 from cellkey.refinement.plan import Plan
 from cellkey.refinement.policies import (
@@ -34,6 +34,7 @@ class RefinementStop(Described):
     NO_CHANGE = "no_change", "An iteration changed no label and no cluster."
     MAX_ITERATIONS = "max_iterations", "The number of iterations asked for is done; clusters are still flagged."
     PLAN_DONE = "plan_done", "The written plan is carried out; no automatic policy was asked for."
+    UNDONE = "undone", "Iterations were undone; this is the state before the first of them."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,13 @@ def examine(state: State, shop: Workshop, *, among: Collection[str] | None = Non
     chosen = {c: call for c, call in state.calls.items() if among is None or c in among}
     candidates = votes_needed(state.verdict, chosen)
     shop.tell("votes")
-    votes = shop.cells.hold_votes(state.verdict, candidates, {c: state.rows(c) for c in candidates})
+    beside = rivals(state.verdict, {c: call for c, call in chosen.items() if c not in state.pinned}, shop.parameters)
+    rows = {c: state.rows(c) for c in {*candidates, *beside}}
+    votes = shop.cells.hold_votes(state.verdict, candidates, rows)
+    rival_votes = shop.cells.hold_votes(state.verdict, beside, rows)
     return diagnose(
-        state.verdict, chosen, shop.parameters, votes, exhausted=state.exhausted, pinned=state.pinned
+        state.verdict, chosen, shop.parameters, votes, rival_votes=rival_votes, exhausted=state.exhausted,
+        pinned=state.pinned,
     )
 
 

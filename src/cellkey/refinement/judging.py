@@ -1,8 +1,8 @@
 """What refinement needs of a scorer and its router, whichever they are.
 
 A :class:`Judge` turns profiles of groups of cells into a :class:`Verdict`: scores, who passes its gate, and a call
-per group. Diagnosis, splitting and relabelling work on verdicts alone, so another method takes part by offering a
-judge of its own.
+per group. Diagnosis, splitting and relabelling work on verdicts alone, so any method of
+:data:`cellkey.scoring.methods.METHODS` takes part.
 """
 
 from __future__ import annotations
@@ -20,12 +20,17 @@ from cellkey.routing.walk import walk_key
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cellkey.calls.export import ExportRules
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.profiles.profile import ClusterProfiles
+    from cellkey.routing.branch_support import BranchGating
+    from cellkey.routing.walk import Rule
+    from cellkey.scoring.enrichment import EnrichmentScoring
+    from cellkey.scoring.evidence import Evidence
     from cellkey.scoring.key import MeasuredKey
     from cellkey.scoring.marker_evidence import MarkerScoring
 
-__all__ = ["Judge", "MarkerJudge", "Verdict"]
+__all__ = ["EnrichmentJudge", "Judge", "MarkerJudge", "Verdict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,44 +39,57 @@ class Verdict:
 
     Attributes
     ----------
-    annotation
-        Profiles, evidence and calls, for the tables.
+    profiles, evidence, rule
+        What was judged, the scores, and who chooses among siblings.
+    calls
+        By group.
     scores
-        The scores that competed, groups x nodes.
+        The scores that competed, groups x nodes; minus infinity where a type cannot be scored.
     passed
         Whether a node passes its gate, groups x nodes.
     gaps
         Least score gap between siblings of each node's level, shape (nodes,).
     unit
-        Score that counts as a clear signal; thresholds of refinement are multiples of it. 1 for marker scores.
-    positive
-        Share of positive cells per marker of the hierarchy, groups x markers.
+        Score that counts as a clear signal; thresholds of refinement are multiples of it.
+    max_depth, max_ambiguity
+        Limits of the walk, the second by level.
     quantile
-        Quantile of the positivity threshold that the scores rest on.
+        Quantile of the positivity threshold.
+    vote_threshold
+        Lead that a cell's vote needs.
+    annotation
+        The same in the form of a run's annotation, for its tables.
     """
 
-    annotation: Annotation
+    profiles: ClusterProfiles
+    evidence: Evidence
+    rule: Rule
+    calls: Mapping[str, Call]
     scores: NDArray[np.float64]
     passed: NDArray[np.bool_]
     gaps: NDArray[np.float64]
     unit: float
-    positive: NDArray[np.float64]
+    max_depth: int | None
+    max_ambiguity: tuple[int, ...]
     quantile: float
+    vote_threshold: float
+    annotation: Annotation
 
     @property
     def key(self) -> MeasuredKey:
         """The hierarchy as measured."""
-        return self.annotation.key
+        return self.evidence.key
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Names of the groups, in natural order."""
-        return self.annotation.evidence.groups
+        return self.evidence.groups
 
     @property
-    def calls(self) -> dict[str, Call]:
-        """Calls by group."""
-        return {call.group: call for call in self.annotation.calls}
+    def positive(self) -> NDArray[np.float64]:
+        """Share of positive cells per marker of the hierarchy, groups x markers."""
+        at = self.profiles.at_quantile(self.quantile) or 0
+        return np.asarray(self.profiles.positive[at][:, self.key.used_columns()])
 
     def position(self, group: str) -> int:
         """Row of a group."""
@@ -91,15 +109,18 @@ class Verdict:
     def call_below(self, group: str, root: int) -> Call:
         """Return the call of a group when only the lineage of ``root`` is open to it."""
         i = self.position(group)
-        a = self.annotation
-        walk = walk_key(a.key, a.evidence.groups, a.rule, max_depth=a.gating.max_depth, roots=[root])[i]
-        alone = replace(a.evidence, groups=(group,), n_cells=a.evidence.n_cells[[i]])
-        ambiguity = [a.gating.at(level).max_ambiguity for level in range(a.key.hierarchy.depth)]
-        return calls_from_walks([walk], alone, self.scores[[i]], ambiguity)[0]
+        walk = walk_key(self.key, self.groups, self.rule, max_depth=self.max_depth, roots=[root])[i]
+        alone = replace(self.evidence, groups=(group,), n_cells=self.evidence.n_cells[[i]])
+        return calls_from_walks([walk], alone, self.scores[[i]], self.max_ambiguity)[0]
 
 
 class Judge(Protocol):
-    """Scores profiles and calls the groups."""
+    """Scores profiles and calls the groups.
+
+    ``relative`` says whether the scores of a group depend on which other groups there are.
+    """
+
+    relative: bool
 
     def __call__(self, profiles: ClusterProfiles, *, without: Collection[int] = ()) -> Verdict:
         """Return the verdict on ``profiles``.
@@ -121,6 +142,8 @@ class MarkerJudge:
         As in :func:`~cellkey.annotation.core.annotate_profiles`.
     """
 
+    relative = False
+
     def __init__(
         self,
         hierarchy: Hierarchy,
@@ -138,28 +161,94 @@ class MarkerJudge:
 
     def __call__(self, profiles: ClusterProfiles, *, without: Collection[int] = ()) -> Verdict:
         """Return the verdict on ``profiles``."""
-        key = None if self._key is None else _without(self._key, without)
-        if key is None and without:
-            self._key = self(profiles).key
-            key = _without(self._key, without)
-        annotation = annotate_profiles(profiles, self._hierarchy, key=key, **self._settings)
-        if not without:
-            self._key = annotation.key
-        return _marker_verdict(annotation)
+        if self._key is None:
+            self._key = annotate_profiles(profiles, self._hierarchy, **self._settings).key
+        key = _without(self._key, without)
+        return _marker_verdict(annotate_profiles(profiles, self._hierarchy, key=key, **self._settings))
 
 
 def _marker_verdict(annotation: Annotation) -> Verdict:
-    key = annotation.key
-    level_gap = [annotation.gating.at(level).min_gap for level in range(key.hierarchy.depth)]
+    gating, levels = annotation.gating, annotation.key.hierarchy.depth
     return Verdict(
-        annotation=annotation,
+        profiles=annotation.profiles,
+        evidence=annotation.evidence,
+        rule=annotation.rule,
+        calls={call.group: call for call in annotation.calls},
         scores=annotation.rule.scores,
         passed=annotation.rule.judgement.passed,
-        gaps=np.array([level_gap[level] for level in key.levels]),
+        gaps=np.array([gating.at(level).min_gap for level in annotation.key.levels.tolist()]),
         unit=1.0,
-        positive=annotation.evidence.details.statistics.positive[:, key.used_columns()],
+        max_depth=gating.max_depth,
+        max_ambiguity=tuple(gating.at(level).max_ambiguity for level in range(levels)),
         quantile=annotation.scoring.positive_quantile,
+        vote_threshold=gating.per_cell_gap_threshold,
+        annotation=annotation,
     )
+
+
+class EnrichmentJudge:
+    """Judge by hierarchical enrichment and branch support.
+
+    Its scores compare clusters with each other, so parts are always judged among all clusters. The unit is the
+    branch support from which on a call is of high confidence.
+
+    Parameters
+    ----------
+    hierarchy
+        Cell types and their markers.
+    method
+        ``enrichment`` or another method of its family.
+    scoring, routing, export
+        Parameters of the method; those of the method if None.
+    settings
+        Further arguments of :func:`~cellkey.annotation.core.annotate_profiles`: marker statistics fill the shared
+        tables whatever method decides.
+    """
+
+    relative = True
+
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        *,
+        method: str = "enrichment",
+        scoring: EnrichmentScoring | None = None,
+        routing: BranchGating | None = None,
+        export: ExportRules | None = None,
+        **settings: Any,
+    ) -> None:
+        self._hierarchy = hierarchy
+        self._method: dict[str, Any] = {"method": method, "scoring": scoring, "routing": routing, "export": export}
+        self._settings = settings
+        self._key: MeasuredKey | None = None
+
+    def __call__(self, profiles: ClusterProfiles, *, without: Collection[int] = ()) -> Verdict:
+        """Return the verdict on ``profiles``."""
+        from cellkey.annotation.enrichment import call_by_enrichment, decided_by_enrichment
+
+        if self._key is None:
+            self._key = annotate_profiles(profiles, self._hierarchy, **self._settings).key
+        key = _without(self._key, without)
+        by_markers = annotate_profiles(profiles, self._hierarchy, key=key, **self._settings)
+        found = call_by_enrichment(profiles, key, **self._method)
+        annotation = decided_by_enrichment(by_markers, found)
+        rule, gating = found.routes.rule, found.routes.gating
+        threshold = gating.score_threshold
+        return Verdict(
+            profiles=profiles,
+            evidence=annotation.evidence,
+            rule=rule,
+            calls={call.group: call for call in annotation.calls},
+            scores=np.where(np.isfinite(rule.scores), rule.scores, -np.inf),
+            passed=np.asarray(rule.judgement.passed),
+            gaps=np.full(key.n_nodes, gating.margin_threshold),
+            unit=threshold + max(abs(threshold), 0.05),
+            max_depth=gating.max_depth,
+            max_ambiguity=tuple(by_markers.gating.at(level).max_ambiguity for level in range(key.hierarchy.depth)),
+            quantile=by_markers.scoring.positive_quantile,
+            vote_threshold=by_markers.gating.per_cell_gap_threshold,
+            annotation=annotation,
+        )
 
 
 def _without(key: MeasuredKey, columns: Collection[int]) -> MeasuredKey:

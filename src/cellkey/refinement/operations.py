@@ -13,7 +13,7 @@ from cellkey.profiles.profile import ClusterProfiles, natural_key, profile_clust
 from cellkey.records.vocabulary import LogSource, LogStatus, RefinementAction
 from cellkey.refinement.lineage import agree, part_call, with_label, with_node
 from cellkey.refinement.plan import Merge, Override, Plan, Relabel, Rescore, Subcluster, find_label
-from cellkey.refinement.profiling import joined_rank_z, profile_parts, with_groups
+from cellkey.refinement.profiling import profile_merged, profile_parts, with_groups
 from cellkey.refinement.separation import join_unseparated
 from cellkey.refinement.splitting import Parts, find_parts, split_stability
 from cellkey.refinement.state import LogEntry, State, Touch
@@ -94,20 +94,15 @@ def _merge(state: State, op: Merge, shop: Workshop, iteration: int, log: list[Lo
     shop.tell(f"merging {', '.join(op.source_clusters)}")
     sources = tuple(sorted(op.source_clusters, key=natural_key))
     name = _free_name(f"{sources[0]}+m", state.sizes)
-    rows = np.flatnonzero(np.isin(state.ids.astype(str), sources) & np.array([i is not None for i in state.ids]))
-    labels = np.full(len(rows), name, dtype=object)
-    merged = profile_parts(shop.cells.expression(rows), labels, state.profiles, ranks=False)
-    merged = replace(merged, rank_z=joined_rank_z(state.profiles, sources, state.ranked_among)[None])
+    rows = np.sort(np.concatenate([state.rows(c) for c in sources]))
+    merged = profile_merged(shop.cells.expression(rows), name, state.origin[rows], state.base)
     old = [state.calls[c] for c in sources]
-    among = {state.ranked_among[c] for c in sources}
     ids = state.ids.copy()
     ids[rows] = name
     profiles = with_groups(state.profiles, merged, removed=sources)
     verdict = shop.judge(profiles)
     state = replace(state.without(sources), ids=ids, profiles=profiles, verdict=verdict)
     new = with_label(verdict, verdict.calls[name], op.target_label)
-    among_cells = among.pop() if len(among) == 1 else state.total()
-    state = replace(state, ranked_among={**state.ranked_among, name: among_cells})
     before = float(np.average([c.confidence for c in old], weights=[c.n_cells for c in old]))
     log.append(LogEntry(
         cluster=",".join(sources), action=RefinementAction.MERGE, old_label=",".join(c.label for c in old),
@@ -148,7 +143,6 @@ def _subcluster(
         touches={**state.touches, **dict.fromkeys(names, touch)},
         exhausted={**state.exhausted, **tried},
         stability={**state.stability, **dict(split.by_part)},
-        ranked_among={**state.ranked_among, **dict.fromkeys(names, len(rows))},
     )
     sizes = [calls[n].n_cells for n in names]
     after = float(np.average([calls[n].confidence for n in names], weights=sizes))
@@ -175,8 +169,9 @@ def _split(state: State, op: Subcluster, shop: Workshop, rows: NDArray[np.intp])
         return _Split(None, None, found.reason)
     parent = state.calls[op.cluster_id]
     fine = _named(found.labels, op.cluster_id)
-    verdict = shop.judge(profile_parts(found.expression, fine, state.profiles))
-    calls, _ = _part_calls(verdict, verdict.groups, parent, keep_labels=False)
+    parts = profile_parts(found.expression, fine, state.profiles)
+    verdict = shop.judge(with_groups(state.profiles, parts, removed=[op.cluster_id]))
+    calls, _ = _part_calls(verdict, parts.groups, parent, keep_labels=False)
 
     def may_join(a: str, b: str) -> bool:
         return agree(calls[f"{op.cluster_id}:{a}"], calls[f"{op.cluster_id}:{b}"])
@@ -252,12 +247,10 @@ def _focus(op: Subcluster, state: State) -> NDArray[np.bool_] | None:
 def _rescore(state: State, shop: Workshop, *, recompute_de: bool) -> State:
     """Call every cluster again; labels that a person set stay."""
     profiles = state.profiles
-    among = dict(state.ranked_among)
     if recompute_de:
         whole = shop.cells.expression(np.arange(shop.cells.n_obs))
         fresh = profile_clusters(whole, state.ids, profiles.var_names, quantiles=(0.5,), basis=profiles.basis)
         profiles = replace(profiles, rank_z=fresh.rank_z)
-        among = dict.fromkeys(profiles.groups, state.total())
     verdict = shop.judge(profiles)
     calls = {}
     for cluster, old in state.calls.items():
@@ -267,7 +260,7 @@ def _rescore(state: State, shop: Workshop, *, recompute_de: bool) -> State:
             calls[cluster] = part_call(verdict, cluster, old)[0]
         else:
             calls[cluster] = verdict.calls[cluster]
-    return replace(state, profiles=profiles, verdict=verdict, calls=calls, ranked_among=among)
+    return replace(state, profiles=profiles, verdict=verdict, calls=calls)
 
 
 def _called(state: State, call: Call, touch: Touch, *, pin: bool) -> State:

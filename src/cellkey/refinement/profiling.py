@@ -15,13 +15,14 @@ import numpy as np
 from cellkey.profiles.profile import ClusterProfiles, natural_key, profile_clusters
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from numpy.typing import NDArray
 
     from cellkey.profiles.expression import Expression
+    from cellkey.refinement.cell_access import Cells
 
-__all__ = ["joined_rank_z", "profile_parts", "with_groups"]
+__all__ = ["joined_rank_z", "profile_merged", "profile_parts", "profiles_of_ids", "with_groups"]
 
 _CELLS_FOR_RANKS = 100
 _GENES = 512
@@ -108,30 +109,90 @@ def with_groups(
     )
 
 
-def joined_rank_z(profiles: ClusterProfiles, members: Collection[str], totals: Mapping[str, int]) -> NDArray[np.float64]:
-    """Return the rank-sum Z of several groups taken as one, exact where all were ranked among the same cells.
+def joined_rank_z(profiles: ClusterProfiles, members: Collection[str]) -> NDArray[np.float64]:
+    """Return the rank-sum Z of several clusters taken as one, exact where all were ranked among all cells.
 
     Rank sums add up and the tie correction is that of the gene, so with n cells of N
 
     .. math:: Z = \\sum_i Z_i \\sqrt{n_i (N - n_i)} / \\sqrt{n (N - n)}.
 
-    Parameters
-    ----------
-    members
-        The groups.
-    totals
-        Number of cells among which each group was ranked.
-
     Returns
     -------
-    Shape (genes,); 0 if the groups were ranked among different cells or make up all of them.
+    Shape (genes,); 0 if the clusters hold all cells.
     """
     rows = [profiles.groups.index(g) for g in sorted(members, key=natural_key)]
-    among = {totals[g] for g in members}
     sizes = profiles.n_cells[rows].astype(np.float64)
-    n = sizes.sum()
-    total = float(next(iter(among)))
-    if len(among) > 1 or n >= total:
+    n, total = float(sizes.sum()), float(profiles.n_cells.sum())
+    if n >= total:
         return np.zeros(profiles.n_vars)
     weights = np.sqrt(sizes * (total - sizes))
     return np.asarray((weights @ profiles.rank_z[rows]) / np.sqrt(n * (total - n)))
+
+
+def profile_merged(
+    expression: Expression, name: str, origin: NDArray[np.object_], base: ClusterProfiles
+) -> ClusterProfiles:
+    """Summarise clusters that were united.
+
+    Genes are ranked against all other cells where the union is made of whole clusters of the first clustering, and
+    not at all elsewhere.
+
+    Parameters
+    ----------
+    expression
+        The cells of the union.
+    name
+        Its identifier.
+    origin
+        Cluster of its cells in the first clustering, shape (cells,).
+    base
+        Profiles of the first clustering.
+    """
+    merged = profile_parts(expression, np.full(len(origin), name, dtype=object), base, ranks=False)
+    members, counts = np.unique(origin.astype(str), return_counts=True)
+    whole = all(int(base.n_cells[base.groups.index(m)]) == n for m, n in zip(members, counts, strict=True))
+    return replace(merged, rank_z=joined_rank_z(base, list(members))[None]) if whole else merged
+
+
+def profiles_of_ids(
+    ids: NDArray[np.object_], origin: NDArray[np.object_], base: ClusterProfiles, cells: Cells
+) -> ClusterProfiles:
+    """Return the profiles of refined clusters; only cells of clusters that were split or united are read.
+
+    Parameters
+    ----------
+    ids, origin
+        Cluster of each cell now and in the first clustering.
+    base
+        Profiles of the first clustering.
+    """
+    known = np.array([i is not None for i in ids])
+    now = {str(i) for i in ids[known]}
+    profiles = with_groups(base, None, removed=set(base.groups) - now)
+    families: dict[str, list[str]] = {}
+    for name in sorted(now - set(base.groups), key=natural_key):
+        families.setdefault(name.rpartition(":")[0] if ":" in name and not name.endswith("m") else "", []).append(name)
+    for parent, names in sorted(families.items()):
+        if parent:
+            inside = _cells_below(ids, known, parent)
+            labels = _children_of(ids[inside], parent)
+            parts = profile_parts(cells.expression(inside), labels, base)
+            others = [g for g in parts.groups if g not in names]
+            profiles = with_groups(profiles, with_groups(parts, None, removed=others))
+        else:
+            for name in names:
+                rows = np.flatnonzero(ids == name)
+                merged = profile_merged(cells.expression(rows), name, origin[rows], base)
+                profiles = with_groups(profiles, merged)
+    return profiles
+
+
+def _cells_below(ids: NDArray[np.object_], known: NDArray[np.bool_], parent: str) -> NDArray[np.intp]:
+    text = np.array([str(i) if k else "" for i, k in zip(ids, known, strict=True)])
+    return np.flatnonzero(np.char.startswith(text, f"{parent}:"))
+
+
+def _children_of(ids: NDArray[np.object_], parent: str) -> NDArray[np.object_]:
+    """The part of ``parent`` that each identifier lies in, however often that was split again."""
+    depth = parent.count(":") + 2
+    return np.array([":".join(str(i).split(":")[:depth]) for i in ids], dtype=object)

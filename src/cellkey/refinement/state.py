@@ -71,11 +71,15 @@ class State:
         Clusters that were tried to be split, with the outcome.
     stability
         By part, how well it came out again when subsets were split (0 to 1).
-    ranked_among
-        By cluster, the number of cells among which its genes were ranked.
+    origin
+        Cluster of each cell in the first clustering; the groups of ``base``.
+    base
+        Profiles of the first clustering.
     """
 
     ids: NDArray[np.object_]
+    origin: NDArray[np.object_]
+    base: ClusterProfiles
     profiles: ClusterProfiles
     verdict: Verdict
     calls: Mapping[str, Call]
@@ -83,7 +87,6 @@ class State:
     pinned: frozenset[str] = frozenset()
     exhausted: Mapping[str, str] = field(default_factory=dict)
     stability: Mapping[str, float] = field(default_factory=dict)
-    ranked_among: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def clusters(self) -> tuple[str, ...]:
@@ -114,15 +117,13 @@ class State:
             self,
             calls=kept(self.calls), touches=kept(self.touches), pinned=self.pinned - gone,  # type: ignore[arg-type]
             exhausted=kept(self.exhausted), stability=kept(self.stability),  # type: ignore[arg-type]
-            ranked_among=kept(self.ranked_among),  # type: ignore[arg-type]
         )
 
 
 def start(ids: NDArray[np.object_], profiles: ClusterProfiles, judge: Judge) -> State:
-    """Return the state before any refinement."""
+    """Return the state before any refinement, from the first clustering and its profiles."""
     verdict = judge(profiles)
-    total = int(profiles.n_cells.sum())
+    origin = np.asarray(ids, dtype=object)
     return State(
-        ids=np.asarray(ids, dtype=object), profiles=profiles, verdict=verdict, calls=verdict.calls,
-        ranked_among=dict.fromkeys(profiles.groups, total),
+        ids=origin.copy(), origin=origin, base=profiles, profiles=profiles, verdict=verdict, calls=verdict.calls
     )

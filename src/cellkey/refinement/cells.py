@@ -1,0 +1,376 @@
+"""Refine annotated AnnData: diagnosis, plan, action, and the fields that tell what was done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cellkey.refinement import record
+from cellkey.refinement.call_stability import CallStability, call_stability
+from cellkey.refinement.diagnosis import Diagnosis, diagnostic_report
+from cellkey.refinement.iteration import Refinement, RefinementStop, examine, refine_state
+from cellkey.refinement.operations import Workshop
+from cellkey.refinement.parameters import RefinementParameters
+from cellkey.refinement.plan import Plan
+from cellkey.refinement.plan_files import read_plan
+from cellkey.refinement.policies import Focus, automatic_plan, within_focus
+from cellkey.refinement.source import Source, open_source, state_before
+from cellkey.refinement.tables import log_table, refined_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from cellkey.profiles.profile import ClusterProfiles
+
+__all__ = ["DiagnosisResult", "RefinementResult", "diagnose_cells", "refine", "refine_source", "undo", "undo_source"]
+
+Progress = Callable[[str, "float | None"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RefinementResult:
+    """What a refinement did.
+
+    Attributes
+    ----------
+    refinement
+        States and iterations.
+    parameters
+        In effect.
+    tables
+        By name: ``diagnostic_report`` (and one per later iteration), ``refinement_log``,
+        ``refined_annotations``, ``refined_marker_scores`` and ``refined_decision_steps``.
+    obs, uns, obsm
+        Fields for the cells.
+    plan
+        All operations that were carried out, as a plan.
+    """
+
+    refinement: Refinement
+    parameters: RefinementParameters
+    tables: Mapping[str, pd.DataFrame]
+    obs: Mapping[str, Any]
+    uns: Mapping[str, Any]
+    obsm: Mapping[str, Any]
+    plan: Plan
+    stability: Mapping[str, CallStability] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def stop(self) -> RefinementStop:
+        """Why refinement ended."""
+        return self.refinement.stop
+
+    def __repr__(self) -> str:
+        before, after = self.refinement.first, self.refinement.last
+        log = self.tables["refinement_log"]
+        lines = [
+            f"{len(self.refinement.iterations)} iteration(s), {len(before.clusters)} -> {len(after.clusters)} clusters;"
+            f" ended: {self.stop} ({self.stop.meaning})"
+        ]
+        own = {i.number for i in self.refinement.iterations}
+        for row in log[log["iteration"].isin(own)].itertuples():
+            made = f" -> {row.new_clusters}" if row.new_clusters else ""
+            lines.append(f"  {row.iteration}  {row.action:<10} {row.cluster_id}{made}  {row.old_label} -> {row.new_label}"
+                         f"  [{row.status}]")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosisResult:
+    """What a diagnosis found: the report, and the plan that would follow from it."""
+
+    diagnoses: tuple[Diagnosis, ...]
+    report: pd.DataFrame
+    plan: Plan
+
+    def __repr__(self) -> str:
+        lines = ["cluster     cells  current label         recommendation  reason"]
+        for row in self.report.sort_values("priority").itertuples():
+            label = str(row.current_label)[:20]
+            lines.append(f"{row.cluster_id:>7} {row.n_cells:>9,}  {label:<20}  {row.recommendation:<14}  {row.reason}")
+        return "\n".join(lines)
+
+
+def refine(
+    adata: AnnData,
+    *,
+    parameters: RefinementParameters | Mapping[str, Any] | str | None = None,
+    plan: Plan | Mapping[str, Any] | str | Path | None = None,
+    automatic: bool | None = None,
+    focus: Focus | Mapping[str, Any] | None = None,
+    profiles: ClusterProfiles | None = None,
+    restart: bool = False,
+    copy: bool = False,
+    progress: Progress | None = None,
+) -> RefinementResult:
+    """Refine annotated cells: split what is heterogeneous, relabel what is clear, until nothing is left to do.
+
+    Parameters
+    ----------
+    adata
+        Cells annotated by :func:`cellkey.annotate`, also refined before.
+    parameters
+        Model, mapping, JSON text or file name; see :class:`RefinementParameters`.
+    plan
+        Operations that a person wrote; see :mod:`cellkey.refinement.plan_files`.
+    automatic
+        Whether the diagnosis adds operations; by default only when no plan is given.
+    focus
+        Which clusters may be touched, and which to split in any case; see :class:`Focus`.
+    profiles
+        Of the clusters in ``obs["cluster_lvl0"]``; made from the cells if None.
+    restart
+        Begin again from the annotation, leaving earlier refinement out of account.
+    copy
+        Leave ``adata`` untouched; the fields are then in the result only.
+    progress
+        Called with the name of the step.
+
+    Returns
+    -------
+    RefinementResult
+        With tables, fields and the plan that was carried out.
+
+    Writes
+    ------
+    ``obs``: ``cluster_lvl1``, ``cell_type_lvl1``, ``cell_type_lvl0``, ``refinement_action``,
+    ``refinement_reason``, ``cell_type_lvl1_path``, ``cell_type_lvl1_ontology_term_id`` and ``annotation``
+    (categorical), ``refinement_iteration`` (int64), ``cell_type_lvl1_conf`` and ``cell_type_lvl1_stability``
+    (float64). ``uns``: ``stage_refine_iteration_<N>``, ``stage_i_params`` and ``stage_i_summary``. ``obsm``:
+    ``refinement_history``, the clusters before each iteration.
+
+    Raises
+    ------
+    InputError
+        If the cells are not annotated, or the plan, the focus or a parameter cannot be used.
+    NothingToDoError
+        If the focus selects no cluster.
+    """
+    chosen = _parameters(parameters, plan)
+    tell = _teller(progress)
+    source = open_source(adata, chosen, profiles=profiles, restart=restart)
+    result = refine_source(source, chosen, plan=plan, automatic=automatic, focus=focus, uns=adata.uns, tell=tell)
+    if not copy:
+        write_fields_of(adata, result, restart=restart)
+    return result
+
+
+def _parameters(given: Any, plan: Any) -> RefinementParameters:
+    """Parameters as given, over those that a plan carries."""
+    from cellkey.parameters import read_mapping
+
+    if isinstance(given, RefinementParameters):
+        return given
+    carried = {} if plan is None else read_plan(plan).auto_policy
+    return RefinementParameters.parse(
+        {**carried, **read_mapping(given, option="refinement parameters")}, option="refinement parameters"
+    )
+
+
+def _teller(progress: Progress | None) -> Callable[[str], None]:
+    return (lambda _step: None) if progress is None else (lambda step: progress(step, None))
+
+
+def refine_source(
+    source: Source,
+    parameters: RefinementParameters,
+    *,
+    plan: Plan | Mapping[str, Any] | str | Path | None = None,
+    automatic: bool | None = None,
+    focus: Focus | Mapping[str, Any] | None = None,
+    uns: Mapping[str, Any] | None = None,
+    earlier_log: pd.DataFrame | None = None,
+    parent_file: str = "",
+    tell: Callable[[str], None] = lambda _step: None,
+) -> RefinementResult:
+    """Refine an opened source; see :func:`refine`."""
+    started = time.perf_counter()
+    written = None if plan is None else read_plan(plan)
+    auto = written is None if automatic is None else automatic
+    shop = Workshop(source.cells, source.judge, parameters, tell)
+    chosen = focus if isinstance(focus, Focus) or focus is None else Focus.parse(focus)
+    done = refine_state(
+        source.current, shop, plan=written, automatic=auto, focus=chosen, first_number=source.n_done + 1
+    )
+    stability = call_stability(done.last, shop)
+    return _result(source, done, parameters, stability, earlier_log=earlier_log, parent_file=parent_file,
+                   seconds=time.perf_counter() - started, uns=uns or {})
+
+
+def _result(
+    source: Source,
+    done: Refinement,
+    parameters: RefinementParameters,
+    stability: Mapping[str, CallStability],
+    *,
+    earlier_log: pd.DataFrame | None,
+    parent_file: str,
+    seconds: float,
+    uns: Mapping[str, Any],
+) -> RefinementResult:
+    tables = {
+        "diagnostic_report": diagnostic_report(list(done.diagnoses), iteration=source.n_done + 1),
+        **{
+            f"diagnostic_report_iter{i.number}": diagnostic_report(list(i.diagnoses), iteration=i.number)
+            for i in done.iterations[1:]
+        },
+        "refinement_log": log_table(done.iterations, earlier_log),
+        **refined_tables(done.last, stability),
+    }
+    last = source.n_done + len(done.iterations)
+    summary = record.summary_record(done, parameters, n_iterations=last, first=source.first)
+    fields: dict[str, Any] = {
+        f"{record.ITERATION}{i.number}": record.iteration_record(
+            i, parameters, parent_file=parent_file, stop=str(done.stop) if i is done.iterations[-1] else ""
+        )
+        for i in done.iterations
+    }
+    fields |= {
+        record.PARAMETERS: record.flat(parameters),
+        record.SUMMARY: {**summary, "seconds": round(seconds, 3)},
+    }
+    obs = record.obs_columns(done.last, source.first_labels, stability)
+    if source.n_done and done.iterations:
+        obs |= _previous(source, uns)
+    history = record.history_frame(source.history, done.iterations, source.index)
+    operations = [op for i in done.iterations for op in i.plan.operations]
+    return RefinementResult(
+        refinement=done, parameters=parameters, tables=tables, obs=obs, uns=fields,
+        obsm={record.HISTORY: history} if len(history.columns) else {},
+        plan=Plan(operations=tuple(operations)), stability=stability,
+    )
+
+
+def _previous(source: Source, uns: Mapping[str, Any]) -> dict[str, Any]:
+    """The clusters that an earlier command left, under the next free name."""
+    import pandas as pd
+
+    commands = int(uns.get(record.SUMMARY, {}).get("n_commands", 1))
+    return {f"cluster_lvl1_prev{commands}": pd.Categorical(source.current.ids)}
+
+
+def write_fields_of(adata: AnnData, result: RefinementResult, *, restart: bool = False) -> None:
+    """Write the fields of a result into ``adata``; columns of the user with these names are kept."""
+    own = record.PARAMETERS in adata.uns
+    forget(adata, result, everything=restart)
+    from cellkey.io.fields import kept_columns
+
+    names = [n for n in result.obs if n in record.REFINED_COLUMNS]
+    for old, new in kept_columns(adata.obs.columns, names, own_output=own).items():
+        adata.obs[new] = adata.obs[old]
+    for name, values in result.obs.items():
+        adata.obs[name] = values
+    for name, value in result.uns.items():
+        adata.uns[name] = value
+    for name, value in result.obsm.items():
+        adata.obsm[name] = value
+
+
+def forget(adata: AnnData, result: RefinementResult, *, everything: bool) -> None:
+    """Remove the records of iterations that the result does not build on."""
+    for name in stale_fields(adata.uns, result, everything=everything):
+        del adata.uns[name]
+    if everything or record.HISTORY not in result.obsm:
+        adata.obsm.pop(record.HISTORY, None)
+
+
+def stale_fields(uns: Mapping[str, Any], result: RefinementResult, *, everything: bool) -> list[str]:
+    """Names of records in ``uns`` that no longer hold."""
+    found = [str(k) for k in uns if str(k).startswith(record.ITERATION)]
+    return [k for k in found if everything or k in result.dropped]
+
+
+def diagnose_cells(
+    source: Source,
+    parameters: RefinementParameters,
+    *,
+    focus: Focus | None = None,
+    tell: Callable[[str], None] = lambda _step: None,
+) -> DiagnosisResult:
+    """Diagnose without changing anything."""
+    shop = Workshop(source.cells, source.judge, parameters, tell)
+    hierarchy = source.current.verdict.key.hierarchy
+    among = None if focus is None or not focus.is_set else within_focus(source.current.calls, focus, hierarchy)
+    found = examine(source.current, shop, among=among)
+    plan = automatic_plan(found, hierarchy, among=among)
+    return DiagnosisResult(tuple(found), diagnostic_report(found, iteration=source.n_done + 1), plan)
+
+
+def undo(
+    adata: AnnData,
+    iteration: int,
+    *,
+    parameters: RefinementParameters | None = None,
+    profiles: ClusterProfiles | None = None,
+    copy: bool = False,
+) -> RefinementResult:
+    """Undo an iteration and all later ones, which build on it.
+
+    Parameters
+    ----------
+    adata
+        Refined cells.
+    iteration
+        Number of the first iteration to undo.
+
+    Raises
+    ------
+    InputError
+        If there is no such iteration on record.
+    """
+    chosen = parameters or stored_parameters(adata.uns)
+    source = open_source(adata, chosen, profiles=profiles)
+    result = undo_source(source, iteration, chosen, uns=adata.uns)
+    if not copy:
+        write_fields_of(adata, result)
+    return result
+
+
+def stored_parameters(uns: Mapping[str, Any]) -> RefinementParameters:
+    """Return the parameters of the last refinement on record, the defaults if there was none."""
+    import numpy as np
+
+    known = set(RefinementParameters.model_fields)
+    stored = {k: v.item() if isinstance(v, np.generic) else v for k, v in dict(uns.get(record.PARAMETERS, {})).items()}
+    return RefinementParameters.parse({k: v for k, v in stored.items() if k in known})
+
+
+def undo_source(
+    source: Source,
+    iteration: int,
+    parameters: RefinementParameters,
+    *,
+    uns: Mapping[str, Any],
+    earlier_log: pd.DataFrame | None = None,
+    tell: Callable[[str], None] = lambda _step: None,
+) -> RefinementResult:
+    """Undo in an opened source; see :func:`undo`."""
+    state = state_before(source, uns, iteration, parameters)
+    shop = Workshop(source.cells, source.judge, parameters, tell)
+    stability = call_stability(state, shop)
+    kept_log = None if earlier_log is None else earlier_log[earlier_log["iteration"] < iteration].reset_index(drop=True)
+    done = Refinement(source.first, state, (), tuple(examine(state, shop)), RefinementStop.UNDONE)
+    summary = record.summary_record(done, parameters, n_iterations=iteration - 1, first=source.first)
+    kept = None if source.history is None else source.history[
+        [c for c in source.history.columns if int(str(c).removeprefix("before_")) < iteration]
+    ]
+    tables = {
+        "diagnostic_report": diagnostic_report(list(done.diagnoses), iteration=iteration),
+        "refinement_log": log_table((), kept_log),
+        **refined_tables(state, stability),
+    }
+    dropped = tuple(f"{record.ITERATION}{n}" for n in range(iteration, source.n_done + 1))
+    obs = record.obs_columns(state, source.first_labels, stability)
+    return RefinementResult(
+        refinement=done, parameters=parameters, tables=tables, obs=obs,
+        uns={record.PARAMETERS: record.flat(parameters), record.SUMMARY: {**summary, "seconds": 0.0}},
+        obsm={} if kept is None or kept.columns.empty else {record.HISTORY: kept},
+        plan=Plan(), stability=stability, dropped=dropped,
+    )
+
