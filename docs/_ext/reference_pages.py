@@ -38,6 +38,7 @@ TABLE_GROUPS = (
         "Annotation",
         ("cluster_annotations", "marker_scores", "decision_steps", "gating_details", "marker_evidence"),
     ),
+    ("Enrichment", ("enrichment_calls", "enrichment_scores", "method_comparison", "hierarchy_fit")),
     (
         "Refinement",
         (
@@ -56,6 +57,10 @@ PARAMETER_MODELS = (
     ("The walk", "--gating-params", "cellkey.routing.limits:Gating"),
     ("Requirements", "--gating-params, under root_hard_requirements", "cellkey.routing.limits:Requirement"),
     ("Vetoes", "--gating-params, under root_veto_markers", "cellkey.routing.limits:Veto"),
+    ("Enrichment", "--scoring-params of method enrichment", "cellkey.scoring.enrichment:EnrichmentScoring"),
+    ("The walk by branch support", "--gating-params of method enrichment",
+     "cellkey.routing.branch_support:BranchGating"),
+    ("Reported labels", "--export-params", "cellkey.calls.export:ExportRules"),
     ("Clustering", "--clustering-params", "cellkey.clustering:ClusteringParameters"),
 )
 

@@ -16,7 +16,8 @@ from cellkey.calls.route_table import route_table
 from cellkey.errors import CellkeyWarning, InputError, ParameterError, ScaleError
 from cellkey.hierarchy import CellType, Hierarchy
 from cellkey.profiles.means import means_from_table
-from cellkey.routing.branch_support import BranchGating, BranchStop, route_branches
+from cellkey.records.vocabulary import BranchStop
+from cellkey.routing.branch_support import BranchGating, route_branches
 from cellkey.scoring.enrichment import EnrichmentScoring, score_enrichment
 from cellkey.scoring.evidence import Evidence
 from cellkey.scoring.key import measure_key

@@ -28,7 +28,7 @@ PART = {"P": "positive", "N": "negative", "R": "raw", "Z": "z", "spec": "specifi
         "D": "decision", "g": "gate", "L": "local", "B": "branch_support", "BR": "branch_raw", "BR1": "routing_raw"}
 EXAMPLE = {"preset": "small", "n_bins": 3, "controls": "all", "control_exclusion": "all_markers",
            "detection_floor": 3.5}
-AS_RELEASED = BranchGating(back_off=False, rival_must_pass=False)
+AS_RELEASED = BranchGating(back_off=False, rival_must_pass=False, carrying_score=None)
 
 
 def _load_reference() -> ModuleType:

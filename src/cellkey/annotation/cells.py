@@ -134,7 +134,8 @@ def annotate(
         Cells x genes; counts, log-normalised values or intensities. ``X``, ``layers`` and existing columns
         stay as they are.
     hierarchy
-        Marker hierarchy: a value, a mapping, a file or the name of a built-in one; the default map if None.
+        Marker hierarchy: a value, a mapping, a file or the name of a built-in one. None takes the built-in
+        ``protein`` for intensities of at most 100 variables, else ``default``.
     groupby
         Column of ``obs`` that holds clusters; None clusters the cells.
     layer
@@ -190,16 +191,17 @@ def annotate(
 
     started = time.perf_counter()
     clock = _Clock(progress)
-    key = _hierarchy(hierarchy)
+    key = None if hierarchy is None else _hierarchy(hierarchy)
     plan = plan_methods(method, scoring=scoring, gating=gating, export=export)
     score_parameters, gate_settings = plan.marker_scoring, plan.gates
     var_names = np.asarray(adata.var_names.astype(str), dtype=object)
     var_columns = _symbol_columns(adata)
-    resolution = _resolved(key, gate_settings, var_names, var_columns)
-
     layer_name, X = pick_layer(adata, layer)
     messages: list[str] = []
     expression, report = _expression(X, layer_name, var_names, normalize, assume, profiles, messages)
+    if key is None:
+        key = _default_hierarchy(report, profiles, adata.n_vars, messages)
+    resolution = _resolved(key, gate_settings, var_names, var_columns)
     technical, is_feature = find_technical(list(var_names), technical_markers)
 
     clock.step("clustering")
@@ -226,6 +228,9 @@ def annotate(
         )
     if profiles is None:  # pragma: no cover - for the type checker; computed above
         raise AssertionError
+    values = report.kind if report is not None else profiles.info.get("values", "")
+    transform = report.transform if report is not None else profiles.info.get("transform", "")
+    profiles.info.update({"values": str(values), "transform": str(transform), "layer": layer_name})
     clock.step("scoring")
     annotation = annotate_profiles(
         profiles, key, scoring=score_parameters, gating=gate_settings, features=is_feature, resolution=resolution
@@ -240,8 +245,8 @@ def annotate(
     tables = annotation_tables(annotation)
     facts = {
         "layer": layer_name,
-        "values": report.kind if report is not None else profiles.info.get("values", ""),
-        "transform": report.transform if report is not None else profiles.info.get("transform", ""),
+        "values": values,
+        "transform": transform,
         "n_cells": int(adata.n_obs),
         "n_vars": int(adata.n_vars),
         "n_clusters": profiles.n_groups,
@@ -252,7 +257,6 @@ def annotate(
         "clustering": grouping.params.model_dump(mode="json") if grouping is not None else {},
         "seconds": {**clock.seconds(), "total": round(time.perf_counter() - started, 3)},
     }
-    profiles.info.update({"values": str(facts["values"]), "transform": str(facts["transform"]), "layer": layer_name})
     obs: dict[str, Any] = {**labels_by_cell(annotation, labels), **technical_intensities(expression, technical)}
     result = AnnotationResult(
         annotation, tables, labels, facts, tuple(messages), obs, _uns(annotation, facts, gate_settings), grouping,
@@ -274,6 +278,17 @@ def _hierarchy(source: Hierarchy | Mapping[str, Any] | str | Path | None) -> Hie
     from cellkey.hierarchy import read_hierarchy
 
     return read_hierarchy("default" if source is None else source)
+
+
+def _default_hierarchy(
+    report: MatrixReport | None, profiles: ClusterProfiles | None, n_vars: int, messages: list[str]
+) -> Hierarchy:
+    from cellkey.hierarchy.catalogue import default_for, get_builtin
+
+    kind = report.kind if report is not None else ("" if profiles is None else profiles.info.get("values", ""))
+    name = default_for(kind, n_vars)
+    messages.append(f"No marker map was named: the built-in map {name!r} is used.")
+    return get_builtin(name)
 
 
 def _parsed(model: Any, value: Any, option: str) -> Any:

@@ -73,7 +73,9 @@ def _change(row: Mapping[Any, object]) -> str:
     if (first, a) == (second, b):
         return "same"
     if first in _UNASSIGNED or second in _UNASSIGNED:
-        return "same" if first in _UNASSIGNED and second in _UNASSIGNED else "gained" if first in _UNASSIGNED else "lost"
+        if first in _UNASSIGNED and second in _UNASSIGNED:
+            return "same"
+        return "gained" if first in _UNASSIGNED else "lost"
     if a and b.startswith(f"{a} / "):
         return "deeper"
     if b and a.startswith(f"{b} / "):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellkey.hierarchy.resolution import Resolution
     from cellkey.annotation.enrichment import EnrichmentCalls
+    from cellkey.hierarchy.resolution import Resolution
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.profiles.expression import Expression
     from cellkey.profiles.profile import ClusterProfiles

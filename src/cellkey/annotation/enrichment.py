@@ -9,7 +9,7 @@ import numpy as np
 
 from cellkey.calls.call import calls_from_walks
 from cellkey.calls.export import ExportRules, export_labels
-from cellkey.calls.route_table import route_table
+from cellkey.calls.route_table import CandidateBy, route_table
 from cellkey.records.vocabulary import CallStatus
 from cellkey.routing.branch_support import BranchGating, Routes, route_branches
 from cellkey.scoring.methods import METHODS
@@ -66,7 +66,7 @@ def call_by_enrichment(
     evidence = chosen.score(profiles, key, scoring or chosen.defaults)
     routes = route_branches(evidence, routing or BranchGating(**chosen.routing))
     rules = export or ExportRules(**chosen.export)
-    by = "branch" if evidence.details.parameters.rescue_by_level else "decision"
+    by: CandidateBy = "branch" if evidence.details.parameters.rescue_by_level else "decision"
     table = export_labels(route_table(routes, candidate_by=by), rules)
     return EnrichmentCalls(method, evidence, routes, rules, table)
 

@@ -84,9 +84,8 @@ def method_comparison(markers: Annotation, calls: EnrichmentCalls) -> pd.DataFra
     """Return what two methods call each cluster, and how their paths relate."""
     table = calls.table.set_index("cluster_id")
     nodes = calls.evidence.key.hierarchy.nodes
-    paths = {
-        g: nodes[k].path if k >= 0 else () for g, k in zip(calls.evidence.groups, calls.routes.node.tolist(), strict=True)
-    }
+    final = zip(calls.evidence.groups, calls.routes.node.tolist(), strict=True)
+    paths = {g: nodes[k].path if k >= 0 else () for g, k in final}
     rows = []
     for call in markers.calls:
         other, path = table.loc[call.group], paths[call.group]

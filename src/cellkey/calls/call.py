@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cellkey.records.vocabulary import Described, StopDetail, StopReason
+from cellkey.records.vocabulary import CallStatus, StopDetail, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["UNASSIGNED", "Call", "CallStatus", "calls_from_walks"]
 
 UNASSIGNED = "Unassigned"
-
-
-class CallStatus(Described):
-    """What a label stands for."""
-
-    RESOLVED = "resolved", "One cell type, supported down to the level of the label."
-    MIXED = "mixed", "Two or more types are too close to choose between."
-    CANDIDATE = "candidate", "One type is strongly suggested, but a gate above it was not passed."
-    UNKNOWN = "unknown", "No type of the hierarchy is supported."
 
 
 @dataclass(frozen=True, slots=True)

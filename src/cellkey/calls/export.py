@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from cellkey.calls.call import CallStatus
-from cellkey.calls.route_table import UNRESOLVED, RouteStatus
+from cellkey.calls.route_table import UNRESOLVED
 from cellkey.errors import MissingFieldError, did_you_mean
 from cellkey.parameters import Parameters
-from cellkey.records.vocabulary import Described
+from cellkey.records.vocabulary import CallStatus, ExportReason, RouteStatus
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["EXPORT_COLUMNS", "ExportReason", "ExportRules", "export_labels", "sanitised"]
+__all__ = ["EXPORT_COLUMNS", "ExportRules", "export_labels", "sanitised"]
 
 EXPORT_COLUMNS = (
     "annot_export_label", "annot_export_label_with_cluster", "annot_unresolved_candidate_label",
@@ -26,17 +25,6 @@ EXPORT_COLUMNS = (
     "annot_export_reason",
 )
 """Columns that export adds, in written order."""
-
-
-class ExportReason(Described):
-    """Why a label is reported as it is."""
-
-    RESOLVED = "resolved", "The routed label stands."
-    FINAL_CALL_COMPETITION = "final_call_competition", "Two types are nearly tied and both strongly supported."
-    UNKNOWN_RULE = "unknown_rule", "A rule for weak support applies."
-    BLOCKED_STRONG_CANDIDATE = (
-        "blocked_strong_candidate", "No lineage was accepted, but one cell type has strong support of its own."
-    )
 
 
 class ExportRules(Parameters):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cellkey.records.vocabulary import Described
-from cellkey.routing.branch_support import BranchStop, ConfidenceTier, best_nodes, lineage_of
+from cellkey.records.vocabulary import BranchStop, ConfidenceTier, RouteStatus
+from cellkey.routing.branch_support import best_nodes, lineage_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cellkey.routing.branch_support import Routes
 
-__all__ = ["PATH_JOIN", "ROUTE_COLUMNS", "UNRESOLVED", "RouteStatus", "joined_label", "route_table"]
+__all__ = ["PATH_JOIN", "ROUTE_COLUMNS", "CandidateBy", "UNRESOLVED", "joined_label", "route_table"]
 
 UNRESOLVED = "Unresolved"
 PATH_JOIN = " > "
@@ -37,14 +37,6 @@ ROUTE_COLUMNS = (
     "annot_second_best_call_score", "annot_final_call_margin", "annot_path_margin",
 )
 """Columns of the route table in written order."""
-
-
-class RouteStatus(Described):
-    """How a walk by branch support ended."""
-
-    ASSIGNED = "assigned", "A terminal cell type was reached."
-    STOPPED = "stopped_at_parent", "The walk stopped above a terminal type, or found none."
-    UNRESOLVED = "unresolved", "Nothing could be scored."
 
 
 def joined_label(label: str, cluster: str) -> str:

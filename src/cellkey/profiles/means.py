@@ -57,18 +57,29 @@ class ClusterMeans:
         return np.asarray(self.values[complete].mean(axis=0))
 
 
-def means_from_profiles(profiles: ClusterProfiles) -> ClusterMeans:
-    """Return the means of cluster profiles, which are on the scale of the scoring layer already.
+def means_from_profiles(profiles: ClusterProfiles, *, logged: bool | None = None) -> ClusterMeans:
+    """Return the means of cluster profiles on a log scale.
 
     Of a gene name that appears more than once the first column is used, as everywhere else.
+
+    Parameters
+    ----------
+    profiles
+        On the scale of the scoring layer.
+    logged
+        Whether that scale is ``log1p`` of scaled counts; None takes it from the facts of the profiles. Means
+        of logs are small for genes that few cells express, however strongly; enrichment compares logs of
+        means, which profiles hold in good approximation: the share of expressing cells times what an
+        expressing cell has on the geometric average.
     """
     _, first = np.unique(profiles.var_names.astype(str), return_index=True)
     kept = np.sort(first)
     kept = kept[(profiles.mean[:, kept] != 0).any(axis=0)]
-    return ClusterMeans(
-        profiles.groups, profiles.var_names[kept], profiles.mean[:, kept], profiles.n_cells,
-        profiles.detection[:, kept],
-    )
+    mean, detection = profiles.mean[:, kept], profiles.detection[:, kept]
+    if profiles.info.get("values") in ("counts", "lognorm") if logged is None else logged:
+        expressed = np.divide(mean, detection, out=np.zeros_like(mean), where=detection > 0)
+        mean = np.log1p(detection * np.expm1(expressed))
+    return ClusterMeans(profiles.groups, profiles.var_names[kept], mean, profiles.n_cells, detection)
 
 
 def means_from_table(

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from cellkey.parameters import Parameters
-from cellkey.records.vocabulary import Described, FailReason, StopDetail, StopReason
+from cellkey.records.vocabulary import BranchStop, ConfidenceTier, FailReason, StopDetail, StopReason
 from cellkey.routing.gates import Gate, judge
 from cellkey.routing.walk import Candidate, Choice, Walk, walk_key
 
@@ -24,30 +24,10 @@ if TYPE_CHECKING:
 
     from cellkey.scoring.evidence import Evidence
 
-__all__ = ["BRANCH_GATES", "BranchGating", "BranchRule", "BranchStop", "ConfidenceTier", "Routes",
+__all__ = ["BRANCH_GATES", "BranchGating", "BranchRule", "Routes",
            "best_nodes", "confidence_tier", "lineage_of", "related_nodes", "route_branches"]
 
 _DECIMALS = 10
-
-
-class BranchStop(Described):
-    """Why the walk by branch support ended."""
-
-    LEAF_REACHED = "leaf_reached", "The assigned cell type has no further subtypes."
-    NO_VALID_SCORE = "no_valid_score", "None of the candidates could be scored."
-    BELOW_SCORE_THRESHOLD = "below_score_threshold", "The branch support of the best candidate is too low."
-    BELOW_ABSOLUTE_SUPPORT = "below_absolute_support", "The raw enrichment of the best candidate speaks against it."
-    AMBIGUOUS_SIBLING_MARGIN = "ambiguous_sibling_margin", "The runner-up is too close to the best candidate."
-    MAX_DEPTH = "max_depth", "The deepest level that may be assigned was reached."
-
-
-class ConfidenceTier(Described):
-    """How clearly the assigned cell type passed: its support, its margin, and the share of markers detected."""
-
-    HIGH = "high", "Support and margin are well above their thresholds, and half of the markers are detected."
-    MEDIUM = "medium", "Support and margin are above their thresholds."
-    LOW = "low", "A threshold is missed, or less than a fifth of the markers are detected."
-    NONE = "none", "Nothing was assigned."
 
 
 class BranchGating(Parameters):
@@ -63,6 +43,10 @@ class BranchGating(Parameters):
         Least raw enrichment, blended with that of the best child.
     min_leaf_raw_score
         Least raw enrichment of the candidate itself.
+    carrying_score, carrying_raw_score
+        Support and blended raw enrichment of a subtype from which it carries a candidate past the two limits
+        of raw enrichment. A lineage that makes up most of the data cannot be enriched over itself; its
+        subtypes can. None carries nothing, as published.
     max_depth
         Deepest level that may be assigned (0 = top-level types only); None for no limit.
     back_off
@@ -77,6 +61,8 @@ class BranchGating(Parameters):
     margin_threshold: Annotated[float, Field(ge=0.0)] = 0.02
     min_branch_supported_raw_score: float = 0.0
     min_leaf_raw_score: float = -0.2
+    carrying_score: float | None = 0.35
+    carrying_raw_score: float = 0.20
     max_depth: Annotated[int, Field(ge=0)] | None = None
     back_off: bool = True
     rival_must_pass: bool = True
@@ -94,9 +80,16 @@ def _not_below(values: NDArray[np.float64], limit: float) -> NDArray[np.bool_]:
 
 
 def _absolute(m: _Material) -> NDArray[np.bool_]:
-    return _not_below(m.evidence["routing_raw"], m.gating.min_branch_supported_raw_score) & _not_below(
+    passes = _not_below(m.evidence["routing_raw"], m.gating.min_branch_supported_raw_score) & _not_below(
         m.evidence["raw"], m.gating.min_leaf_raw_score
     )
+    if m.gating.carrying_score is None:
+        return passes
+    with np.errstate(invalid="ignore"):
+        carried = (m.evidence["best_child"] >= m.gating.carrying_score) & (
+            m.evidence["best_child_raw"] >= m.gating.carrying_raw_score
+        )
+    return passes | carried
 
 
 def _absolute_detail(m: _Material, group: int, node: int) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from cellkey.parameters import Parameters
+from cellkey.records.vocabulary import ScoreStatus
 from cellkey.scoring.branch_support import branch_support
 from cellkey.scoring.controls import (
     ControlMeans,
@@ -35,7 +36,6 @@ from cellkey.scoring.evidence import Evidence
 from cellkey.scoring.marker_sets import (
     MarkerSets,
     MarkerStrategy,
-    ScoreStatus,
     choose_marker_sets,
     effective_markers,
     excluded_from_controls,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import scipy.sparse as sp
 
-from cellkey.records.vocabulary import Described
+from cellkey.records.vocabulary import ScoreStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,22 +19,11 @@ if TYPE_CHECKING:
     from cellkey.scoring.key import MeasuredKey
     from cellkey.scoring.panel_presets import ControlExclusion
 
-__all__ = ["Exclusion", "MarkerSets", "MarkerStrategy", "ScoreStatus", "choose_marker_sets", "effective_markers",
+__all__ = ["Exclusion", "MarkerSets", "MarkerStrategy", "choose_marker_sets", "effective_markers",
            "excluded_from_controls"]
 
 MarkerStrategy = Literal["none", "subtract_direct_parent", "subtract_ancestors", "sibling_unique_only"]
 Names = tuple[str, ...]
-
-
-class ScoreStatus(Described):
-    """Whether a cell type could be scored."""
-
-    OK = "ok", "Scored."
-    FEWER_CONTROLS = "control_count_fallback_used", "Scored; some marker had fewer controls than asked for."
-    NO_MARKERS = "no_markers_present", "None of its markers is measured."
-    TOO_FEW = "insufficient_markers_present", "Fewer of its markers are measured than are needed."
-    LOW_FRACTION = "low_marker_fraction", "Too small a share of its markers is measured."
-    NO_CONTROLS = "no_controls_available", "None of its measured markers has a control gene."
 
 
 @dataclass(frozen=True, slots=True)
