@@ -11,6 +11,7 @@ from cellkey.isoforms.backends import backend_names, get_backend
 from cellkey.isoforms.backends.baseline import partial_correlations, shrinkage_of
 from cellkey.isoforms.backends.communities import connected_components, core_members, leiden_communities
 from cellkey.isoforms.backends.gene_graph import candidate_pairs, dense_similarity, gene_graph_network
+from cellkey.isoforms.backends.graph import feature_graph, laplacian, smoothed
 from cellkey.isoforms.backends.pairs import best_gene_pairs
 from cellkey.isoforms.backends.spectral import rescue_threshold
 from cellkey.isoforms.bundle import Bundle
@@ -18,7 +19,8 @@ from cellkey.isoforms.correlation import correlation_pvalues, unit_rows
 from cellkey.isoforms.features import build_features
 from cellkey.isoforms.fitting import fit
 from cellkey.isoforms.metrics import agreement, background_assigned, module_recovery, role_recall, true_modules
-from cellkey.isoforms.settings import BaselineParameters, FeatureParameters, GeneGraphParameters
+from cellkey.isoforms.presets import fixture_settings
+from cellkey.isoforms.settings import BaselineParameters, FeatureParameters, GeneGraphParameters, GraphParameters
 from cellkey.isoforms.synthetic import pure_noise, simulate
 
 QUICK = {"evidence": {"n_null": 0}}
@@ -376,3 +378,50 @@ def test_abundance_grid_takes_the_smallest_that_fuses_nothing() -> None:
     assert not fuses[chosen]
     assert all(fuses[a] for a in grid if a < chosen)
     assert chosen < 0.9
+
+
+@pytest.mark.parametrize(
+    ("backend", "name", "recovery"),
+    [
+        ("latent", "realistic_unequal_v1", 1.0),
+        ("latent", "noisy_v1", 0.833),
+        ("latent", "nonlinear_v1", 0.588),
+        ("graph", "realistic_v1", 1.0),
+        ("graph", "noisy_v1", 0.977),
+        ("graph", "nonlinear_v1", 0.525),
+    ],
+)
+def test_factor_backends_reproduce_published_recoveries(backend: str, name: str, recovery: float) -> None:
+    """With the published thresholds the published recoveries come out."""
+    bundle = simulate(name)
+    found = _found(bundle, backend=backend, **fixture_settings(backend, name))
+    assert _recovery(bundle, found) == pytest.approx(recovery, abs=0.03)
+
+
+def test_smoothing_equals_the_dense_solution() -> None:
+    """Conjugate gradients solve the smoothing equation; gamma 0 and an empty graph change nothing."""
+    features = build_features(simulate("toy_multiplex_v1")).matrix
+    parameters = GraphParameters(edge_types=("corr", "same_gene"))
+    adjacency = feature_graph(features, parameters)
+    dense = np.abs(np.corrcoef(features.values))
+    dense[dense < 0.3] = 0
+    np.fill_diagonal(dense, 0)
+    same = (features.gene_ids[:, None] == features.gene_ids[None, :]) & ~np.eye(len(dense), dtype=bool)
+    dense = np.maximum(dense, same)
+    np.testing.assert_allclose(adjacency.toarray(), dense, atol=1e-12)
+    for normalised in (True, False):
+        graph = laplacian(adjacency, normalised=normalised)
+        expected = np.linalg.solve(np.eye(len(dense)) + 0.5 * graph.toarray(), features.values)
+        np.testing.assert_allclose(smoothed(features.values, graph, 0.5), expected, atol=1e-9)
+    np.testing.assert_array_equal(smoothed(features.values, graph, 0.0), features.values)
+    none = laplacian(feature_graph(features, GraphParameters(corr_threshold=1.0)), normalised=True)
+    np.testing.assert_array_equal(smoothed(features.values, none, 0.5), features.values)
+
+
+def test_graph_without_smoothing_is_latent() -> None:
+    """With gamma 0 both backends give the same edges."""
+    bundle = simulate("realistic_v1")
+    shared = {"n_components_grid": None, "n_components": 5, "alpha": 0.02}
+    latent = _found(bundle, backend="latent", latent=shared)
+    graph = _found(bundle, backend="graph", graph={**shared, "gamma": 0})
+    pd.testing.assert_frame_equal(latent.network.edges, graph.network.edges, rtol=1e-10)

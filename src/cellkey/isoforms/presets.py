@@ -20,12 +20,37 @@ _BASELINE_ALPHAS = {
     "realistic_unequal_v1": 0.05,
 }
 
+_LATENT_ALPHAS = {
+    "toy_v1": 0.05,
+    "medium_v1": 0.01,
+    "realistic_v1": 0.02,
+    "realistic_unequal_v1": 0.02,
+    "noisy_v1": 0.05,
+    "large_v1": 0.03,
+    "nonlinear_v1": 0.05,
+}
+_GAMMAS = {"toy_v1": 0.5, "medium_v1": 0.5}
+
+_MULTIPLEX = ("toy_multiplex_v1", "medium_multiplex_v1", "noisy_multiplex_v1", "large_multiplex_v1")
+_MULTIPLEX_EDGES = {
+    "alpha": 0.02,
+    "alpha_switch": 0.02,
+    "alpha_abundance_grid": [0.05, 0.10, 0.15, 0.20, 0.25, 0.30],
+}
+
 FIXTURE_SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "baseline": {
             name: {"channels": "switch", "baseline": {"alpha": alpha, "min_module_size": 2}}
             for name, alpha in _BASELINE_ALPHAS.items()
         },
+        "latent": {name: {"channels": "switch", "latent": {"alpha": alpha}} for name, alpha in _LATENT_ALPHAS.items()}
+        | {name: {"latent": _MULTIPLEX_EDGES} for name in _MULTIPLEX},
+        "graph": {
+            name: {"channels": "switch", "graph": {"alpha": alpha, "gamma": _GAMMAS.get(name, 0.3)}}
+            for name, alpha in _LATENT_ALPHAS.items()
+        }
+        | {name: {"graph": _MULTIPLEX_EDGES | {"gamma": 0.3}} for name in _MULTIPLEX},
     }
 )
 """Nested fit settings by backend and fixture. ``spectral`` and ``correlation`` run every fixture with one setting."""
@@ -53,6 +78,8 @@ RECOVERY_THRESHOLDS: Mapping[str, Mapping[str, float]] = MappingProxyType(
             0.95,
         ),
         "baseline": {"toy_v1": 0.95, "medium_v1": 0.825},
+        "latent": {"toy_v1": 0.95, "realistic_v1": 0.95},
+        "graph": {"toy_v1": 0.95, "realistic_v1": 0.95},
     }
 )
 """Least recovery over suite seeds; below it a benchmark fails."""

@@ -19,6 +19,8 @@ __all__ = [
     "FeatureParameters",
     "FitParameters",
     "GeneGraphParameters",
+    "GraphParameters",
+    "LatentParameters",
     "ModuleParameters",
     "PrepareParameters",
     "SpectralParameters",
@@ -164,6 +166,46 @@ class BaselineParameters(GeneGraphParameters):
     """Partial correlations of a Ledoit-Wolf covariance."""
 
 
+class LatentParameters(GeneGraphParameters):
+    """Partial correlations of what a factor analysis per channel explains.
+
+    Parameters
+    ----------
+    n_components_grid
+        Candidate numbers of factors, chosen by held-out log-likelihood; None takes ``n_components``.
+    max_iter, tol
+        Iterations and tolerance of the factor analysis.
+    """
+
+    alpha: float = Field(default=0.10, ge=0)
+    min_module_size: int = Field(default=2, ge=1)
+    n_components: int = Field(default=10, ge=1)
+    n_components_grid: tuple[int, ...] | None = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20)
+    max_iter: int = Field(default=1000, ge=1)
+    tol: float = Field(default=1e-4, gt=0)
+
+
+class GraphParameters(LatentParameters):
+    """The latent backend on features smoothed over a graph of features.
+
+    Parameters
+    ----------
+    gamma
+        Strength of smoothing; 0 gives the latent backend.
+    corr_threshold
+        Least absolute correlation of an edge.
+    edge_types
+        ``corr`` for correlations, ``same_gene`` for the two channels of one gene.
+    normalized_laplacian
+        Scale edges by the degrees of their ends.
+    """
+
+    gamma: float = Field(default=0.5, ge=0)
+    corr_threshold: float = Field(default=0.3, ge=0, le=1)
+    edge_types: tuple[Literal["corr", "same_gene"], ...] = ("corr",)
+    normalized_laplacian: bool = True
+
+
 class ModuleParameters(Parameters):
     """What is told about modules.
 
@@ -257,6 +299,8 @@ class FitParameters(Parameters):
     spectral: SpectralParameters = SpectralParameters()
     correlation: CorrelationParameters = CorrelationParameters()
     baseline: BaselineParameters = BaselineParameters()
+    latent: LatentParameters = LatentParameters()
+    graph: GraphParameters = GraphParameters()
     modules: ModuleParameters = ModuleParameters()
     traits: TraitParameters = TraitParameters()
     evidence: EvidenceParameters = EvidenceParameters()

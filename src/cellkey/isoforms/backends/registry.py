@@ -16,6 +16,8 @@ _BACKENDS = {
     "spectral": "cellkey.isoforms.backends.spectral",
     "correlation": "cellkey.isoforms.backends.correlation",
     "baseline": "cellkey.isoforms.backends.baseline",
+    "latent": "cellkey.isoforms.backends.latent",
+    "graph": "cellkey.isoforms.backends.graph",
 }
 
 
