@@ -6,8 +6,10 @@ Nothing here knows of expression data; names of measured genes and proteins are 
 
 from cellkey.hierarchy.catalogue import DEFAULT, builtin_names, get_builtin, list_builtin
 from cellkey.hierarchy.findings import Finding
+from cellkey.hierarchy.panel import panel_report
 from cellkey.hierarchy.reading import lint_hierarchy, read_hierarchy
 from cellkey.hierarchy.resolution import Resolution, no_marker_measured, resolve_names
+from cellkey.hierarchy.show import tree_text
 from cellkey.hierarchy.tables import TableOptions
 from cellkey.hierarchy.tree import (
     CellType,
@@ -37,8 +39,10 @@ __all__ = [
     "lint_hierarchy",
     "list_builtin",
     "no_marker_measured",
+    "panel_report",
     "path_text",
     "read_hierarchy",
     "resolve_names",
+    "tree_text",
     "write_hierarchy",
 ]

@@ -14,10 +14,24 @@ if TYPE_CHECKING:
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.records.schema import TableSchema
 
-__all__ = ["DEFAULT", "builtin_names", "builtin_schema", "builtin_text", "get_builtin", "list_builtin"]
+__all__ = [
+    "DEFAULT",
+    "builtin_for_tissue",
+    "builtin_names",
+    "builtin_schema",
+    "builtin_text",
+    "default_for",
+    "get_builtin",
+    "list_builtin",
+]
 
 DEFAULT: Final = "default"
 """Name of the hierarchy that is used when none is named."""
+
+PROTEIN: Final = "protein"
+"""Name of the one used for protein panels."""
+
+_LARGEST_PROTEIN_PANEL: Final = 100
 
 
 @cache
@@ -49,6 +63,20 @@ def get_builtin(name: str = DEFAULT) -> Hierarchy:
     return read_hierarchy(name)
 
 
+def default_for(values: str, n_vars: int) -> str:
+    """Return the name of the hierarchy to use when none is named.
+
+    Parameters
+    ----------
+    values
+        ``"counts"``, ``"log-normalised"`` or ``"intensity"``.
+    n_vars
+        Number of variables. Intensities of at most 100 variables are taken for a protein panel, which tells
+        types apart by one or two markers each.
+    """
+    return PROTEIN if values == "intensity" and n_vars <= _LARGEST_PROTEIN_PANEL else DEFAULT
+
+
 def list_builtin() -> pd.DataFrame:
     """Return one row per built-in hierarchy; the columns are those of :func:`builtin_schema`."""
     rows = []
@@ -68,6 +96,25 @@ def list_builtin() -> pd.DataFrame:
             }
         )
     return builtin_schema().frame(rows)
+
+
+def builtin_for_tissue(text: str) -> str:
+    """Return the name of the built-in hierarchy of a tissue, or of that name.
+
+    Raises
+    ------
+    HierarchyError
+        If no built-in hierarchy has this name or tissue.
+    """
+    wanted = text.strip().casefold()
+    tissues = {name: str(get_builtin(name).metadata.get("tissue", "")) for name in builtin_names()}
+    for name, tissue in tissues.items():
+        if wanted in (name.casefold(), tissue.casefold()):
+            return name
+    known = [*tissues, *tissues.values()]
+    shown = ", ".join(f"{name} ({tissue})" for name, tissue in tissues.items())
+    msg = f"there is no built-in hierarchy for {text!r}{did_you_mean(text, known)} (built-in are {shown})"
+    raise HierarchyError(msg)
 
 
 def builtin_schema() -> TableSchema:

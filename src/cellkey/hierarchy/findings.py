@@ -76,8 +76,8 @@ class Findings:
         self.items.append(Finding("note", message, line, path_text(node), fix))
 
     def of(self, severity: Severity) -> list[Finding]:
-        """Return the findings of one severity."""
-        return [f for f in self.items if f.severity == severity]
+        """Return the findings of one severity, by line, each once."""
+        return [f for f in self.sorted() if f.severity == severity]
 
     def sorted(self) -> list[Finding]:
         """Return all findings, errors first, then by line; each once."""

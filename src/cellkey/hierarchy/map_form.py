@@ -89,7 +89,7 @@ def _read_setting(entry: Entry, draft: DraftHierarchy, findings: Findings) -> No
     if not isinstance(entry.value, Object):
         findings.error(f"{entry.key} must be an object, but is {_kind(entry.value)}", entry.line)
         return
-    setattr(draft, places[entry.key], plain(entry.value))
+    getattr(draft, places[entry.key]).update(plain(entry.value))
     if entry.key == "_gating_params":
         draft.gating_line = entry.line
 

@@ -421,7 +421,7 @@ class _Closest:
         return dict(postings)
 
     def to(self, name: str, n: int) -> list[tuple[str, float]]:
-        """Return up to ``n`` names with their similarity in (0.5, 1], closest first, ties by name."""
+        """Return up to ``n`` names with their similarity in (0.65, 1], closest first, ties by name."""
         key = compact_key(name)
         pairs = _letter_pairs(key)
         shared: Counter[int] = Counter()
@@ -432,7 +432,7 @@ class _Closest:
             (difflib.SequenceMatcher(None, key, self._folded[i][0]).ratio(), self._folded[i][1])
             for i in ranked[: self._n_candidates]
         ]
-        best = sorted((-score, measured) for score, measured in scored if score > 0.5)
+        best = sorted((-score, measured) for score, measured in scored if score > 0.65)
         return [(measured, -score) for score, measured in best[:n]]
 
 

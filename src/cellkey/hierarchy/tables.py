@@ -97,11 +97,11 @@ def read_gmt(text: str, findings: Findings) -> DraftHierarchy:
         if not text_line.strip() or text_line.startswith("#"):
             continue
         cells = [c.strip() for c in text_line.split("\t")]
-        if len(cells) < 3:
+        if len(cells) < 2:  # without genes it is a group of other programs
             findings.error(
-                f"a GMT line needs a name, a description and genes, found {len(cells)} cells",
+                "a GMT line needs a name, a description and genes, separated by tabs",
                 line,
-                fix="separate name, description and genes by tabs",
+                fix="tabs may have become spaces",
             )
             continue
         listed.append((line, cells[0], cells[1], [c for c in cells[2:] if c]))

@@ -134,7 +134,9 @@ def _yaml_text(values: Any) -> str:
 def _gmt_text(hierarchy: Hierarchy) -> str:
     lines = []
     for node in hierarchy:
-        description = " ".join(node.description.split()) or "na"
+        description = " ".join(node.description.split())
+        if not description or description.casefold().startswith("parent"):  # which would name a parent
+            description = "na"
         if _tabbed(node):
             msg = f"{node.path_text!r} holds a tab or line break, which GMT cannot keep"
             raise HierarchyError(msg)

@@ -1,0 +1,148 @@
+"""The built-in hierarchies are valid, complete and documented node by node."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cellkey.errors import HierarchyError
+from cellkey.hierarchy import builtin_names, get_builtin, lint_hierarchy, list_builtin, resolve_names
+from cellkey.hierarchy.catalogue import builtin_for_tissue, builtin_text
+from cellkey.hierarchy.ontology import contradictions
+
+REQUIRED = [
+    "Immune Cells / Lymphoids / T Cells / CD4 T Cells",
+    "Immune Cells / Lymphoids / T Cells / CD8 T Cells",
+    "Immune Cells / Lymphoids / T Cells / Regulatory T Cells",
+    "Immune Cells / Lymphoids / B Cells",
+    "Immune Cells / Lymphoids / Plasma Cells",
+    "Immune Cells / Lymphoids / NK Cells",
+    "Immune Cells / Myeloids / Monocytes / Classical Monocytes",
+    "Immune Cells / Myeloids / Monocytes / Non-classical Monocytes",
+    "Immune Cells / Myeloids / Macrophages",
+    "Immune Cells / Myeloids / Dendritic Cells / cDC1",
+    "Immune Cells / Myeloids / Dendritic Cells / cDC2",
+    "Immune Cells / Myeloids / Dendritic Cells / pDC",
+    "Immune Cells / Myeloids / Mast Cells",
+    "Immune Cells / Myeloids / Neutrophils",
+    "Immune Cells / Haematopoietic Progenitors",
+    "Epithelium / Ciliated Epithelium",
+    "Epithelium / Secretory Epithelium",
+    "Epithelium / Basal Epithelium",
+    "Mesenchymal Cells / Fibroblasts",
+    "Mesenchymal Cells / Smooth Muscle",
+    "Mesenchymal Cells / Pericytes",
+    "Endothelium / Vascular Endothelium",
+    "Endothelium / Lymphatic Endothelium",
+    "Platelets",
+    "Erythroid Cells",
+]
+PROTEINS = [
+    "CD45",
+    "CD3",
+    "CD4",
+    "CD8",
+    "CD20",
+    "CD68",
+    "CD56",
+    "CD31",
+    "Pan-CK",
+    "E-cadherin",
+    "aSMA",
+    "HLA-DR",
+    "CD11c",
+    "FoxP3",
+    "Tryptase",
+    "CD66b",
+    "MPO",
+    "CD163",
+    "CD138",
+    "CK5",
+    "CD34",
+    "Podoplanin",
+    "GFAP",
+]
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_built_in_hierarchies_have_no_errors_or_warnings(name: str) -> None:
+    assert [f for f in lint_hierarchy(name) if f.severity != "note"] == []
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_files_are_strict_json_with_their_own_name(name: str) -> None:
+    values = json.loads(builtin_text(name))
+    assert values["_marker_map_metadata"]["name"] == name
+    assert get_builtin(name).name == name
+
+
+def test_default_covers_the_promised_types() -> None:
+    h = get_builtin()
+    assert [p for p in REQUIRED if p not in h] == []
+
+
+def test_default_documents_every_node() -> None:
+    for node in get_builtin():
+        assert node.ontology_id, node.path_text
+        assert node.description, node.path_text
+        assert node.source or node.is_grouping, node.path_text
+        assert len(node.markers) == 0 or 4 <= len(node.markers) <= 8, node.path_text
+
+
+def test_default_departs_from_the_ontology_only_where_known() -> None:
+    assert {path for path, _, _ in contradictions(get_builtin())} == {
+        "Immune Cells / Myeloids / Dendritic Cells",
+        "Epithelium / Basal Epithelium",
+        "Mesenchymal Cells / Fibroblasts",
+        "Mesenchymal Cells / Smooth Muscle",
+        "Mesenchymal Cells / Pericytes",
+    }
+
+
+def test_default_has_no_hard_requirement_and_only_measured_vetoes_of_other_lineages() -> None:
+    h = get_builtin()
+    assert "root_hard_requirements" not in h.gating
+    for root, rule in h.gating["root_veto_markers"].items():
+        own = {m for n in (h[root], *h.descendants(root)) for m in n.markers}
+        assert own.isdisjoint(rule["markers"]), root
+        assert rule["max_pos_frac"] >= 0.5
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "Immune Cells",
+        "Immune Cells / Lymphoids / T Cells",
+        "Immune Cells / Lymphoids / B Cells",
+        "Immune Cells / Lymphoids / NK Cells",
+        "Immune Cells / Myeloids / Macrophages",
+        "Immune Cells / Myeloids / Mast Cells",
+        "Immune Cells / Myeloids / Neutrophils",
+        "Epithelium",
+        "Endothelium",
+        "Mesenchymal Cells",
+        "Mesenchymal Cells / Smooth Muscle",
+        "Epithelium / Basal Epithelium",
+    ],
+)
+def test_protein_panels_give_the_broad_types_enough_coverage(path: str) -> None:
+    h = get_builtin()
+    node = h[path]
+    measured = resolve_names(node.markers, PROTEINS).variables(node.markers)
+    assert len(measured) / len(node.markers) >= node.gating_overrides["min_coverage"]
+
+
+def test_list_of_built_in_hierarchies() -> None:
+    table = list_builtin()
+    assert table["name"].tolist() == list(builtin_names())
+    row = table.iloc[0]
+    assert (row["name"], row["n_cell_types"]) == ("default", len(get_builtin()))
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(HierarchyError, match="no built-in hierarchy 'defalt'; did you mean 'default'"):
+        get_builtin("defalt")
+    assert builtin_for_tissue("default") == "default"
+    with pytest.raises(HierarchyError, match="for 'moon'"):
+        builtin_for_tissue("moon")
