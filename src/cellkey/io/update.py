@@ -54,4 +54,6 @@ def update_copy(
             for name, value in uns.items():
                 write_elem(file, f"uns/{name}", value)
             for name, value in (obsm or {}).items():
-                write_elem(file, f"obsm/{name}", value)
+                # A table must carry the names of the cells as they are in the file.
+                rows = value.set_axis(frame.index, axis=0) if hasattr(value, "set_axis") else value
+                write_elem(file, f"obsm/{name}", rows)

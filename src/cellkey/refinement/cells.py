@@ -231,13 +231,14 @@ def _result(
         )
         for i in done.iterations
     }
+    commands = _commands(source, uns)
     fields |= {
         record.PARAMETERS: record.flat(parameters),
-        record.SUMMARY: {**summary, "seconds": round(seconds, 3)},
+        record.SUMMARY: {**summary, "n_commands": commands + 1, "seconds": round(seconds, 3)},
     }
     obs = record.obs_columns(done.last, source.first_labels, stability)
     if source.n_done and done.iterations:
-        obs |= _previous(source, uns)
+        obs |= _previous(source, commands)
     history = record.history_frame(source.history, done.iterations, source.index)
     operations = [op for i in done.iterations for op in i.plan.operations]
     return RefinementResult(
@@ -247,11 +248,15 @@ def _result(
     )
 
 
-def _previous(source: Source, uns: Mapping[str, Any]) -> dict[str, Any]:
-    """The clusters that an earlier command left, under the next free name."""
+def _commands(source: Source, uns: Mapping[str, Any]) -> int:
+    """Number of refinement commands that the source builds on."""
+    return int(uns[record.SUMMARY].get("n_commands", 1)) if source.n_done and record.SUMMARY in uns else 0
+
+
+def _previous(source: Source, commands: int) -> dict[str, Any]:
+    """The clusters that the command before left."""
     import pandas as pd
 
-    commands = int(uns.get(record.SUMMARY, {}).get("n_commands", 1))
     return {f"cluster_lvl1_prev{commands}": pd.Categorical(source.current.ids)}
 
 

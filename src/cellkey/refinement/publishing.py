@@ -1,0 +1,117 @@
+"""Replacing files of a run so that a kill at any moment leaves the old state or the new one.
+
+New files are prepared in a folder beside the old ones. One rename declares the folder ready; only then are files
+moved to their places. A process that finds a ready folder finishes the move, so an interruption after the rename
+completes and one before it leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellkey.errors import RunError
+from cellkey.records.atomic import fsync_directory, write_text
+from cellkey.records.run import MANIFEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["finish_interrupted", "prepared", "working_on"]
+
+_READY = ".refinement-ready"
+_PARTIAL = ".refinement-partial-"
+_ORDER = "order.json"
+_LOCK = ".refinement-lock"
+
+
+@contextlib.contextmanager
+def working_on(directory: Path) -> Iterator[None]:
+    """Keep other refinements out of a run directory; the lock goes with the process, however that ends.
+
+    Raises
+    ------
+    RunError
+        If another process is at work there.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - no such locks on this platform
+        yield
+        return
+    with (directory / _LOCK).open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            msg = f"another refinement is at work in {directory}: wait for it to end"
+            raise RunError(msg) from None
+        yield
+
+
+def finish_interrupted(directory: Path) -> str | None:
+    """Finish what an interrupted process had ready, and remove what it had not.
+
+    Returns
+    -------
+    The request that was finished, None if there was nothing to finish.
+    """
+    for leftover in directory.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    ready = directory / _READY
+    if not (ready / _ORDER).is_file():
+        shutil.rmtree(ready, ignore_errors=True)
+        return None
+    order: dict[str, Any] = json.loads((ready / _ORDER).read_text(encoding="utf-8"))
+    _move(ready, directory, order)
+    return str(order["request"])
+
+
+@contextlib.contextmanager
+def prepared(directory: Path, request: str, *, remove: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yield an empty folder for new files; put them in place when the block succeeds.
+
+    Parameters
+    ----------
+    request
+        Says what was asked for, so that a later process knows whether it finished the same.
+    remove
+        Names of files that no longer hold; files made again under these names stay.
+    """
+    staging = directory / f"{_PARTIAL}{secrets.token_hex(4)}"
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        order = {"request": request, "remove": [r for r in remove if not (staging / r).exists()]}
+        write_text(staging / _ORDER, json.dumps(order))
+        fsync_directory(staging)
+        ready = directory / _READY
+        staging.rename(ready)
+        fsync_directory(directory)
+        _move(ready, directory, order)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        msg = f"cannot write to {directory}: {error.strerror or error}"
+        raise RunError(msg) from error
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def _move(ready: Path, directory: Path, order: dict[str, Any]) -> None:
+    """Move what is still there; safe to repeat. The manifest goes last, the order of work after it."""
+    files = [p for p in ready.rglob("*") if p.is_file() and p != ready / _ORDER]
+    for path in sorted(files, key=lambda p: (p.name == MANIFEST, p.as_posix())):
+        place = directory / path.relative_to(ready)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)
+    for name in order["remove"]:
+        (directory / name).unlink(missing_ok=True)
+    fsync_directory(directory)
+    (ready / _ORDER).unlink()
+    shutil.rmtree(ready, ignore_errors=True)
