@@ -11,7 +11,7 @@ VENV ?= .venv
 PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 
-extras_demo := scanpy,umap
+extras_demo := scanpy
 extras_test := test
 extras_lint := lint,test
 extras_docs := docs,scanpy

@@ -29,7 +29,7 @@ X = adata.X  # its own in-place steps need both index arrays of one type
 adata.X = sp.csr_matrix((X.data, X.indices, X.indptr.astype(X.indices.dtype)), shape=X.shape)
 sc.pp.normalize_total(adata, target_sum=1e4); sc.pp.log1p(adata)
 sc.pp.highly_variable_genes(adata, n_top_genes=2000)
-sc.pp.pca(adata, n_comps=30, mask_var="highly_variable"); sc.pp.neighbors(adata, n_neighbors=15)
+sc.pp.pca(adata, n_comps=30, mask_var="highly_variable"); sc.pp.neighbors(adata, n_neighbors=15, transformer="sklearn")
 sc.tl.leiden(adata, resolution=0.6, flavor="igraph", n_iterations=2, directed=False)
 sc.tl.rank_genes_groups(adata, "leiden", method="wilcoxon")
 """

@@ -204,7 +204,7 @@ def test_the_result_shows_itself(small_cells: Callable[..., AnnData], small_map:
 @pytest.mark.real_data
 def test_real_blood_cells_are_named(labelled_data: Path) -> None:
     adata = ad.read_h5ad(labelled_data / "pbmc3k.h5ad")
-    annotate(adata)
+    annotate(adata, clustering={"resolution": 1.0})
     paths = adata.obs.groupby("cell_type", observed=True)["cell_type_auto_path"]
     calls = paths.agg(lambda p: p.value_counts().index[0])
     assert "B Cells" in calls["B"]

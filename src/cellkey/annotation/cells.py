@@ -270,14 +270,10 @@ def annotate(
 # --- input ---
 
 
-def _hierarchy(source: Hierarchy | Mapping[str, Any] | str | Path | None) -> Hierarchy:
-    from cellkey.hierarchy import Hierarchy
+def _hierarchy(source: Hierarchy | Mapping[str, Any] | str | Path) -> Hierarchy:
+    from cellkey.hierarchy import Hierarchy, read_hierarchy
 
-    if isinstance(source, Hierarchy):
-        return source
-    from cellkey.hierarchy import read_hierarchy
-
-    return read_hierarchy("default" if source is None else source)
+    return source if isinstance(source, Hierarchy) else read_hierarchy(source)
 
 
 def _default_hierarchy(

@@ -31,7 +31,7 @@ def demo(
     with tempfile.TemporaryDirectory() as folder, progress_on_terminal() as progress:
         source = Path(folder) / "pbmc68k_reduced.h5ad"
         write_cells(adata, source)
-        run = annotate_file(source, output_dir, progress=progress, umap=True)
+        run = annotate_file(source, output_dir, progress=progress, clustering={"resolution": 1.0})
     typer.echo(repr(run.result))
     typer.echo("\nThe labels of the study (rows), which cellkey did not see, against the calls (columns):")
     typer.echo(_crosstab(truth, run.result))

@@ -10,6 +10,7 @@ import numpy as np
 
 from cellkey.errors import RunError
 from cellkey.profiles.profile import ClusterProfiles
+from cellkey.io.guarded import new_hdf5
 from cellkey.records.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def save_profiles(profiles: ClusterProfiles, path: str | Path) -> None:
     """Write profiles atomically as HDF5 (lzf), one data set per array; float64 throughout."""
     import h5py
 
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, new_hdf5(temporary) as file:
         file.attrs["cellkey_profiles"] = FORMAT_VERSION
         file.attrs["basis"] = profiles.basis
         file.attrs["info"] = json.dumps(profiles.info)
