@@ -88,7 +88,7 @@ def alluvial(flows: Sequence[Flow], *, lineages: Iterable[str] = (), ax: Axes | 
         ax.axis("off")
         changed = sum(f.n_cells for f in flows if f.before != f.after)
         title(ax, "Labels before and after refinement",
-              f"{share(changed, total)} of {count(total)} cells have another label")
+              f"{share(changed, total)} of {count(total)} cells have another label than before")
     return ax
 
 
@@ -146,11 +146,17 @@ def _draw_bars(
             continue
         name = split_path(label)[-1] if label else "Unassigned"
         edge, where = (x - 1.6 * _BAR, "right") if x == 0 else (x + 1.6 * _BAR, "left")
-        ax.text(edge, (low + top) / 2, f"{shorten(name, 30)}  ", ha=where, va="center", color=INK, fontsize=9)
+        middle = (low + top) / 2
+        two_lines = (top - low) / height > 0.05
         ax.annotate(
-            count(round((top - low) * total)), (edge, (low + top) / 2), xytext=(0, -8.5), textcoords="offset points",
-            ha=where, va="center", color=MUTED, fontsize=7, annotation_clip=False,
-        ) if (top - low) / height > 0.05 else None
+            shorten(name, 30), (edge, middle), xytext=(0, 4 if two_lines else 0), textcoords="offset points", ha=where,
+            va="center", color=INK, fontsize=9, annotation_clip=False,
+        )
+        if two_lines:
+            ax.annotate(
+                count(round((top - low) * total)), (edge, middle), xytext=(0, -6), textcoords="offset points",
+                ha=where, va="center", color=MUTED, fontsize=7.5, annotation_clip=False,
+            )
 
 
 def _colour(label: str, colours: dict[str, str]) -> str:

@@ -302,6 +302,7 @@ class _Job:
         drop = [f"uns/{k}" for k in adata.uns if str(k).startswith(record.ITERATION)
                 and (restart or k in result.dropped)]
         if restart or record.HISTORY not in result.obsm:
+            drop += [f"obs/{c}" for c in adata.obs.columns if own and str(c).startswith("cluster_lvl1_prev")]
             drop.append(f"obsm/{record.HISTORY}")
         update_copy(self.path, staging / _REFINED, obs={**obs, **result.obs}, uns=result.uns, obsm=result.obsm,
                     drop=drop)
