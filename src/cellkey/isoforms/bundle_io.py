@@ -29,14 +29,14 @@ def write_bundle(bundle: Bundle, directory: str | Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     manifest = bundle.manifest
     frames = {manifest.sample_table: bundle.samples}
-    frames |= {spec.filename: bundle.tables[spec.kind.value] for spec in manifest.feature_tables}
+    frames |= {entry.filename: bundle.tables[entry.kind.value] for entry in manifest.feature_tables}
     for name, frame in frames.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         write_parquet(frame, root / name)
-    for spec in manifest.matrices:
-        (root / spec.filename).parent.mkdir(parents=True, exist_ok=True)
-        write_matrix(bundle.matrices[spec.assay_name], root / spec.filename)
-    names = [*frames, *(spec.filename for spec in manifest.matrices)]
+    for entry in manifest.matrices:
+        (root / entry.filename).parent.mkdir(parents=True, exist_ok=True)
+        write_matrix(bundle.matrices[entry.assay_name], root / entry.filename)
+    names = [*frames, *(entry.filename for entry in manifest.matrices)]
     provenance = {k: v for k, v in manifest.provenance.items() if not k.startswith(_HASH)}
     provenance |= {f"{_HASH}{name}": sha256_of(root / name) for name in names}
     content = manifest.model_dump(mode="json") | {"provenance": provenance}
@@ -134,12 +134,12 @@ def _file_problems(root: Path, name: str, manifest: BundleManifest) -> list[Prob
 
 def _load(root: Path, manifest: BundleManifest) -> Bundle:
     tables: dict[str, pd.DataFrame] = {}
-    for spec in manifest.feature_tables:
-        table = read_parquet(root / spec.filename)
-        tables[spec.kind.value] = table
-        if spec.filename in manifest.truth_tables:
-            tables[spec.filename] = table
+    for entry in manifest.feature_tables:
+        table = read_parquet(root / entry.filename)
+        tables[entry.kind.value] = table
+        if entry.filename in manifest.truth_tables:
+            tables[entry.filename] = table
     matrices: dict[str, NDArray[np.float64]] = {
-        spec.assay_name: read_matrix(root / spec.filename) for spec in manifest.matrices
+        entry.assay_name: read_matrix(root / entry.filename) for entry in manifest.matrices
     }
     return Bundle(manifest, read_parquet(root / manifest.sample_table), tables, matrices)

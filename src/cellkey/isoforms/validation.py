@@ -101,15 +101,15 @@ def validate_bundle_inputs(
 def bundle_problems(bundle: Bundle) -> list[Problem]:
     """Return all problems of a bundle in memory, including sizes that differ from the manifest."""
     found: list[Problem] = []
-    for spec in bundle.manifest.feature_tables:
-        table = bundle.tables.get(spec.kind.value)
+    for entry in bundle.manifest.feature_tables:
+        table = bundle.tables.get(entry.kind.value)
         if table is None:
-            found.append(Problem(f"no table of kind {spec.kind.value!r} was read", spec.filename))
-        elif len(table) != spec.n_rows:
+            found.append(Problem(f"no table of kind {entry.kind.value!r} was read", entry.filename))
+        elif len(table) != entry.n_rows:
             found.append(
                 Problem(
-                    f"has {len(table)} rows, the manifest says n_rows = {spec.n_rows}",
-                    spec.filename,
+                    f"has {len(table)} rows, the manifest says n_rows = {entry.n_rows}",
+                    entry.filename,
                     "the file was cut or replaced: write the bundle again",
                 )
             )
