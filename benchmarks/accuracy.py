@@ -111,7 +111,7 @@ def _score_genes(values: Any, sets: dict[str, list[str]]) -> pd.DataFrame | None
     for name, genes in sets.items():
         try:
             sc.tl.score_genes(values, genes, score_name="score", random_state=0)
-        except ValueError:  # panels too small for control genes
+        except (ValueError, RuntimeError):  # panels too small for control genes
             return None
         scores[name] = values.obs["score"].to_numpy()
     return pd.DataFrame(scores)

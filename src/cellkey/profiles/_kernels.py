@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-__all__ = ["gather_columns", "gather_range", "log_scaled", "log_scaled_rows", "profile_genes", "rows_sorted"]
+__all__ = [
+    "gather_columns", "gather_range", "log_scaled", "log_scaled_rows", "profile_genes", "rows_sorted", "select_columns",
+]
 
 AUTO, NONZERO, ALL = 0, 1, 2
 """Codes of the rules for the positivity threshold; see :mod:`cellkey.profiles.profile`."""
@@ -53,6 +55,29 @@ def gather_columns(data, indices, indptr, position, n_columns):  # type: ignore[
                 out_data[at] = data[i]
                 out_rows[at] = row
     return out_data, out_rows, starts
+
+
+@njit(cache=True, nogil=True)
+def select_columns(data, indices, indptr, position):  # type: ignore[no-untyped-def]
+    """Keep some columns of a CSR block; ``position[j]`` is the new column of gene j or -1."""
+    n_rows = len(indptr) - 1
+    starts = np.zeros(n_rows + 1, dtype=np.int64)
+    for row in range(n_rows):
+        kept = 0
+        for i in range(indptr[row], indptr[row + 1]):
+            if position[indices[i]] >= 0:
+                kept += 1
+        starts[row + 1] = starts[row] + kept
+    out_data = np.empty(starts[n_rows], dtype=data.dtype)
+    out_indices = np.empty(starts[n_rows], dtype=np.int32)
+    at = 0
+    for i in range(len(indices)):
+        column = position[indices[i]]
+        if column >= 0:
+            out_data[at] = data[i]
+            out_indices[at] = column
+            at += 1
+    return out_data, out_indices, starts
 
 
 @njit(cache=True, nogil=True)

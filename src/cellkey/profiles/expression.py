@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Expression"]
 
 _BLOCK_CELLS = 8192
+_BLOCK_VALUES = 4_000_000
 
 
 class Expression:
@@ -85,6 +86,9 @@ class Expression:
         if self.storage == "csc" and self.in_memory:
             yield from _csc_row_blocks(self, columns, rows, block_cells)
             return
+        if self.storage == "csr" and self.in_memory and rows is None:
+            yield from self._csr_blocks(columns, block_cells)
+            return
         total = self.n_obs if rows is None else len(rows)
         for start in range(0, total, block_cells):
             stop = min(start + block_cells, total)
@@ -108,7 +112,7 @@ class Expression:
             block.sum_duplicates()
         data = np.asarray(block.data)
         if self.scale is not None:
-            data = _kernels.log_scaled(data.astype(np.float64, copy=False), block.indices, self.scale)
+            data = _kernels.log_scaled(data, block.indices, self.scale)
         result = sp.csc_matrix((data.astype(np.float32, copy=False), block.indices, block.indptr), shape=block.shape)
         result.eliminate_zeros()
         return result
@@ -123,6 +127,29 @@ class Expression:
         position[index] = np.arange(len(index))
         data, indices, indptr = _kernels.gather_columns(X.data, X.indices, X.indptr, position, len(index))
         return sp.csc_matrix((data, indices, indptr), shape=(self.n_obs, len(index)))
+
+    def _csr_blocks(self, columns: NDArray[np.intp] | None, block_cells: int) -> Iterator[tuple[int, sp.csr_matrix]]:
+        """Blocks of cells as views of the stored indices; only the scaled or selected values are new."""
+        X = self.X
+        per_cell = max(X.nnz / max(self.n_obs, 1), 1.0)
+        step = int(max(1, min(block_cells, _BLOCK_VALUES / per_cell)))
+        width = self.n_vars if columns is None else len(columns)
+        position = None
+        if columns is not None:
+            position = np.full(self.n_vars, -1, dtype=np.int64)
+            position[columns] = np.arange(len(columns))
+        for start in range(0, self.n_obs, step):
+            stop = min(start + step, self.n_obs)
+            low, high = int(X.indptr[start]), int(X.indptr[stop])
+            data, indices = X.data[low:high], X.indices[low:high]
+            indptr = X.indptr[start : stop + 1] - X.indptr[start]
+            if position is not None:
+                data, indices, indptr = _kernels.select_columns(data, indices, indptr, position)
+            block = sp.csr_matrix((data, indices, indptr), shape=(stop - start, width), copy=False)
+            block = self._scaled(block, slice(start, stop))
+            if position is not None:
+                block.sort_indices()
+            yield start, block
 
     def _sorted_rows(self) -> bool:
         if self._rows_sorted is None:
@@ -139,7 +166,7 @@ class Expression:
             block = block.tocsr()
             data = block.data
             if scale is not None:
-                data = _kernels.log_scaled_rows(data.astype(np.float64, copy=False), block.indptr, scale)
+                data = _kernels.log_scaled_rows(data, block.indptr, scale)
             return sp.csr_matrix((data.astype(np.float32, copy=False), block.indices, block.indptr), shape=block.shape)
         dense = np.asarray(block)
         if scale is not None:

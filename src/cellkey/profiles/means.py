@@ -76,7 +76,7 @@ def means_from_profiles(profiles: ClusterProfiles, *, logged: bool | None = None
     kept = np.sort(first)
     kept = kept[(profiles.mean[:, kept] != 0).any(axis=0)]
     mean, detection = profiles.mean[:, kept], profiles.detection[:, kept]
-    if profiles.info.get("values") in ("counts", "lognorm") if logged is None else logged:
+    if profiles.info.get("values") in ("counts", "log-normalised") if logged is None else logged:
         expressed = np.divide(mean, detection, out=np.zeros_like(mean), where=detection > 0)
         mean = np.log1p(detection * np.expm1(expressed))
     return ClusterMeans(profiles.groups, profiles.var_names[kept], mean, profiles.n_cells, detection)
