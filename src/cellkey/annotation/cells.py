@@ -253,6 +253,7 @@ def annotate(
         "groupby": groupby or "",
         "hierarchy": key.name,
         "device": grouping.device if grouping is not None else "cpu",
+        "technical_markers": ",".join(technical),
         **plan.record(),
         "clustering": grouping.params.model_dump(mode="json") if grouping is not None else {},
         "seconds": {**clock.seconds(), "total": round(time.perf_counter() - started, 3)},
@@ -488,6 +489,8 @@ def _uns(annotation: Annotation, facts: Mapping[str, Any], gating: Mapping[str, 
     layer = str(facts["layer"])
     flat: dict[str, Any] = {k: v for k, v in facts.items() if isinstance(v, str | int | float)}
     flat |= {f"scoring_{k}": v for k, v in facts["scoring"].items()}
+    routing = facts.get("enrichment", {}).get("routing", {})
+    flat |= {f"routing_{k}": "" if v is None else v for k, v in routing.items()}
     flat |= {f"clustering_{k}": "" if v is None else v for k, v in facts["clustering"].items()}
     flat |= {f"version_{k}": v for k, v in package_versions().items()}
     flat = {k: v if isinstance(v, str | int | float | bool) else json.dumps(v) for k, v in flat.items()}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from cellkey.profiles.profile import ClusterProfiles
+    from cellkey.refinement.chained import Chained
 
 __all__ = ["PROFILES_FILE", "AnnotationRun", "annotate_file", "load_tables"]
 
@@ -32,11 +33,12 @@ _CELLS_FILE, _OUTPUT_FILE = "coarse_clusters.h5ad", "output.h5ad"
 
 @dataclass(frozen=True, slots=True)
 class AnnotationRun:
-    """A finished run: its directory, its result, and whether the cells had to be read."""
+    """A finished run: its directory, its result, whether the cells had to be read, and what refinement did."""
 
     directory: Path
     result: AnnotationResult
     read_matrix: bool
+    refined: Chained | None = None
 
 
 def annotate_file(
@@ -51,6 +53,8 @@ def annotate_file(
     cells: bool = True,
     x_format: Literal["csr", "as-input"] = "csr",
     slim: bool = False,
+    refinement: Any = None,
+    diagnostic: bool = False,
     progress: Callable[[str, float | None], None] | None = None,
     **options: Any,
 ) -> AnnotationRun:
@@ -78,6 +82,12 @@ def annotate_file(
         ``"csr"`` or ``"as-input"``: how X is stored.
     slim
         Leave the embedding and the neighbour graph out of the files.
+    refinement
+        Parameters of a refinement that follows at once, see
+        :class:`~cellkey.refinement.parameters.RefinementParameters`; ``{}`` takes the defaults, None refines
+        nothing.
+    diagnostic
+        Diagnose the clusters and write a plan, but refine nothing.
     progress
         Called with the name of the step and the share done.
     options
@@ -97,6 +107,14 @@ def annotate_file(
         for name, table in result.tables.items():
             ALL_TABLES[name].write_csv(table, staging / f"{name}.csv")
         stamp = _write_cells(job, adata, result, staging, x_format=x_format, slim=slim) if cells else ""
+        refined = None
+        if refinement is not None or diagnostic:
+            from cellkey.refinement.chained import refine_annotated
+
+            refined = refine_annotated(
+                adata, result, staging, refinement, diagnostic=diagnostic, cells=_CELLS_FILE if cells else "",
+                figures=figures, dpi=dpi, progress=progress,
+            )
         if profiles is not None and result.annotation.profiles is profiles:
             link_or_copy(path.parent / PROFILES_FILE, staging / PROFILES_FILE)
         else:
@@ -109,11 +127,14 @@ def annotate_file(
             "input": {"name": path.name, "bytes": path.stat().st_size if path.is_file() else None,
                       "fingerprint": stamp, "matrix_read": read_matrix},
             "parameters": {**result.facts, "gating": result.annotation.gating.model_dump(mode="json")},
+            "refinement": {} if refined is None else refined.record(),
             "messages": list(result.messages),
             "figures": [p.name for p in drawn],
             "seconds": round(time.perf_counter() - started, 3),
         })
-    return AnnotationRun(Path(output_dir), result, read_matrix)
+    if refined is None or refined.refinement is None:
+        _remove_refinement(Path(output_dir), keep_diagnosis=refined is not None)
+    return AnnotationRun(Path(output_dir), result, read_matrix, refined)
 
 
 class _Job:
@@ -197,12 +218,17 @@ def _write_cells(
     from cellkey.io.update import update_copy
     from cellkey.io.write import write_cells
 
+    from cellkey.refinement.chained import outdated_fields
+
     target = staging / _CELLS_FILE
+    outdated = outdated_fields(adata)
     if job.backed:
-        update_copy(job.path, target, obs=result.obs, uns=dict(result.uns))
+        update_copy(job.path, target, obs=result.obs, uns=dict(result.uns), drop=outdated)
     else:
         from cellkey.annotation.cells import write_result
 
+        for slot, name in (field.split("/", 1) for field in outdated):
+            del getattr(adata, slot)[name]
         write_result(adata, result, slim=slim)
         write_cells(adata, target, x_format=x_format)
     link_or_copy(target, staging / _OUTPUT_FILE)
@@ -220,6 +246,16 @@ def _written_stamp(path: Path, result: AnnotationResult) -> str:
                       result.annotation.profiles)
     finally:
         written.file.close()
+
+
+def _remove_refinement(directory: Path, *, keep_diagnosis: bool) -> None:
+    """Remove files of an earlier refinement in the same directory, which no longer hold."""
+    names = ["refined.h5ad", "refinement_log.csv", "refinement_plan.yaml", "figures/refinement_alluvial.png"]
+    names += [p.name for p in directory.glob("refined_*.csv")] + [
+        p.name for p in directory.glob("diagnostic_report_iter*.csv")]
+    names += [] if keep_diagnosis else ["diagnostic_report.csv", "plan.yaml"]
+    for name in names:
+        (directory / name).unlink(missing_ok=True)
 
 
 def _draw(

@@ -24,15 +24,31 @@ def annotate(
         str | None,
         typer.Option(help="Marker hierarchy: a file, or the name of a built-in one. The default map if not given."),
     ] = None,
+    method: Annotated[
+        str, typer.Option(help="markers, enrichment, both (side by side), refinery-legacy or hierannot-0.7.")
+    ] = "markers",
     scoring_params: Annotated[
         str | None, typer.Option(metavar="JSON", help="Scoring parameters: inline JSON, a file, or @file.")
     ] = None,
     gating_params: Annotated[
         str | None, typer.Option(metavar="JSON", help="Gating parameters: inline JSON, a file, or @file.")
     ] = None,
+    export_params: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="Rules of reported labels (enrichment): inline JSON, a file, or @file."),
+    ] = None,
     clustering_params: Annotated[
         str | None, typer.Option(metavar="JSON", help="Clustering parameters: inline JSON, a file, or @file.")
     ] = None,
+    refinement_params: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Refinement parameters: inline JSON, a file, or @file.")
+    ] = None,
+    skip_refinement: Annotated[
+        bool, typer.Option("--skip-refinement", help="Stop after the annotation; do not split or relabel clusters.")
+    ] = False,
+    diagnostic: Annotated[
+        bool, typer.Option("--diagnostic", help="Say what refinement would do (report and plan); refine nothing.")
+    ] = False,
     annotation_only: Annotated[
         bool, typer.Option("--annotation-only", help="Keep the clusters of obs['cluster_lvl0']; do not cluster again.")
     ] = False,
@@ -69,7 +85,8 @@ def annotate(
     """Cluster cells and name every cluster, with the reasons.
 
     Clusters are scored against a hierarchy of markers and walked down it, from broad to fine; every candidate
-    that was looked at is written down with why it won or lost.
+    that was looked at is written down with why it won or lost. Clusters that turn out to hold several types are
+    then split and named again, unless --skip-refinement is given.
 
     \b
     Examples:
@@ -78,6 +95,8 @@ def annotate(
       cellkey annotate run1/output.h5ad --annotation-only -o run2 \\
           --gating-params '{"level_defaults": {"0": {"min_coverage": 0.40}}}'
       cellkey annotate cells.h5ad -o run3 --cluster-key leiden
+      cellkey annotate cells.h5ad -o run4 --method enrichment --export-params '{"unknown_branch_raw_threshold": 0.1}'
+      cellkey annotate cells.h5ad -o run5 --method both
     """
     from cellkey.annotation.run import annotate_file
     from cellkey.cli._common import progress_on_terminal
@@ -88,18 +107,22 @@ def annotate(
         "resolution": resolution, "n_pcs": n_pcs, "n_neighbors": neighbors_k, "seed": random_seed,
         "device": "cpu" if no_gpu else device,
     }
-    options = _checked_options(scoring_params, gating_params, clustering_params, settings)
+    options = _checked_options(method, scoring_params, gating_params, export_params, clustering_params, settings)
+    refinement = _refinement(refinement_params, settings, skip=skip_refinement)
     with progress_on_terminal(quiet=quiet) as progress:
         run = annotate_file(
             path, directory, hierarchy=marker_map, annotation_only=annotation_only, cluster_key=cluster_key,
             figures=not skip_figures, dpi=dpi, cells=not skip_cells, x_format=x_format, slim=slim, progress=progress,
             layer=layer, technical_markers=_names(technical_markers), normalize=not no_normalize, assume=assume,
-            umap=compute_umap, n_jobs=threads, **options,
+            umap=compute_umap, n_jobs=threads, diagnostic=diagnostic,
+            refinement=refinement, **options,
         )
     if not quiet:
         for message in run.result.messages:
             typer.echo(message, err=True)
         typer.echo(repr(run.result))
+        if run.refined is not None:
+            typer.echo(f"\n{run.refined!r}")
         typer.echo(f"\nwritten to {directory}: cluster_annotations.csv is the place to start; "
                    f"'cellkey explain {directory} --cluster ID' tells why", err=True)
 
@@ -171,21 +194,33 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _refinement(text: str | None, settings: dict[str, Any], *, skip: bool) -> dict[str, Any] | None:
+    """Refinement parameters, checked before any file is read; None when refinement is to be skipped."""
+    from cellkey.parameters import read_mapping
+    from cellkey.refinement.parameters import RefinementParameters
+
+    shared = {name: settings[name] for name in ("seed", "device")}
+    values = {**shared, **read_mapping(text, option="--refinement-params")}
+    RefinementParameters.parse(values, option="--refinement-params")
+    return None if skip else values
+
+
 def _checked_options(
-    scoring: str | None, gating: str | None, clustering: str | None, settings: dict[str, Any]
+    method: str, scoring: str | None, gating: str | None, export: str | None, clustering: str | None,
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
     """Read all parameter options before any file, so that a mistyped name costs no time."""
+    from cellkey.annotation.methods import plan_methods
     from cellkey.clustering import ClusteringParameters
     from cellkey.parameters import read_mapping
-    from cellkey.routing.limits import merge_gating
-    from cellkey.scoring.marker_evidence import MarkerScoring
 
-    gates = read_mapping(gating, option="--gating-params")
-    merge_gating(gates, names=["--gating-params"])
+    names = ("--scoring-params", "--gating-params", "--export-params")
+    texts = (scoring, gating, export)
+    read = [read_mapping(t, option=n) for t, n in zip(texts, names, strict=True)]
+    plan_methods(method, scoring=read[0], gating=read[1], export=read[2], options=names)
     given = {k: v for k, v in settings.items() if v is not None}
     return {
-        "scoring": MarkerScoring.parse(scoring, option="--scoring-params"),
-        "gating": gates,
+        "method": method, "scoring": read[0], "gating": read[1], "export": read[2],
         "clustering": ClusteringParameters.parse(
             {**given, **read_mapping(clustering, option="--clustering-params")}, option="--clustering-params"
         ),

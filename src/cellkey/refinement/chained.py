@@ -1,0 +1,115 @@
+"""Refinement right after annotation, into the same new run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cellkey.refinement import record
+from cellkey.refinement.cells import DiagnosisResult, RefinementResult, diagnose_cells, refine_source
+from cellkey.refinement.parameters import RefinementParameters
+from cellkey.refinement.run import write_diagnosis, write_refinement
+from cellkey.refinement.source import open_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+
+    from cellkey.annotation.cells import AnnotationResult
+
+__all__ = ["Chained", "outdated_fields", "refine_annotated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chained:
+    """What followed an annotation: a refinement, or a diagnosis alone."""
+
+    refinement: RefinementResult | None
+    diagnosis: DiagnosisResult | None
+
+    def __repr__(self) -> str:
+        return repr(self.refinement if self.refinement is not None else self.diagnosis)
+
+    def record(self) -> dict[str, Any]:
+        """Plain facts for the manifest."""
+        if self.refinement is None:
+            return {}
+        summary = {k: v for k, v in self.refinement.uns[record.SUMMARY].items() if k != "clusters"}
+        return {"parameters": self.refinement.parameters.model_dump(mode="json"), "summary": summary}
+
+
+def refine_annotated(
+    adata: AnnData,
+    result: AnnotationResult,
+    staging: Path,
+    parameters: RefinementParameters | Mapping[str, Any] | str | None,
+    *,
+    diagnostic: bool = False,
+    cells: str = "",
+    figures: bool = True,
+    dpi: int = 200,
+    progress: Callable[[str, float | None], None] | None = None,
+) -> Chained:
+    """Refine what was just annotated, and add the files to the run that is being written.
+
+    Parameters
+    ----------
+    adata
+        The cells, in memory or backed; fields of earlier refinement do not count.
+    result
+        Of the annotation.
+    staging
+        Where the files of the run are gathered.
+    parameters
+        Model, mapping, JSON text or file name.
+    diagnostic
+        Only diagnose: write the report and a plan.
+    cells
+        Name of the file of annotated cells in ``staging``; empty if none is written.
+    """
+    chosen = RefinementParameters.parse(parameters, option="--refinement-params") if not isinstance(
+        parameters, RefinementParameters) else parameters
+    components = None if result.clustering is None or result.clustering.components is None else (
+        result.clustering.components.scores)
+    source = open_source(
+        adata, chosen, profiles=result.annotation.profiles, obs=result.obs, uns=result.uns, components=components
+    )
+
+    def tell(step: str) -> None:
+        if progress is not None:
+            progress(step, None)
+
+    if diagnostic:
+        found = diagnose_cells(source, chosen, tell=tell)
+        write_diagnosis(found, chosen, staging)
+        return Chained(None, found)
+    refined = refine_source(source, chosen, parent_file=cells, tell=tell)
+    write_refinement(refined, source, result.tables["cluster_annotations"], staging, figures=figures, dpi=dpi)
+    if cells:
+        _write_cells(refined, staging, cells)
+    return Chained(refined, None)
+
+
+def _write_cells(result: RefinementResult, staging: Path, cells: str) -> None:
+    from cellkey.io.update import update_copy
+    from cellkey.io.write import link_or_copy
+
+    update_copy(staging / cells, staging / "refined.h5ad", obs=result.obs, uns=result.uns, obsm=result.obsm)
+    (staging / "output.h5ad").unlink(missing_ok=True)
+    link_or_copy(staging / "refined.h5ad", staging / "output.h5ad")
+
+
+def outdated_fields(adata: AnnData) -> list[str]:
+    """Return the fields of an earlier refinement in ``adata``, as ``slot/name``: a new annotation voids them."""
+    if record.PARAMETERS not in adata.uns:
+        return []
+    own = {*record.REFINED_COLUMNS}
+    columns = [str(c) for c in adata.obs.columns if str(c) in own or str(c).startswith("cluster_lvl1_prev")]
+    records = [str(k) for k in adata.uns if str(k).startswith(record.ITERATION)]
+    return [
+        *(f"obs/{c}" for c in columns),
+        *(f"uns/{k}" for k in (*records, record.PARAMETERS, record.SUMMARY) if k in adata.uns),
+        *([f"obsm/{record.HISTORY}"] if record.HISTORY in adata.obsm else []),
+    ]
