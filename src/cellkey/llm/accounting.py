@@ -139,11 +139,11 @@ class PriceTable:
         if given_in is not None or given_out is not None:
             return Price(given_in or 0.0, given_out or 0.0, source="option")
         for source, table in self._tables:
+            if source == "table" and is_local:
+                return Price(0.0, 0.0, source="local")
             entry = _entry(table, model)
             if entry is not None:
                 return Price(float(entry["input"]), float(entry["output"]), entry.get("cached"), source)
-        if is_local:
-            return Price(0.0, 0.0, source="local")
         return Price(*_ASSUMED, source="assumed")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,7 @@ class Journal:
             if self._handle is None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                _lock(self._handle, path)
             view = memoryview(data)
             while view:
                 view = view[os.write(self._handle, view) :]
@@ -104,6 +106,30 @@ class Journal:
         for line in _lines(path):
             reply = reply_from_mapping(line["reply"]) if line.get("reply") else None
             self._remember(Call.from_mapping(line["call"]), str(line.get("key", "")), reply)
+
+
+def _lock(handle: int, path: Path, patience: float = 10.0) -> None:
+    """Claim a journal for this process, so that a resumed run and a forgotten worker never pay for the same.
+
+    The claim ends with the process, however it ends. Where files cannot be locked, nothing is claimed.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                msg = f"another process is writing {path}: is the run still going on?"
+                raise RunError(msg) from None
+            time.sleep(0.1)
+        except OSError:
+            return
+        else:
+            return
 
 
 def read_calls(path: str | Path) -> list[Call]:

@@ -15,7 +15,7 @@ from cellkey.parameters import Parameters
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MarkerSelection", "SelectionParameters", "ShownGene", "select_markers"]
+__all__ = ["MarkerSelection", "SelectionParameters", "ShownGene", "is_housekeeping", "select_markers"]
 
 _HOUSEKEEPING = re.compile(
     r"MT-.*|RP[LS]\d+[A-Z]?\d*(?:L\d*)?|RPL?P[0-2]|RPSA|MRP[LS]\d+|MALAT1|NEAT1|XIST|A[CFLP]\d{6}\.\d+|"
@@ -177,7 +177,7 @@ def _select(cluster: str, rows: _Rows, parameters: SelectionParameters, tissue: 
 
 def _balanced(cluster: str, ranked: _Rows, parameters: SelectionParameters, tissue: str) -> MarkerSelection:
     bloody = _BLOODY.search(tissue) is not None
-    housekeeping = np.array([_is_housekeeping(g, bloody) for g in ranked.gene], dtype=bool)
+    housekeeping = np.array([is_housekeeping(g, bloody) for g in ranked.gene], dtype=bool)
     passing = _passes(ranked, parameters)
     shown, relaxed = ranked.take(passing & ~housekeeping), False
     if len(shown) < 10:
@@ -247,10 +247,11 @@ def _lacking(ranked: _Rows, count: int = 8) -> _Rows:
     """Genes that most other cells express and this cluster does not."""
     significant = np.nan_to_num(ranked.p_adj, nan=0.0) < 0.05
     absent = ranked.take((ranked.outside >= 0.25) & (ranked.fold < -1) & significant)
-    plain = np.array([not _is_housekeeping(g, False) for g in absent.gene], dtype=bool)
+    plain = np.array([not is_housekeeping(g, False) for g in absent.gene], dtype=bool)
     return absent.take(np.flatnonzero(plain)[::-1][:count])
 
 
 @functools.lru_cache(maxsize=200_000)
-def _is_housekeeping(gene: str, bloody: bool) -> bool:
+def is_housekeeping(gene: str, bloody: bool) -> bool:
+    """Return whether a gene says little about a type: mitochondrial, ribosomal, unnamed, haemoglobin outside blood."""
     return bool(_HOUSEKEEPING.fullmatch(gene)) or (not bloody and bool(_HAEMOGLOBIN.fullmatch(gene)))

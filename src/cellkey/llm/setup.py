@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,9 +15,9 @@ from cellkey.llm.cache import AnswerCache, default_cache_file
 from cellkey.llm.client import ModelClient
 from cellkey.llm.journal import Journal
 from cellkey.llm.lane import Lane
-from cellkey.llm.providers import Provider, provider_from
+from cellkey.llm.providers import PROVIDERS, Provider, provider_from
 from cellkey.llm.retry import RetryPolicy
-from cellkey.llm.transport import LiveTransport, RecordedTransport, Timeouts, Transport
+from cellkey.llm.transport import LiveTransport, RecordedTransport, Timeouts, Transport, is_loopback
 from cellkey.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ class ModelSettings(Parameters):
     def prices(self) -> PriceTable:
         """Prices under these settings."""
         return PriceTable(self.price_file, self.input_cost, self.output_cost)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the model runs on this machine, where tokens cost nothing."""
+        if self.provider == SCRIPTED:
+            return True
+        kind = PROVIDERS.get(self.provider)
+        named = (os.environ.get(kind.url_variable, "") or kind.base_url) if kind is not None else self.provider
+        return is_loopback(self.base_url or named)
 
 
 @dataclass(frozen=True)
