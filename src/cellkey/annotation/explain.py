@@ -83,8 +83,10 @@ def _reported(tables: Mapping[str, pd.DataFrame], cluster: str) -> list[str]:
 def _step_lines(index: int, candidates: pd.DataFrame) -> list[str]:
     parent = candidates["parent_label"].iloc[0]
     title = "which top-level type?" if parent == "ROOT" else f"which kind of {parent}?"
-    width = max(len(str(label)) for label in candidates["child_label"])
-    ranked = candidates.sort_values(
+    unmeasured = candidates[candidates["fail_reason"] == FailReason.LOW_COVERAGE]
+    judged = candidates.drop(unmeasured.index)
+    width = max([0, *(len(str(label)) for label in judged["child_label"])])
+    ranked = judged.sort_values(
         ["selected", "child_passed_gate", "child_score"], ascending=False, kind="stable", key=_sortable
     )
     lines = [f"Step {index}: {title}"]
@@ -96,6 +98,9 @@ def _step_lines(index: int, candidates: pd.DataFrame) -> list[str]:
             f"positive in {100 * c['child_pos_frac']:3.0f} % of cells, enrichment {c['child_enrichment']:+.2f}"
             f"   {_verdict(c)}"
         )
+    if len(unmeasured):
+        names = ", ".join(f"{c['child_label']} ({100 * c['child_coverage']:.0f} %)" for _, c in unmeasured.iterrows())
+        lines.append(f"  x too few of their markers are measured: {names}")
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,9 +17,10 @@ from cellkey.io.write import link_or_copy
 from cellkey.profiles.storage import fingerprint, load_profiles, save_profiles
 from cellkey.records.run import staged, write_manifest
 from cellkey.records.tables import ALL_TABLES
+from cellkey.scoring.marker_evidence import MarkerScoring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
 
@@ -165,7 +167,7 @@ class _Job:
         from cellkey.clustering import pick_layer
 
         try:
-            profiles = load_profiles(self.path.parent / PROFILES_FILE)
+            profiles = load_profiles(self.path.parent / PROFILES_FILE, quantiles=self._quantiles())
         except RunError:
             return None
         name, X = pick_layer(adata, self.options.get("layer"))
@@ -174,6 +176,13 @@ class _Job:
         labels = adata.obs[self.groupby(adata)]
         stamp = _stamp(X, labels.astype(object).to_numpy(), adata.var_names, profiles)
         return profiles if stamp == profiles.info.get("fingerprint") else None
+
+    def _quantiles(self) -> list[float] | None:
+        scoring = self.options.get("scoring")
+        if isinstance(scoring, Mapping):
+            return [float(scoring.get("positive_quantile", MarkerScoring().positive_quantile))]
+        given = MarkerScoring() if scoring is None else scoring
+        return [given.positive_quantile] if isinstance(given, MarkerScoring) else None
 
     def groupby(self, adata: AnnData) -> str | None:
         if self.cluster_key is not None:

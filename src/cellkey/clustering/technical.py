@@ -22,7 +22,7 @@ __all__ = ["DEFAULT_TECHNICAL_MARKERS", "find_technical", "intensity_column", "t
 #: Nuclear stain, extracellular matrix and loading control of multiplexed imaging panels.
 DEFAULT_TECHNICAL_MARKERS: tuple[str, ...] = ("DAPI", "Collagen IV", "Beta-actin")
 
-_IGNORED = re.compile(r"[\s\-_,]+")
+_IGNORED = str.maketrans(dict.fromkeys(" \t\n-_,"))
 _NOT_WORD = re.compile(r"[^A-Za-z0-9_]")
 
 
@@ -87,4 +87,4 @@ def technical_intensities(expression: Expression, found: dict[str, int]) -> dict
 
 
 def _folded(name: str) -> str:
-    return _IGNORED.sub("", name).casefold()
+    return name.translate(_IGNORED).casefold()
