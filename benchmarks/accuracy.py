@@ -140,17 +140,21 @@ def as_markdown(table: pd.DataFrame) -> str:
     """Return the page for the documentation."""
     means = table.groupby("annotator", sort=False)[["hP", "hR", "hF1", "exact", "abstained"]].mean().round(3)
     return "\n".join([
-        "# Accuracy on labelled data", "",
-        f"Measured with cellkey {cellkey.__version__} by `benchmarks/accuracy.py`: default marker map, default",
-        "settings, the same clusters for all annotators. hP, hR and hF1 are precision, recall and F1 with every term replaced",
-        "by itself and its ancestors in the Cell Ontology, pooled over cells; *exact* is the share of cells with",
-        "exactly the author's term; *abstained* the share left without a call; *hP@0.5* the precision among the more",
-        "confident half of the assigned cells.", "",
-        "The built-in maps were written with these data sets at hand, so the numbers are not an estimate for data nobody",
-        "has looked at; the peers use the same maps and share that advantage. Empty rows: the peer needs more genes than",
-        "the panel has.", "",
+        "# Accuracy on labelled data", "", _ABOUT.format(version=cellkey.__version__), "",
         _markdown(table.fillna("")), "", "## Mean over the data sets", "", _markdown(means.reset_index()), "",
     ])
+
+
+_ABOUT = """\
+Measured with cellkey {version} by `benchmarks/accuracy.py`: the built-in map that fits the values, default settings,
+the same clusters for all annotators. hP, hR and hF1 are precision, recall and F1 with every term replaced by itself
+and its ancestors in the Cell Ontology, pooled over cells; *exact* is the share of cells with exactly the author's term
+(or one named as right as well); *abstained* the share left without a call; *hP@0.5* the precision among the more
+confident half of the assigned cells.
+
+The built-in maps were written with these data sets at hand, so the numbers are not an estimate for data nobody has
+looked at; the peers use the same maps and share that advantage. Where a peer has no row, it needs more genes than the
+panel has."""
 
 
 def _markdown(frame: pd.DataFrame) -> str:

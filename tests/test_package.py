@@ -17,8 +17,8 @@ SOURCE = Path(cellkey.__file__).parent
 HEAVY = ("scanpy", "umap", "sklearn", "matplotlib", "anndata", "numba", "pandas", "torch", "faiss", "igraph", "httpx")
 BELOW = {
     # room: rooms it must know nothing of
-    "profiles": ("hierarchy", "scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli", "plots"),
-    "hierarchy": ("profiles", "scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli", "plots"),
+    "profiles": ("hierarchy", "scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli"),
+    "hierarchy": ("profiles", "scoring", "calls", "annotation", "refinement", "llm", "batch", "cli", "plots"),
     "scoring": ("routing", "calls", "annotation", "refinement", "llm", "batch", "cli", "plots", "io"),
     "routing": ("calls", "annotation", "refinement", "llm", "batch", "cli", "plots", "io"),
     "records": ("profiles", "scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli", "plots"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +86,7 @@ def test_annotate_with_every_option_of_the_guide(data: Path, options: list[objec
 
 def test_the_first_commands_run_with_the_built_in_map(data: Path, tmp_path: Path, monkeypatch) -> None:
     """The input of the guide is called input.h5ad, and no map is named."""
-    os.symlink(data / "input.h5ad", tmp_path / "input.h5ad")
+    (tmp_path / "input.h5ad").symlink_to(data / "input.h5ad")
     monkeypatch.chdir(tmp_path)
     call("annotate", "input.h5ad", "--output-dir", "run1/", "--skip-figures")
     call("annotate", "run1/output.h5ad", "--annotation-only", "--output-dir", "run2/", "--skip-figures")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellkey.errors import RunError
-from cellkey.profiles.profile import ClusterProfiles
 from cellkey.io.guarded import new_hdf5
+from cellkey.profiles.profile import ClusterProfiles
 from cellkey.records.atomic import atomic_path
 
 if TYPE_CHECKING:

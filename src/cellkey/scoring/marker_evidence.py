@@ -169,8 +169,8 @@ def score_markers(
     -------
     Evidence
         Components ``coverage``, ``mean_enrichment``, ``mean_positive_fraction``, ``frac_markers_on``,
-        ``detection`` (mean share of cells that express the markers at all), ``de_component``, ``anti_penalty`` and ``coverage_penalty``. A cell type without measured markers has
-        coverage 0 and zero parts.
+        ``detection`` (mean share of cells that express the markers at all), ``de_component``, ``anti_penalty``
+        and ``coverage_penalty``. A cell type without measured markers has coverage 0 and zero parts.
     """
     statistics = marker_statistics(profiles, parameters)
     n_levels = key.hierarchy.depth
