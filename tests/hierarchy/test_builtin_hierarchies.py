@@ -10,6 +10,7 @@ from cellkey.errors import HierarchyError
 from cellkey.hierarchy import builtin_names, get_builtin, lint_hierarchy, list_builtin, resolve_names
 from cellkey.hierarchy.catalogue import builtin_for_tissue, builtin_text
 from cellkey.hierarchy.ontology import contradictions
+from cellkey.routing.limits import merge_gating
 
 REQUIRED = [
     "Immune Cells / Lymphoids / T Cells / CD4 T Cells",
@@ -109,28 +110,29 @@ def test_default_has_no_hard_requirement_and_only_measured_vetoes_of_other_linea
         assert rule["max_pos_frac"] >= 0.5
 
 
+@pytest.mark.parametrize("path", [n.path_text for n in get_builtin() if n.markers])
+def test_default_never_rests_a_type_on_a_single_measured_marker(path: str) -> None:
+    node = get_builtin()[path]
+    needed = merge_gating(get_builtin().gating).at(node.level).updated(**node.gating_overrides).min_coverage
+    assert 1 / len(node.markers) < needed
+
+
 @pytest.mark.parametrize(
     "path",
     [
         "Immune Cells",
         "Immune Cells / Lymphoids / T Cells",
         "Immune Cells / Lymphoids / B Cells",
-        "Immune Cells / Lymphoids / NK Cells",
         "Immune Cells / Myeloids / Macrophages",
-        "Immune Cells / Myeloids / Mast Cells",
-        "Immune Cells / Myeloids / Neutrophils",
         "Epithelium",
         "Endothelium",
-        "Mesenchymal Cells",
-        "Mesenchymal Cells / Smooth Muscle",
-        "Epithelium / Basal Epithelium",
     ],
 )
-def test_protein_panels_give_the_broad_types_enough_coverage(path: str) -> None:
-    h = get_builtin()
+def test_protein_panels_give_the_broad_types_of_their_own_map_enough_coverage(path: str) -> None:
+    h = get_builtin("protein")
     node = h[path]
     measured = resolve_names(node.markers, PROTEINS).variables(node.markers)
-    assert len(measured) / len(node.markers) >= node.gating_overrides["min_coverage"]
+    assert len(measured) / len(node.markers) >= merge_gating(h.gating).at(node.level).min_coverage
 
 
 def test_list_of_built_in_hierarchies() -> None:
