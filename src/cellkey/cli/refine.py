@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
 __all__ = ["diagnose", "refine"]
 
 _Run = Annotated[
-    Optional[Path],
-    typer.Argument(metavar="RUN", help="Run directory of 'cellkey annotate', or an annotated .h5ad.", show_default=False),
+    Path | None,
+    typer.Argument(
+        metavar="RUN", help="Run directory of 'cellkey annotate', or an annotated .h5ad.", show_default=False
+    ),
 ]
 _Output = Annotated[
-    Optional[Path],
+    Path | None,
     typer.Option("--output-dir", "--output", "--out", "-o", help="Where to write; the run directory if not given."),
 ]
 _Params = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--refinement-params", metavar="JSON", help="Refinement parameters: inline JSON, a file, or @file."),
 ]
-_MinCells = Annotated[Optional[int], typer.Option(help="Clusters with fewer cells are left alone [500].")]
+_MinCells = Annotated[int | None, typer.Option(help="Clusters with fewer cells are left alone [500].")]
 _Threshold = Annotated[
-    Optional[float], typer.Option(help="Heterogeneity (0 to 3) above which a cluster is worked on [1.0].")
+    float | None, typer.Option(help="Heterogeneity (0 to 3) above which a cluster is worked on [1.0].")
 ]
 _Gap = Annotated[
-    Optional[float], typer.Option(help="Share of cells that may vote against a label when it is taken [0.3].")
+    float | None, typer.Option(help="Share of cells that may vote against a label when it is taken [0.3].")
 ]
 _Policy = Annotated[
-    Optional[str], typer.Option(help="guide, or legacy: the comparison rules of CellType-Refinery [guide].")
+    str | None, typer.Option(help="guide, or legacy: the comparison rules of CellType-Refinery [guide].")
 ]
-_Labels = Annotated[Optional[str], typer.Option(help="Comma-separated cell types: only these and their subtypes.")]
-_Clusters = Annotated[Optional[str], typer.Option(help="Comma-separated clusters: only these and their parts.")]
+_Labels = Annotated[str | None, typer.Option(help="Comma-separated cell types: only these and their subtypes.")]
+_Clusters = Annotated[str | None, typer.Option(help="Comma-separated clusters: only these and their parts.")]
 _Seed = Annotated[
-    Optional[int], typer.Option("--random-seed", "--seed", "--random-state", help="Seed of all random steps [1337].")
+    int | None, typer.Option("--random-seed", "--seed", "--random-state", help="Seed of all random steps [1337].")
 ]
-_Device = Annotated[Optional[str], typer.Option(help="auto, cpu or gpu [auto].")]
+_Device = Annotated[str | None, typer.Option(help="auto, cpu or gpu [auto].")]
 _NoGpu = Annotated[bool, typer.Option("--no-gpu", help="Same as --device cpu: repeatable bit by bit.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and warnings.")]
-_Extra = Annotated[Optional[list[str]], typer.Argument(hidden=True)]
-_Input = Annotated[Optional[Path], typer.Option("--input", "-i", help="Same as RUN.")]
+_Extra = Annotated[list[str] | None, typer.Argument(hidden=True)]
+_Input = Annotated[Path | None, typer.Option("--input", "-i", help="Same as RUN.")]
 
 
 def refine(
@@ -50,26 +52,28 @@ def refine(
     output_dir: _Output = None,
     refinement_params: _Params = None,
     plan: Annotated[
-        Optional[str], typer.Option("--plan", "--config", metavar="FILE", help="Plan (YAML) to carry out.")
+        str | None, typer.Option("--plan", "--config", metavar="FILE", help="Plan (YAML) to carry out.")
     ] = None,
     auto: Annotated[
         bool, typer.Option("--auto", help="With --plan: judge clusters that the plan does not name as well.")
     ] = False,
-    diagnostic: Annotated[bool, typer.Option("--diagnostic", help="Write the report and a plan; change nothing.")] = False,
+    diagnostic: Annotated[
+        bool, typer.Option("--diagnostic", help="Write the report and a plan; change nothing.")
+    ] = False,
     execute: Annotated[bool, typer.Option("--execute", help="Refine; this is the default.")] = False,
     undo: Annotated[
-        Optional[int], typer.Option(metavar="N", help="Undo iteration N and all later ones, then stop.")
+        int | None, typer.Option(metavar="N", help="Undo iteration N and all later ones, then stop.")
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin again from the annotation.")] = False,
     focus_labels: _Labels = None,
     focus_clusters: _Clusters = None,
     force_subcluster: Annotated[
-        Optional[str], typer.Option(help="Comma-separated clusters to split whatever the diagnosis says.")
+        str | None, typer.Option(help="Comma-separated clusters to split whatever the diagnosis says.")
     ] = None,
     min_cells: _MinCells = None,
     score_threshold: _Threshold = None,
     heterogeneity_gap: _Gap = None,
-    max_iterations: Annotated[Optional[int], typer.Option(help="Most rounds of diagnosis and action [3].")] = None,
+    max_iterations: Annotated[int | None, typer.Option(help="Most rounds of diagnosis and action [3].")] = None,
     policy: _Policy = None,
     random_seed: _Seed = None,
     device: _Device = None,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from cellkey.plots._run_data import split_path
 from cellkey.plots._style import INK, MUTED, count, drawing_style, figure_of, new_axes, save, share, shorten, title
 from cellkey.plots.colours import lineage_colours, path_colour
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -45,9 +44,8 @@ def label_flows(before: Iterable[object], after: Iterable[object]) -> list[Flow]
     -------
     Ordered by lineage and path, before first.
     """
-    pairs = pd.DataFrame({"before": pd.Series(list(before), dtype=object), "after": pd.Series(list(after), dtype=object)})
-    counts = pairs.value_counts()
-    flows = [Flow(str(b), str(a), int(n)) for (b, a), n in counts.items()]
+    counts = Counter(zip(map(str, before), map(str, after), strict=True))
+    flows = [Flow(b, a, n) for (b, a), n in counts.items()]
     return sorted(flows, key=lambda f: (_place(f.before), _place(f.after)))
 
 

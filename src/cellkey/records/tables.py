@@ -265,8 +265,8 @@ DIAGNOSTIC_REPORT = TableSchema(
         Column("criterion_weak_leaf", "float", "Value of the criterion weak_leaf; empty if it does not"
                " apply."),
         Column("criterion_rival_type", "float", "Value of the criterion rival_type; empty if it does not apply."),
-        Column("rival_label", "string", "Type beside the label's path that passes its gate with the highest score;"
-               " empty if there is none."),
+        Column("rival_label", "string", "Type beside the label's path with the highest score above 0; empty if there"
+               " is none."),
         Column("rival_share", "float", "Share (0 to 1) of the deciding cells that agree with such a type rather than"
                " with the label; empty if there is none."),
         Column("ideal_recommendation", "string", "Recommendation if the number of cells did not matter.",

@@ -106,7 +106,7 @@ class Criterion(Described):
     HOMOGENEOUS_PARENT = "homogeneous_parent", "One subtype scores well and nearly all cells agree with it."
     MIXED_POPULATION = "mixed_population", "The cell type scores well, but none of its subtypes does."
     WEAK_LEAF = "weak_leaf", "A terminal cell type with a modest score and mixed marker expression."
-    RIVAL_TYPE = "rival_type", "A type beside the label passes its gate as well, and many cells agree with it."
+    RIVAL_TYPE = "rival_type", "Many cells agree with a type beside the label rather than with the label."
     NONE = "none", "No criterion applies."
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from cellkey.profiles.expression import Expression
 from cellkey.routing.votes import Vote, vote
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from cellkey.refinement.judging import Verdict
@@ -66,7 +67,8 @@ class Cells:
         from cellkey.clustering import cell_factors
 
         if self.transform == "normalise":
-            return cell_factors(block)
+            factors: NDArray[np.float64] = cell_factors(block)
+            return factors
         return np.ones(block.shape[0]) if self.transform == "log1p" else None
 
     def hold_votes(

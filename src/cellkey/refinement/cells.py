@@ -70,14 +70,14 @@ class RefinementResult:
         before, after = self.refinement.first, self.refinement.last
         log = self.tables["refinement_log"]
         lines = [
-            f"{len(self.refinement.iterations)} iteration(s), {len(before.clusters)} -> {len(after.clusters)} clusters;"
-            f" ended: {self.stop} ({self.stop.meaning})"
+            f"{len(self.refinement.iterations)} iteration(s), {len(before.clusters)} -> {len(after.clusters)} "
+            f"clusters; ended: {self.stop} ({self.stop.meaning})"
         ]
         own = {i.number for i in self.refinement.iterations}
-        for row in log[log["iteration"].isin(own)].itertuples():
-            made = f" -> {row.new_clusters}" if row.new_clusters else ""
-            lines.append(f"  {row.iteration}  {row.action:<10} {row.cluster_id}{made}  {row.old_label} -> {row.new_label}"
-                         f"  [{row.status}]")
+        for row in log[log["iteration"].isin(own)].to_dict("records"):
+            made = f" -> {row['new_clusters']}" if row["new_clusters"] else ""
+            lines.append(f"  {row['iteration']}  {row['action']:<10} {row['cluster_id']}{made}  {row['old_label']} -> "
+                         f"{row['new_label']}  [{row['status']}]")
         return "\n".join(lines)
 
 

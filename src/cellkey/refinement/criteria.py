@@ -4,24 +4,26 @@ The ``guide`` rules give each criterion a value that exceeds 1 exactly where the
 default settings; the heterogeneity score is the largest of them,
 
 .. math::
-    H = \min(3, \max(2 - s,\; 2 - \mathrm{gap}_{root},\; \max(s_1, 2 - \mathrm{gap}),\; 2 - s_1,\; h / 0.12,\; r))
+    H = \min(3, \max(2 - s,\; 2 - \mathrm{gap}_{root},\; \max(s_1, 2 - \mathrm{gap}),\; 2 - s_1,\;
+        h / 0.12,\; 1 + r))
 
 with :math:`s` the score of the label, :math:`s_1` that of its best subtype, gaps as shares of the gap needed,
-:math:`h` the marker heterogeneity and :math:`r` the score of a type beside the label that passes its gate and that
-more than ``heterogeneity_gap`` of the cells agree with. A higher ``score_threshold`` can therefore only flag fewer clusters. The
-``legacy`` rules compare the scores themselves with the thresholds, as CellType-Refinery does.
+:math:`h` the marker heterogeneity and :math:`r` the share of cells that agree with a type beside the label, where
+that is more than ``heterogeneity_gap``. A higher ``score_threshold`` can therefore only flag fewer
+clusters. The ``legacy`` rules compare the scores themselves with the thresholds, as CellType-Refinery does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellkey.records.vocabulary import Criterion, Recommendation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cellkey.refinement.parameters import RefinementParameters
 
 __all__ = ["Facts", "Outcome", "decide"]
@@ -36,7 +38,7 @@ class Facts:
     Scores are in units of a clear signal. ``root_gap_share`` and ``sibling_gap_share`` are the margin of an
     undecided step as a share of the gap needed, None where the step was decided. ``best`` is the position of the
     subtype with the highest score, ``minority_share`` the share of deciding cells that vote against it. A rival is a
-    sibling of a type on the label's path that passes its gate as well.
+    sibling of a type on the label's path with a score above 0.
     """
 
     cluster: str
@@ -98,7 +100,7 @@ def _components(f: Facts, p: RefinementParameters) -> dict[Criterion, float]:
     if f.is_leaf and f.score < p.weak_leaf_score:
         values[Criterion.WEAK_LEAF] = f.marker_heterogeneity / p.weak_leaf_heterogeneity
     if f.rival_share > p.heterogeneity_gap:
-        values[Criterion.RIVAL_TYPE] = f.rival_score / p.subtype_signal_threshold
+        values[Criterion.RIVAL_TYPE] = 1.0 + f.rival_share
     return {name: min(max(value, 0.0), _MOST) for name, value in values.items()}
 
 
@@ -140,7 +142,7 @@ def _saying(f: Facts, p: RefinementParameters, criterion: Criterion) -> str:
         return f"{f.label!r} scores {f.score:.2f} with marker heterogeneity {f.marker_heterogeneity:.3f}"
     if criterion is Criterion.RIVAL_TYPE:
         share = f"{100 * f.rival_share:.0f} % of the deciding cells"
-        return f"beside {f.label!r}, {f.rival_name!r} passes with a score of {f.rival_score:.2f}, and {share} agree"
+        return f"{share} agree with a type beside {f.label!r}, first of all {f.rival_name!r} ({f.rival_score:.2f})"
     return "no criterion applies"
 
 

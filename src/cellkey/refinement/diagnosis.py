@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,8 @@ from cellkey.records.vocabulary import ConfidenceLevel, Criterion, Recommendatio
 from cellkey.refinement import criteria
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from cellkey.routing.votes import Vote
 
 __all__ = [
-    "Diagnosis", "diagnose", "diagnostic_report", "marker_heterogeneity", "minority_share", "rivals", "votes_needed",
+    "Diagnosis", "competitors", "diagnose", "diagnostic_report", "marker_heterogeneity", "minority_share", "rivals", "votes_needed",
 ]
 
 _MIXED_FROM, _MIXED_TO = 0.2, 0.8
@@ -75,6 +76,19 @@ def minority_share(ballot: Vote, best: int) -> float:
     return 1.0 - float((decided == ballot.candidates.index(best)).mean())
 
 
+def competitors(verdict: Verdict, call: Call) -> tuple[int, ...]:
+    """Return the types between which the cells of a cluster may be divided.
+
+    The subtypes with a score above 0 if there are two, else the label and its :func:`rivals`, else the lineages
+    that were too close to choose between; empty if there are no two.
+    """
+    row = verdict.position(call.group)
+    positive = [k for k in verdict.ranked_children(row, call.node) if verdict.scores[row, k] > 0]
+    if len(positive) > 1:
+        return tuple(positive)
+    return rivals(verdict, {call.group: call}).get(call.group, call.walk.last.tied)
+
+
 def votes_needed(verdict: Verdict, calls: Mapping[str, Call]) -> dict[str, tuple[int, ...]]:
     """Return the clusters whose cells should vote, with the subtypes to choose from (those with a score > 0)."""
     found = {}
@@ -86,18 +100,15 @@ def votes_needed(verdict: Verdict, calls: Mapping[str, Call]) -> dict[str, tuple
     return found
 
 
-def rivals(
-    verdict: Verdict, calls: Mapping[str, Call], parameters: RefinementParameters
-) -> dict[str, tuple[int, ...]]:
-    """Return the clusters where a type beside the label passes its gate with a clear score.
+def rivals(verdict: Verdict, calls: Mapping[str, Call]) -> dict[str, tuple[int, ...]]:
+    """Return the clusters where the evidence also speaks for a type beside the label.
 
     Returns
     -------
-    By cluster, the type on the label's path and its rivals, best first: siblings that pass and score
-    ``subtype_signal_threshold`` or more. Of several levels the one with the best rival counts.
+    By cluster, the type on the label's path and its rivals, best first: siblings with a score above 0. Of several
+    levels the one with the best rival counts.
     """
     tree = verdict.key.hierarchy
-    least = parameters.subtype_signal_threshold * verdict.unit
     parents = verdict.key.parents
     found = {}
     for cluster, call in calls.items():
@@ -108,7 +119,7 @@ def rivals(
         for depth in range(1, len(call.path) + 1):
             own = tree.index(call.path[:depth])
             siblings = [k for k in np.flatnonzero(parents == parents[own]).tolist() if k != own]
-            clear = [k for k in siblings if verdict.passed[row, k] and verdict.scores[row, k] >= least]
+            clear = [k for k in siblings if verdict.scores[row, k] > 0]
             clear.sort(key=lambda k: (-round(float(verdict.scores[row, k]), 10), tree.nodes[k].path_text))
             top = float(verdict.scores[row, clear[0]]) if clear else 0.0
             if clear and (best is None or top > best[0]):
@@ -269,7 +280,8 @@ def diagnostic_report(diagnoses: list[Diagnosis], *, iteration: int = 1) -> pd.D
 
 def _report_row(d: Diagnosis, iteration: int) -> dict[str, object]:
     facts, none = d.facts, float("nan")
-    parent = next((c for c in (Criterion.HETEROGENEOUS_PARENT, Criterion.HOMOGENEOUS_PARENT) if c in d.components), None)
+    parents = (Criterion.HETEROGENEOUS_PARENT, Criterion.HOMOGENEOUS_PARENT)
+    parent = next((c for c in parents if c in d.components), None)
     return {
         "cluster_id": facts.cluster,
         "current_label": facts.label,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,8 @@ from cellkey.refinement.policies import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
     from cellkey.refinement.state import LogEntry, State
 
 __all__ = ["Iteration", "Refinement", "RefinementStop", "examine", "refine_state"]
@@ -70,7 +71,7 @@ def examine(state: State, shop: Workshop, *, among: Collection[str] | None = Non
     chosen = {c: call for c, call in state.calls.items() if among is None or c in among}
     candidates = votes_needed(state.verdict, chosen)
     shop.tell("votes")
-    beside = rivals(state.verdict, {c: call for c, call in chosen.items() if c not in state.pinned}, shop.parameters)
+    beside = rivals(state.verdict, {c: call for c, call in chosen.items() if c not in state.pinned})
     rows = {c: state.rows(c) for c in {*candidates, *beside}}
     votes = shop.cells.hold_votes(state.verdict, candidates, rows)
     rival_votes = shop.cells.hold_votes(state.verdict, beside, rows)
@@ -165,7 +166,8 @@ def _round(number: int, diagnoses: Sequence[Diagnosis], todo: Plan, state: State
 def _changed(before: State, after: State) -> bool:
     if set(before.calls) != set(after.calls):
         return True
-    return any((call.label, call.path) != (after.calls[c].label, after.calls[c].path) for c, call in before.calls.items())
+    new = after.calls
+    return any((call.label, call.path) != (new[c].label, new[c].path) for c, call in before.calls.items())
 
 
 def _nothing_left(diagnoses: Sequence[Diagnosis], *, automatic: bool) -> RefinementStop:

@@ -7,7 +7,6 @@ per group. Diagnosis, splitting and relabelling work on verdicts alone, so any m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +17,8 @@ from cellkey.calls.call import Call, calls_from_walks
 from cellkey.routing.walk import walk_key
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from cellkey.calls.export import ExportRules

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["agree", "part_call", "with_label", "with_node"]
 
 
+LEAST_SCORE = 0.5
+"""A part is only given a deeper label than its parent's if that scores this share of a clear signal."""
+
+
 def agree(first: Call, second: Call) -> bool:
     """Whether two labels do not contradict each other: equal, or one is an ancestor of the other."""
     if first.label == second.label and first.path == second.path:
@@ -35,6 +39,12 @@ def part_call(verdict: Verdict, part: str, parent: Call) -> tuple[Call, str]:
     the part speaks less clearly than the whole but against nothing: every type on the path still passes and none
     is outscored by a sibling.
     """
+    call, note = _part_call(verdict, part, parent)
+    clear, doubt = _clear(verdict, call, parent) if call.path and call.node is not None else (call, "")
+    return clear, "; ".join(filter(None, (note, doubt)))
+
+
+def _part_call(verdict: Verdict, part: str, parent: Call) -> tuple[Call, str]:
     own = verdict.calls[part]
     known = {node.name for node in verdict.key.hierarchy.roots}
     if not parent.path or parent.path[0] not in known:
@@ -53,6 +63,20 @@ def part_call(verdict: Verdict, part: str, parent: Call) -> tuple[Call, str]:
         return _kept(below, parent), "nothing on the path is contradicted"
     note = "" if below is own else f"judged within {parent.path[0]!r}, where its cells come from"
     return below, note
+
+
+def _clear(verdict: Verdict, call: Call, parent: Call) -> tuple[Call, str]:
+    """The call without levels below the parent's label that hardly anything speaks for."""
+    tree, row = verdict.key.hierarchy, verdict.position(call.group)
+    known = len(parent.path) if call.path[: len(parent.path)] == parent.path else 1
+    depth = len(call.path)
+    while depth > max(known, 1) and verdict.scores[row, tree.index(call.path[:depth])] < LEAST_SCORE * verdict.unit:
+        depth -= 1
+    if depth == len(call.path):
+        return call, ""
+    given_up = call.path[-1]
+    short = with_node(verdict, call, tree.index(call.path[:depth]))
+    return short, f"{given_up!r} scores too little to be named"
 
 
 def _shallower(call: Call, parent: Call) -> bool:

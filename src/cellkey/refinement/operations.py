@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellkey.clustering.communities import number_by_size
 from cellkey.profiles.profile import ClusterProfiles, natural_key, profile_clusters
 from cellkey.records.vocabulary import LogSource, LogStatus, RefinementAction
+from cellkey.refinement.diagnosis import competitors
 from cellkey.refinement.lineage import agree, part_call, with_label, with_node
 from cellkey.refinement.plan import Merge, Override, Plan, Relabel, Rescore, Subcluster, find_label
 from cellkey.refinement.profiling import profile_merged, profile_parts, with_groups
 from cellkey.refinement.separation import join_unseparated
-from cellkey.refinement.splitting import Parts, find_parts, split_stability
+from cellkey.refinement.splitting import Parts, find_parts, parts_by_votes, split_stability
 from cellkey.refinement.state import LogEntry, State, Touch
+from cellkey.routing.votes import cell_support
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from cellkey.calls.call import Call
@@ -136,7 +140,7 @@ def _subcluster(
     note = "the parts carry the same label" if same else "; ".join(dict.fromkeys(filter(None, notes)))
     reason = f"{op.reason}: {split.reason}" + (f"; {note}" if note else "")
     touch = Touch(RefinementAction.SUBCLUSTER, iteration, reason)
-    tried = {n: "a part of a split whose parts carry the same label" for n in names} if same else {}
+    tried = dict.fromkeys(names, "a part of a split whose parts carry the same label") if same else {}
     state = replace(
         state,
         calls={**state.calls, **calls},
@@ -160,11 +164,32 @@ def _same_label(first: Call, second: Call) -> bool:
 
 
 def _split(state: State, op: Subcluster, shop: Workshop, rows: NDArray[np.intp]) -> _Split:
-    """Find parts, join those that nothing tells apart, and see whether the rest comes out again."""
-    parameters = shop.parameters
+    """Part the cells by all that varies among them or, where that does not hold, by the markers of the types at issue."""
     key = state.verdict.key
     always = key.names(key.used_columns())
-    found = find_parts(shop.cells, rows, op, parameters, always_use=always, chosen=_focus(op, state))
+    found = find_parts(shop.cells, rows, op, shop.parameters, always_use=always, chosen=_focus(op, state))
+    first = _worth_telling_apart(found, state, op, shop)
+    if first.labels is not None or found.expression is None:
+        return first
+    call, verdict = state.calls[op.cluster_id], state.verdict
+    candidates = competitors(verdict, call)
+    if len(candidates) < 2:
+        return first
+    here, base = np.arange(len(rows)), state.profiles
+    support = cell_support(
+        found.expression, here, candidates, verdict.evidence, base.overall_mean, base.overall_std
+    )
+    names = tuple(key.hierarchy.nodes[k].name for k in candidates)
+    second = _worth_telling_apart(
+        parts_by_votes(replace(found, reason=first.reason), support, names), state, op, shop, by_gap_alone=True
+    )
+    return second if second.labels is not None else replace(second, stability=first.stability)
+
+
+def _worth_telling_apart(
+    found: Parts, state: State, op: Subcluster, shop: Workshop, *, by_gap_alone: bool = False
+) -> _Split:
+    """Join parts that nothing tells apart, and see whether the rest comes out again."""
     if found.labels is None or found.scores is None or found.expression is None:
         return _Split(None, None, found.reason)
     parent = state.calls[op.cluster_id]
@@ -174,11 +199,10 @@ def _split(state: State, op: Subcluster, shop: Workshop, rows: NDArray[np.intp])
     calls, _ = _part_calls(verdict, parts.groups, parent, keep_labels=False)
 
     def may_join(a: str, b: str) -> bool:
-        return agree(calls[f"{op.cluster_id}:{a}"], calls[f"{op.cluster_id}:{b}"])
+        return by_gap_alone or agree(calls[f"{op.cluster_id}:{a}"], calls[f"{op.cluster_id}:{b}"])
 
-    joined, gaps = join_unseparated(found.scores, found.labels, parameters.min_separation, may_join)
-    n_parts = len(np.unique(joined))
-    if n_parts == 1:
+    joined, gaps = join_unseparated(found.scores, found.labels, shop.parameters.min_separation, may_join)
+    if len(np.unique(joined)) == 1:
         reason = f"{found.reason}, but no gap and no label separates them: one continuous population"
         return _Split(None, None, reason)
     return _stable(found, joined, gaps, state, op, shop)
@@ -192,11 +216,9 @@ def _stable(
     op: Subcluster,
     shop: Workshop,
 ) -> _Split:
-    from cellkey.clustering.communities import number_by_size
-
     parameters = shop.parameters
-    if found.scores is None or found.expression is None:  # pragma: no cover - for the type checker
-        raise AssertionError
+    if found.labels is None or found.scores is None or found.expression is None:
+        raise AssertionError  # for the type checker: parts come with all three
     labels = number_by_size(joined.astype(np.int64))
     n_found, n_parts = len(np.unique(found.labels)), len(np.unique(labels))
     said = found.reason + (f", {n_found - n_parts} of them joined for want of a gap" if n_parts < n_found else "")

@@ -6,7 +6,6 @@ import hashlib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Discriminator, Field
@@ -17,6 +16,8 @@ from cellkey.profiles.profile import natural_key
 from cellkey.records.vocabulary import LogSource
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from cellkey.hierarchy.tree import Hierarchy
 
 __all__ = [

@@ -61,6 +61,7 @@ def read_plan(source: Plan | Mapping[str, Any] | str | Path) -> Plan:
     values, name = (dict(source), "the plan") if isinstance(source, Mapping) else _read(source)
     problems: list[Problem] = []
     read: Callable[[dict[str, Any], list[Problem]], list[dict[str, Any]]]
+    own: tuple[str, ...]
     if "operations" in values:
         read, own = _from_operations, ("operations",)
     elif "refinements" in values:

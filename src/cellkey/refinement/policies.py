@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cellkey.errors import CellkeyWarning, NothingToDoError, ParameterError, Problem, did_you_mean
@@ -12,6 +11,8 @@ from cellkey.records.vocabulary import LogSource, Recommendation
 from cellkey.refinement.plan import Merge, Operation, Plan, Relabel, Rescore, Skip, Subcluster
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
     from cellkey.calls.call import Call
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.refinement.diagnosis import Diagnosis
@@ -42,7 +43,9 @@ class Focus(Parameters):
         return bool(self.labels or self.clusters)
 
 
-def automatic_plan(diagnoses: Sequence[Diagnosis], hierarchy: Hierarchy, *, among: Collection[str] | None = None) -> Plan:
+def automatic_plan(
+    diagnoses: Sequence[Diagnosis], hierarchy: Hierarchy, *, among: Collection[str] | None = None
+) -> Plan:
     """Return the plan that follows from a diagnosis.
 
     Parameters
@@ -102,15 +105,16 @@ def within_focus(calls: Mapping[str, Call], focus: Focus, hierarchy: Hierarchy) 
 
 
 def _require(focus: Focus, calls: Mapping[str, Call], hierarchy: Hierarchy) -> None:
-    problems = []
     carried = {call.label for call in calls.values()}
     known = carried | {n.name for n in hierarchy.nodes} | {n.path_text for n in hierarchy.nodes}
-    for label in focus.labels:
-        if label not in known:
-            problems.append(Problem(f"no cell type {label!r}{did_you_mean(label, known)}", "focus labels"))
-    for cluster in focus.force:
-        if not any(_is_part(c, cluster) for c in calls):
-            problems.append(Problem(f"there is no cluster {cluster!r}{did_you_mean(cluster, calls)}", "force subcluster"))
+    problems = [
+        Problem(f"no cell type {label!r}{did_you_mean(label, known)}", "focus labels")
+        for label in focus.labels if label not in known
+    ]
+    problems += [
+        Problem(f"there is no cluster {cluster!r}{did_you_mean(cluster, calls)}", "force subcluster")
+        for cluster in focus.force if not any(_is_part(c, cluster) for c in calls)
+    ]
     if problems:
         msg = "the selection of clusters cannot be used"
         raise ParameterError(msg, problems)

@@ -8,7 +8,7 @@ part are those against the other parts of the same cluster.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -101,11 +101,9 @@ def with_groups(
         whole = own if added is None else np.concatenate([own, getattr(added, name)], axis=axis)
         return np.take(whole, order, axis=axis)
 
+    per_group: dict[str, Any] = {name: joined(name, 0) for name in _PER_GROUP}
     return replace(
-        profiles,
-        groups=tuple(names[i] for i in order),
-        positive=joined("positive", 1),
-        **{name: joined(name, 0) for name in _PER_GROUP},
+        profiles, groups=tuple(names[i] for i in order), positive=joined("positive", 1), **per_group
     )
 
 

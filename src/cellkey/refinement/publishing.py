@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import RunError
@@ -21,6 +19,7 @@ from cellkey.records.run import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["finish_interrupted", "prepared", "working_on"]
 
@@ -109,7 +108,7 @@ def _move(ready: Path, directory: Path, order: dict[str, Any]) -> None:
     for path in sorted(files, key=lambda p: (p.name == MANIFEST, p.as_posix())):
         place = directory / path.relative_to(ready)
         place.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(path, place)
+        path.replace(place)
     for name in order["remove"]:
         (directory / name).unlink(missing_ok=True)
     fsync_directory(directory)

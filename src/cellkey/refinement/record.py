@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,8 @@ from cellkey.refinement.profiling import profiles_of_ids
 from cellkey.refinement.state import State, Touch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from cellkey.refinement.parameters import RefinementParameters
 
 __all__ = [
-    "HISTORY", "ITERATION", "PARAMETERS", "SUMMARY", "clusters_text", "iteration_record", "obs_columns", "parameters_sum",
-    "restored", "summary_record",
+    "HISTORY", "ITERATION", "PARAMETERS", "REFINED_COLUMNS", "SUMMARY", "clusters_text", "flat", "history_frame",
+    "iteration_record", "obs_columns", "parameters_sum", "path_text", "restored", "summary_record",
 ]
 
 HISTORY = "refinement_history"
@@ -71,7 +72,7 @@ def obs_columns(
     import pandas as pd
 
     return {
-        "cluster_lvl1": pd.Categorical.from_codes(codes, categories=clusters),
+        "cluster_lvl1": pd.Categorical.from_codes(codes, categories=pd.Index(clusters)),
         "cell_type_lvl1": label,
         "cell_type_lvl0": _spread(_codes(state.origin, origins), [first_labels[c] for c in origins], _keys.UNASSIGNED),
         "refinement_action": _spread(codes, [str(t.action) for t in touches], str(RefinementAction.KEEP)),

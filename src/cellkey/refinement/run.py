@@ -25,7 +25,6 @@ from cellkey.refinement.cells import (
     undo_source,
 )
 from cellkey.refinement.parameters import RefinementParameters
-from cellkey.refinement.plan import Plan
 from cellkey.refinement.plan_files import read_plan, write_plan
 from cellkey.refinement.policies import Focus
 from cellkey.refinement.publishing import finish_interrupted, prepared, working_on
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from cellkey.profiles.profile import ClusterProfiles
+    from cellkey.refinement.plan import Plan
 
 __all__ = ["RefinementRun", "diagnose_run", "refine_run", "undo_run", "write_diagnosis", "write_refinement"]
 

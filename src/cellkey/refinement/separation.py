@@ -8,13 +8,14 @@ with the lower of the two peaks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 __all__ = ["join_unseparated", "separation", "valley_depth"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,8 @@ from cellkey.refinement.state import State, start
 from cellkey.scoring.marker_evidence import MarkerScoring
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -159,7 +160,8 @@ def _features(settings: Mapping[str, Any], var_names: NDArray[np.object_]) -> ND
 
     named = settings.get("technical_markers")
     wanted = None if named is None else [m for m in str(named).split(",") if m]
-    return find_technical([str(v) for v in var_names], wanted)[1]
+    is_feature: NDArray[np.bool_] = find_technical([str(v) for v in var_names], wanted)[1]
+    return is_feature
 
 
 def _matrix(adata: AnnData, layer: str) -> Any:

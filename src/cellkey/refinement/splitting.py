@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellkey.clustering.communities import number_by_size
 from cellkey.clustering.subclusters import subcluster, subcluster_components
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from cellkey.refinement.parameters import RefinementParameters
     from cellkey.refinement.plan import Subcluster
 
-__all__ = ["Parts", "find_parts", "part_seed", "split_stability"]
+__all__ = ["Parts", "find_parts", "part_seed", "parts_by_votes", "split_stability"]
 
 _SUBSET_SHARE = 0.8
 _MOST_CELLS = 20_000  # per subset: agreement is known well enough from these
@@ -98,6 +99,30 @@ def find_parts(
     if found.outcome != "split" or found.clustering is None or found.clustering.components is None:
         return Parts(None, None, expression, settings, found.reason)
     return Parts(found.labels, found.clustering.components.scores, expression, settings, found.reason)
+
+
+def parts_by_votes(found: Parts, support: NDArray[np.float64], names: tuple[str, ...]) -> Parts:
+    """Part the cells of a cluster by the type that their own markers speak for.
+
+    Protein panels and small panels often tell two types apart by a single marker, which is lost among the other
+    variables when cells are clustered.
+
+    Parameters
+    ----------
+    found
+        Of :func:`find_parts`, for its settings and the values of the cells.
+    support
+        Mean z of each candidate's markers, cells x candidates.
+    names
+        Of the candidates.
+    """
+    winners = support.argmax(axis=1)
+    large = [k for k in range(len(names)) if int((winners == k).sum()) >= found.settings.min_subcluster_cells]
+    if len(large) < 2:
+        return Parts(None, None, found.expression, found.settings, f"{found.reason}; nor do single markers part them")
+    kept = np.asarray(large)[support[:, large].argmax(axis=1)]
+    reason = f"{found.reason}; by the markers of {' and '.join(repr(names[k]) for k in large)} {len(large)} groups"
+    return Parts(number_by_size(kept), support[:, large].astype(np.float32), found.expression, found.settings, reason)
 
 
 def split_stability(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ from cellkey.annotation.tables import annotation_tables
 from cellkey.records import tables as schemas
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
 
     from cellkey.refinement.call_stability import CallStability
@@ -58,11 +59,12 @@ def refined_tables(state: State, stability: Mapping[str, CallStability]) -> dict
     shown = annotation_tables(replace(state.verdict.annotation, calls=calls), with_evidence=False)
     annotations = shown["cluster_annotations"]
     none = math.nan
+    clusters = annotations["cluster_id"].tolist()
     annotations = annotations.assign(
-        split_stability=[state.stability.get(c, none) for c in annotations["cluster_id"]],
-        label_stability=[stability[c].cells if c in stability else none for c in annotations["cluster_id"]],
-        marker_stability=[stability[c].markers if c in stability else none for c in annotations["cluster_id"]],
-        fragile_markers=[stability[c].fragile if c in stability else () for c in annotations["cluster_id"]],
+        split_stability=[state.stability.get(c, none) for c in clusters],
+        label_stability=[stability[c].cells if c in stability else none for c in clusters],
+        marker_stability=[stability[c].markers if c in stability else none for c in clusters],
+        fragile_markers=[",".join(stability[c].fragile) if c in stability else "" for c in clusters],
     )
     return {
         "refined_annotations": schemas.REFINED_ANNOTATIONS.conform(annotations),

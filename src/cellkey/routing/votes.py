@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cellkey.profiles.expression import Expression
     from cellkey.scoring.evidence import Evidence
 
-__all__ = ["UNCERTAIN", "Vote", "vote"]
+__all__ = ["UNCERTAIN", "Vote", "cell_support", "vote"]
 
 UNCERTAIN = "Uncertain"
 _CLIP = 10.0
@@ -100,7 +100,7 @@ def vote(
         Mean and population standard deviation of each gene over all cells.
     """
     names = tuple(evidence.key.hierarchy.nodes[k].name for k in candidates)
-    support = _support(expression, rows, candidates, evidence, mean, std)
+    support = cell_support(expression, rows, candidates, evidence, mean, std)
     if len(candidates) == 1:
         return Vote(tuple(candidates), names, np.zeros(len(rows), np.int64), np.zeros(len(rows)), threshold)
     ordered = np.sort(support, axis=1)
@@ -109,7 +109,7 @@ def vote(
     return Vote(tuple(candidates), names, winners.astype(np.int64), margins, threshold)
 
 
-def _support(
+def cell_support(
     expression: Expression,
     rows: NDArray[np.intp],
     candidates: Sequence[int],
@@ -117,6 +117,7 @@ def _support(
     mean: NDArray[np.float64],
     std: NDArray[np.float64],
 ) -> NDArray[np.float64]:
+    """Return what a vote rests on: mean z over each candidate's markers, cells x candidates; see :func:`vote`."""
     markers = [evidence.key.markers[k] for k in candidates]
     columns = np.unique([c for part in markers for c in part]).astype(np.intp)
     support = np.zeros((len(rows), len(candidates)))
