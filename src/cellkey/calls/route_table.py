@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cellkey.routing.branch_support import Routes
 
-__all__ = ["PATH_JOIN", "ROUTE_COLUMNS", "CandidateBy", "UNRESOLVED", "joined_label", "route_table"]
+__all__ = ["PATH_JOIN", "ROUTE_COLUMNS", "UNRESOLVED", "CandidateBy", "joined_label", "route_table"]
 
 UNRESOLVED = "Unresolved"
 PATH_JOIN = " > "
