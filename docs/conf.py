@@ -34,6 +34,7 @@ autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_attr_annotations = False  # the types are in the signatures
 napoleon_custom_sections = [("Writes", "returns_style"), ("Warns", "returns_style")]
 
 html_theme = "furo"

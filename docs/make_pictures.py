@@ -21,9 +21,8 @@ def main(run: str, cluster: str) -> None:
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     decision_path(tables["decision_steps"], annotations, cluster, lineages=lineages, ax=figure.subplots())
     figure.savefig(STATIC / "decision_path.png", dpi=110)
-    figure = Figure(figsize=(12, 5), layout="constrained")
-    marker_dots(tables["marker_evidence"], annotations, n_markers=3, lineages=lineages, ax=figure.subplots())
-    figure.savefig(STATIC / "marker_dots.png", dpi=110)
+    dots = marker_dots(tables["marker_evidence"], annotations, n_markers=3, lineages=lineages)
+    dots.figure.savefig(STATIC / "marker_dots.png", dpi=110)
 
 
 if __name__ == "__main__":

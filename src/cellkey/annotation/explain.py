@@ -92,16 +92,20 @@ def _step_lines(index: int, candidates: pd.DataFrame) -> list[str]:
     lines = [f"Step {index}: {title}"]
     for _, c in ranked.iterrows():
         mark = ">" if c["selected"] else ("=" if c["child_passed_gate"] else "x")
-        lines.append(
-            f"  {mark} {c['child_label']:<{width}}  score {c['child_score']:7.3f}   markers: "
-            f"{100 * c['child_coverage']:3.0f} % measured, {100 * c['child_frac_markers_on']:3.0f} % on, "
-            f"positive in {100 * c['child_pos_frac']:3.0f} % of cells, enrichment {c['child_enrichment']:+.2f}"
-            f"   {_verdict(c)}"
-        )
+        lines.append(f"  {mark} {c['child_label']:<{width}}  score {c['child_score']:7.3f}  {_seen(c)}  {_verdict(c)}")
     if len(unmeasured):
         names = ", ".join(f"{c['child_label']} ({100 * c['child_coverage']:.0f} %)" for _, c in unmeasured.iterrows())
         lines.append(f"  x too few of their markers are measured: {names}")
     return lines
+
+
+def _seen(c: pd.Series) -> str:
+    if not (c["child_pos_frac"] or c["child_enrichment"] or c["child_frac_markers_on"]):
+        return f"{'judged by its subtypes, or silent':<51}"
+    return (
+        f"markers {100 * c['child_frac_markers_on']:3.0f} % on, positive in {100 * c['child_pos_frac']:3.0f} % of cells, "
+        f"enrichment {c['child_enrichment']:+.2f}"
+    )
 
 
 def _sortable(column: pd.Series) -> pd.Series:

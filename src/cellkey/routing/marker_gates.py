@@ -60,7 +60,9 @@ def node_limits(key: MeasuredKey, gating: Gating) -> tuple[LevelLimits, ...]:
     return tuple(found)
 
 
-def gate_markers(evidence: Evidence, gating: Gating) -> tuple[Judgement, NDArray[np.float64]]:
+def gate_markers(
+    evidence: Evidence, gating: Gating
+) -> tuple[Judgement, NDArray[np.float64], NDArray[np.float64]]:
     """Judge every cell type in every group.
 
     Returns
@@ -68,7 +70,8 @@ def gate_markers(evidence: Evidence, gating: Gating) -> tuple[Judgement, NDArray
     The judgement, and the scores that compete: those of the evidence, except that a node without listed
     markers takes the best score among its passing children and passes if one of them does, and that a node
     with ``child_support`` competes with the better of its own and its best passing child's score, and need
-    only be detected, not enriched, if a child passes.
+    only be detected, not enriched, if a child passes. Last the coverage, for a node without listed markers the
+    mean of its children's.
     """
     key = evidence.key
     strict = [bool(n.gating_overrides.get("require_anti_markers_off", False)) for n in key.hierarchy.nodes]
@@ -79,12 +82,12 @@ def gate_markers(evidence: Evidence, gating: Gating) -> tuple[Judgement, NDArray
 
 def _supported_by_children(
     judgement: Judgement, material: GateMaterial
-) -> tuple[Judgement, NDArray[np.float64]]:
+) -> tuple[Judgement, NDArray[np.float64], NDArray[np.float64]]:
     """Let nodes without markers, and those with ``child_support``, pass on the strength of a child."""
     evidence = material.evidence
     key = evidence.key
     parents = key.parents
-    scores, failed = evidence.score.copy(), judgement.failed.copy()
+    scores, failed, coverage = evidence.score.copy(), judgement.failed.copy(), evidence["coverage"].copy()
     has_children = np.isin(np.arange(key.n_nodes), parents)
     grouping = (key.n_listed == 0) & has_children
     lifted = grouping | (has_children & np.array([limit.child_support for limit in material.limits]))
@@ -95,6 +98,7 @@ def _supported_by_children(
         best = np.where(passing, scores[:, children], -np.inf).max(axis=1)
         weak = np.isin(failed[:, node], _WEAK)
         if grouping[node]:
+            coverage[:, node] = coverage[:, children].mean(axis=1)
             uncovered = (failed[:, children] == _POSITION["coverage"]).all(axis=1)
             reason = np.where(uncovered, _POSITION["coverage"], _POSITION["expressed"])
             failed[:, node] = np.where(weak | (failed[:, node] < 0), np.where(any_passes, -1, reason), failed[:, node])
@@ -105,7 +109,7 @@ def _supported_by_children(
             failed[:, node] = np.where(below & present & any_passes, -1, failed[:, node])
             passes = failed[:, node] < 0
             scores[:, node] = np.where(passes & any_passes, np.maximum(scores[:, node], best), scores[:, node])
-    return replace(judgement, failed=failed), scores
+    return replace(judgement, failed=failed), scores, coverage
 
 
 # --- the gates, in the order in which they are asked ---
@@ -245,7 +249,7 @@ class MarkerRule:
     def __init__(self, evidence: Evidence, gating: Gating) -> None:
         self.evidence = evidence
         self.gating = gating
-        self.judgement, self.scores = gate_markers(evidence, gating)
+        self.judgement, self.scores, self.coverage = gate_markers(evidence, gating)
         self._names = [n.path_text for n in evidence.key.hierarchy.nodes]
 
     def choose(self, group: int, parent: int | None, candidates: Sequence[int], level: int) -> Choice:
