@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from cellkey.profiles.profile import ClusterProfiles
 
-__all__ = ["adjusted_pvalues", "rank_genes_groups"]
+__all__ = ["adjusted_pvalues", "against_rest", "rank_genes_groups"]
 
 _N_GENES = 100
 
@@ -31,7 +31,7 @@ def rank_genes_groups(profiles: ClusterProfiles, facts: Mapping[str, Any]) -> di
     z = profiles.rank_z
     pvals = 2.0 * ndtr(-np.abs(z))
     adjusted = adjusted_pvalues(pvals)
-    change, rest_detected = _against_rest(profiles)
+    change, rest_detected = against_rest(profiles)
     by_name = np.argsort(profiles.var_names.astype(str), kind="stable")
     order = by_name[np.argsort(-np.round(z[:, by_name], 10), axis=1, kind="stable")][:, :_N_GENES]
     names = profiles.var_names.astype(str)
@@ -75,7 +75,7 @@ def adjusted_pvalues(pvals: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def _against_rest(profiles: ClusterProfiles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def against_rest(profiles: ClusterProfiles) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log2 fold change of means on the count scale, and detection in all other cells; groups x genes."""
     n = profiles.n_cells.astype(np.float64)[:, None]
     total = n.sum()

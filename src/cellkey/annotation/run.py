@@ -271,9 +271,12 @@ def _draw(
     result: AnnotationResult, staging: Path, dpi: int, progress: Callable[[str, float | None], None] | None
 ) -> list[Path]:
     from cellkey.plots import draw_run_figures
+    from cellkey.plots.enrichment import draw_enrichment_figures
 
     _say(progress, "figures")
-    return list(draw_run_figures(result.tables, staging / "figures", dpi=dpi))
+    folder = staging / "figures"
+    return [*draw_run_figures(result.tables, folder, dpi=dpi),
+            *draw_enrichment_figures(result.tables, folder, dpi=dpi)]
 
 
 _EXPLAINING = ("cluster_annotations", "decision_steps", "marker_evidence", "enrichment_calls")

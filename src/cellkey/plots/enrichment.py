@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellkey.errors import MissingFieldError, did_you_mean
-from cellkey.plots._style import INK, MUTED, drawing_style, figure_of, new_axes, shorten, title
+from cellkey.plots._style import INK, MUTED, drawing_style, figure_of, new_axes, save, shorten, title
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-__all__ = ["annotation_heatmap", "back_off_bars", "confidence_scatter", "fit_comparison", "fit_summary",
-           "lineage_bars", "support_scatter"]
+__all__ = ["annotation_heatmap", "back_off_bars", "confidence_scatter", "draw_enrichment_figures",
+           "fit_comparison", "fit_summary", "lineage_bars", "support_scatter"]
 
 _TIERS = {"high": "#1B7F79", "medium": "#E0A030", "low": "#C0504D", "none": "#9A9A9A"}
 _STATUS = {"resolved": "#1B7F79", "mixed": "#8064A2", "candidate": "#E0A030", "unknown": "#9A9A9A"}
@@ -259,6 +260,25 @@ def fit_comparison(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None, m
                                    textcoords="offset points", va="center", fontsize=9, color=MUTED)
             title(panel, _WORDS.get(column, column))
     return panels
+
+
+def draw_enrichment_figures(tables: Mapping[str, pd.DataFrame], folder: str | Path, *, dpi: int = 200) -> list[Path]:
+    """Write the figures that enrichment adds to a run; return their paths, none if its tables are absent."""
+    if "enrichment_calls" not in tables:
+        return []
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    calls, scores = tables["enrichment_calls"], tables["enrichment_scores"]
+    drawn = {
+        "enrichment_confidence": confidence_scatter(calls),
+        "enrichment_support": support_scatter(calls),
+        "enrichment_heatmap": annotation_heatmap(scores, value="raw"),
+    }
+    paths = []
+    for name, axes in drawn.items():
+        paths.append(target / f"{name}.png")
+        save(figure_of(axes), paths[-1], dpi)
+    return paths
 
 
 # --- shared parts ---

@@ -54,7 +54,7 @@ class BranchGating(Parameters):
         its parent when none of its children was good enough to carry it.
     rival_must_pass
         Whether the runner-up of a final call is sought in other lineages among types whose whole path would
-        pass the gates, or, as published, among all types outside the call's own line.
+        pass the gates on its own markers, or, as published, among all types outside the call's own line.
     """
 
     score_threshold: float = 0.05
@@ -129,6 +129,11 @@ class BranchRule:
         self._values = self.scores.tolist()
         self._failed = self.judgement.failed.tolist()
         self._names = [n.path_text for n in evidence.key.hierarchy.nodes]
+
+    @property
+    def coverage(self) -> NDArray[np.float64]:
+        """Share of each type's listed markers that are measured, groups x nodes."""
+        return self.evidence["coverage"]
 
     def choose(self, group: int, parent: int | None, candidates: Sequence[int], level: int) -> Choice:
         """Judge the candidates of one step."""
@@ -263,7 +268,7 @@ def route_branches(evidence: Evidence, gating: BranchGating | None = None) -> Ro
     kept = tuple(_given_up(w, int(n)) if n else w for w, n in zip(walks, back, strict=True))
     node = np.array([-1 if w.node is None else w.node for w in kept], dtype=np.int64)
     tier = tuple(_tier_of(w, i, evidence, gating) for i, w in enumerate(kept))
-    runner_up, score = _competitors(node, evidence, rule, gating)
+    runner_up, score = _competitors(node, evidence, gating)
     final = np.where(node >= 0, evidence.score[np.arange(len(node)), np.maximum(node, 0)], np.nan)
     return Routes(evidence, gating, rule, kept, node, stop, tier, back, runner_up, score, final - score)
 
@@ -314,24 +319,30 @@ def _given_up(walk: Walk, n: int) -> Walk:
 
 
 def _competitors(
-    node: NDArray[np.int64], evidence: Evidence, rule: BranchRule, gating: BranchGating
+    node: NDArray[np.int64], evidence: Evidence, gating: BranchGating
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Best competitor of each final call, by tabulated branch support."""
     support = evidence["branch_support"]
     if gating.rival_must_pass:
         lineage = lineage_of(evidence.key.parents)
         own = np.where(node >= 0, lineage[np.maximum(node, 0)], -1)
-        allowed = _reachable(rule, evidence) & (lineage[None] != own[:, None])
+        allowed = _reachable(evidence, gating) & (lineage[None] != own[:, None])
     else:
         line = related_nodes(evidence.key.parents)
         allowed = np.where((node >= 0)[:, None], ~line[np.maximum(node, 0)], True)
     return best_nodes(np.where(allowed, support, np.nan), [n.path_text for n in evidence.key.hierarchy.nodes])
 
 
-def _reachable(rule: BranchRule, evidence: Evidence) -> NDArray[np.bool_]:
-    """Which nodes pass the gates with all their ancestors, groups x nodes."""
+def _reachable(evidence: Evidence, gating: BranchGating) -> NDArray[np.bool_]:
+    """Which nodes pass the gates with all their ancestors, groups x nodes.
+
+    A subtype carries nobody here: many markers are shared between subtypes of two lineages, and a lineage whose
+    own markers are absent is no second population.
+    """
+    strict = gating.updated(carrying_score=None)
+    passed = judge(BRANCH_GATES, _Material(evidence, strict), evidence.score.shape).passed
     line = ancestor_or_self(evidence.key.parents)
-    return np.asarray((~rule.judgement.passed).astype(np.int64) @ line.T.astype(np.int64) == 0)
+    return np.asarray((~passed).astype(np.int64) @ line.T.astype(np.int64) == 0)
 
 
 def ancestor_or_self(parents: NDArray[np.int64]) -> NDArray[np.bool_]:
