@@ -8,18 +8,33 @@ if TYPE_CHECKING:
     from cellkey.batch.discovery import Dataset, discover
     from cellkey.batch.run import BatchRun, resume_batch, run_batch
     from cellkey.batch.settings import Annotator, BatchSettings
+    from cellkey.batch.workers import DaskCluster, InThisProcess, LocalProcesses
 
 _HOMES = {
     "Annotator": "settings",
     "BatchRun": "run",
     "BatchSettings": "settings",
+    "DaskCluster": "workers",
     "Dataset": "discovery",
+    "InThisProcess": "workers",
+    "LocalProcesses": "workers",
     "discover": "discovery",
     "resume_batch": "run",
     "run_batch": "run",
 }
 
-__all__ = ["Annotator", "BatchRun", "BatchSettings", "Dataset", "discover", "resume_batch", "run_batch"]
+__all__ = [
+    "Annotator",
+    "BatchRun",
+    "BatchSettings",
+    "DaskCluster",
+    "Dataset",
+    "InThisProcess",
+    "LocalProcesses",
+    "discover",
+    "resume_batch",
+    "run_batch",
+]
 
 
 def __getattr__(name: str) -> Any:

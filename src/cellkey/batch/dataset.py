@@ -129,7 +129,8 @@ def annotate_dataset(job: DatasetJob, say: Callable[[str], None] = lambda _step:
             work.caught = caught
             row = _annotate(job, work, say)
     except Exception as error:
-        row = work.row(error=clean_error(str(error) or type(error).__name__), error_type=type(error).__name__)
+        kind = work.known.pop("error_type", type(error).__name__)
+        row = work.row(error=clean_error(str(error) or type(error).__name__), error_type=kind)
         trace = "" if isinstance(error, CellkeyError) else traceback.format_exc()
         _write_log(work, row, trace)
     return row

@@ -45,8 +45,8 @@ class Entry:
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def is_complete(self, run: Path) -> bool:
-        """Whether the dataset is done and its files are still what they were."""
-        if self.state is not DatasetState.DONE or not self.outputs:
+        """Whether the dataset is done, no call was refused for good, and its files are still what they were."""
+        if self.state is not DatasetState.DONE or not self.outputs or (self.row is not None and self.row.error_type):
             return False
         return all(_is_as_recorded(run / name, facts) for name, facts in self.outputs.items())
 

@@ -39,8 +39,8 @@ _ENDS_ALL = (*_MONEY, "CredentialsError", "ModelNotFoundError")
 class BatchRun:
     """A finished run.
 
-    ``exit_code``: 0 all datasets succeeded; 1 none did, or one failed under ``strict``; 3 some failed or some
-    cluster has no label; 130 interrupted.
+    ``exit_code``: 0 all datasets succeeded; 1 none did, or one failed under ``strict``; 3 some failed, or a model
+    left a cluster without label; 130 interrupted.
     """
 
     directory: RunDirectory
@@ -352,7 +352,9 @@ class _Conductor:
         if self.manifest.status == "interrupted":
             return 130
         failed = [r for r in rows if not r.succeeded]
-        unlabelled = any(r.n_clusters_unlabelled for r in rows if r.succeeded)
+        # A hierarchy that has no name for a cluster has answered; a model that gave none has failed.
+        asked = self.manifest.settings.asks_a_model
+        unlabelled = asked and any(r.n_clusters_unlabelled for r in rows if r.succeeded)
         if len(failed) == len(rows) or (strict and (failed or unlabelled)):
             return 1
         return 3 if failed or unlabelled or self.manifest.status != "complete" else 0

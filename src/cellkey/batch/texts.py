@@ -84,7 +84,8 @@ def dataset_log(
         "CLUSTERS:",
         *(
             [
-                f"  {_line(r.cluster)}: {r.n_cells} cells, {r.detailed}, {r.status}" + f" ({_line(r.reason)})" * bool(r.reason)
+                f"  {_line(r.cluster)}: {r.n_cells} cells, {r.detailed}, {r.status}"
+                + f" ({_line(r.reason)})" * bool(r.reason)
                 for r in labels
             ]
             or ["  none"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import signal
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from cellkey.batch.dataset import DatasetJob
 
-__all__ = ["PIPELINE", "DaskCluster", "LocalProcesses", "Runner"]
+__all__ = ["PIPELINE", "DaskCluster", "InThisProcess", "LocalProcesses", "Runner"]
 
 PIPELINE = "cellkey.batch.dataset:annotate_dataset"
 """Function that annotates one dataset: ``(job, say) -> DatasetRow``, as module and name."""
@@ -58,6 +59,31 @@ def failed_row(job: DatasetJob, error: str, kind: str) -> DatasetRow:
         started_at=now,
         finished_at=now,
     )
+
+
+class InThisProcess:
+    """One dataset after the other in this process: for notebooks and debuggers, without protection from crashes.
+
+    Parameters
+    ----------
+    pipeline
+        The function that annotates; see :data:`PIPELINE`.
+    """
+
+    def __init__(self, pipeline: str = PIPELINE) -> None:
+        self._pipeline = pipeline
+
+    def run(
+        self,
+        jobs: Sequence[DatasetJob],
+        on_row: Callable[[DatasetJob, DatasetRow], bool],
+        on_step: Callable[[DatasetJob, str], None],
+    ) -> list[DatasetJob]:
+        for number, job in enumerate(jobs, start=1):
+            row = _function(self._pipeline)(job, functools.partial(on_step, job))
+            if not on_row(job, row):
+                return list(jobs[number:])
+        return []
 
 
 class LocalProcesses:

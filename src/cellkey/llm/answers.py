@@ -30,9 +30,9 @@ __all__ = [
     "AnswerModel",
     "BoostAnswer",
     "GeneRequest",
-    "Issue",
     "MergeAnswer",
     "MergedLabel",
+    "Objection",
     "ScoreAnswer",
     "SubclusterAnswer",
     "SubclusterLabel",
@@ -208,7 +208,7 @@ class AnnotationAnswer(ClusterAnswer):
         return tuple(dict.fromkeys((*first, *functional)))
 
 
-class Issue(AnswerModel):
+class Objection(AnswerModel):
     """One objection of the validator."""
 
     kind: Annotated[
@@ -231,14 +231,12 @@ class ValidationAnswer(ClusterAnswer):
     """What the validator says about a proposal."""
 
     verdict: Annotated[Literal["pass", "revise", "reject"], BeforeValidator(_word)]
-    issues: Annotated[tuple[Issue, ...], BeforeValidator(_empty_if_null)] = ()
+    objections: Annotated[tuple[Objection, ...], BeforeValidator(_empty_if_null)] = ()
     mixture_suspected: Annotated[bool, BeforeValidator(lambda v: False if v is None else v)] = False
 
 
 def _score(value: Any) -> Any:
-    """A whole number from 0 to 100, rounded half up; ``90/100`` is 90; out of range is refused, never
-    clamped.
-    """
+    """A whole number from 0 to 100, rounded half up; ``90/100`` is 90; out of range is refused, never clamped."""
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*(?:/\s*100)?\s*", value)
         if match is None:
@@ -371,9 +369,7 @@ def _described(error: ValidationError) -> str:
 
 
 def answer_form(name: str, model: type[AnswerModel]) -> AnswerForm:
-    """Return the form with a JSON schema that strict services accept: all keys required, none other
-    allowed.
-    """
+    """Return the form with a JSON schema that strict services accept: all keys required, none other allowed."""
     schema = model.model_json_schema(mode="validation")
     return AnswerForm(name, _strict(schema, schema.get("$defs", {})))
 

@@ -1,6 +1,4 @@
-"""The messages format of Anthropic: system text apart, the form of the answer as a tool that must be
-called.
-"""
+"""The messages format of Anthropic: system text apart, the form of the answer as a tool that must be called."""
 
 from __future__ import annotations
 

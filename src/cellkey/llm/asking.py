@@ -1,6 +1,4 @@
-"""Asking for an answer in a form: parse, ask to mend, ask again with more room, show less, and give
-up in words.
-"""
+"""Asking for an answer in a form: parse, ask to mend, ask again with more room, show less, and give up in words."""
 
 from __future__ import annotations
 
@@ -86,9 +84,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[A]):
-    """A valid answer and the conversation that led to it, without what had to be mended, so that it can
-    go on.
-    """
+    """A valid answer and the conversation that led to it, without what had to be mended, so that it can go on."""
 
     answer: A
     request: ChatRequest

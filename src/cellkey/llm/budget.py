@@ -22,9 +22,8 @@ class Budget:
     """What a run may spend in all.
 
     Before a call, the most it can cost is reserved; afterwards the reservation is replaced by what it did
-    cost.
-    So the limit is never passed, also with many calls under way. A process that dies leaves its reservation
-    behind, which errs on the safe side until the run is resumed and the budget opened anew.
+    cost. So the limit is never passed, also with many calls under way. A process that dies leaves its
+    reservation behind, which errs on the safe side until the run is resumed and the budget opened anew.
 
     Parameters
     ----------

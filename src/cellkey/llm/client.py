@@ -1,6 +1,4 @@
-"""The one place where a question becomes calls: journal, cache, budget, lane, retries, and a record
-of each attempt.
-"""
+"""The one place where a question becomes calls: journal, cache, budget, lane, retries, and a record of each attempt."""
 
 from __future__ import annotations
 
@@ -215,9 +213,7 @@ class ModelClient:
         origin: Origin,
         calls: list[Call],
     ) -> ChatReply | None:
-        """The answer this run had before, or one of an earlier run, which then is written to this run's
-        journal.
-        """
+        """The answer this run had before, or one of an earlier run, which then is written to this run's journal."""
         reply = self.journal.reply(key, number)
         if reply is None and number == 0 and self._cache is not None:
             reply = self._cache.get(key)

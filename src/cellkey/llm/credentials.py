@@ -1,6 +1,4 @@
-"""Keys: found in the environment or in a private file, carried hidden, removed from every text that
-leaves.
-"""
+"""Keys: found in the environment or in a private file, carried hidden, removed from every text that leaves."""
 
 from __future__ import annotations
 

@@ -67,9 +67,7 @@ class ContextTooLongError(ServiceError):
 
 
 class OptionUnsupportedError(ServiceError):
-    """The model refuses one option of the request (``temperature``, ``max_tokens``, ``response_format``,
-    ...).
-    """
+    """The model refuses one option of the request (``temperature``, ``max_tokens``, ``response_format``, ...)."""
 
     def __init__(self, message: str, option: str) -> None:
         super().__init__(message)

@@ -78,9 +78,7 @@ class _NotJSONError(Exception):
 
 
 class _Reader:
-    """Reads one JSON value, forgiving trailing commas, single quotes, raw line ends, comments and
-    Python's words.
-    """
+    """Reads one JSON value, forgiving trailing commas, single quotes, raw line ends, comments and Python's words."""
 
     def __init__(self, text: str, position: int) -> None:
         self.text = text

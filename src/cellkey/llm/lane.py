@@ -1,6 +1,4 @@
-"""One lane per model: how many calls run at once and how many per minute, slowed down when the
-service asks.
-"""
+"""One lane per model: how many calls run at once and how many per minute, slowed down when the service asks."""
 
 from __future__ import annotations
 

@@ -29,8 +29,7 @@ _BLOODY = re.compile(r"blood|marrow|spleen|pbmc|haemato|hemato|cord|liver|yolk",
 class SelectionParameters(Parameters):
     """How genes are chosen and ordered.
 
-    The rule ``balanced`` ranks by test statistic and never loses a cluster; ``cassia`` repeats the rule of
-    the
+    The rule ``balanced`` ranks by test statistic and never loses a cluster; ``cassia`` repeats the rule of the
     original program: filters, then fold change, and a cluster without a passing gene has none.
     """
 

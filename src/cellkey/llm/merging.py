@@ -123,9 +123,7 @@ def _take(answer: MergeAnswer, labels: Mapping[str, Any], groups: dict[str, Grou
 
 
 def _consistent(groups: dict[str, Groups], labels: Mapping[str, tuple[str, str]]) -> dict[str, Groups]:
-    """Give equal labels equal groups, and clusters of one detailed group one broad group; the first one
-    decides.
-    """
+    """Give equal labels equal groups, and clusters of one detailed group one broad group; the first one decides."""
     by_label: dict[tuple[str, str], Groups] = {}
     broad: dict[str, str] = {}
     repaired = {}
@@ -145,9 +143,7 @@ def resolved_share(labels: Mapping[str, tuple[str, str]], terms: CellTypeTerms) 
 
 
 def merge_by_ontology(labels: Mapping[str, tuple[str, str]], terms: CellTypeTerms) -> MergeOutcome:
-    """Group labels without a model: broad by lineage, detailed by the general type's term, specific as it
-    is.
-    """
+    """Group labels without a model: broad by lineage, detailed by the general type's term, specific as it is."""
     groups = {}
     for cluster in sorted(labels, key=natural_key):
         general, detailed = labels[cluster]

@@ -159,9 +159,7 @@ class ClusterResult:
 
     @property
     def label(self) -> str:
-        """Final label, or ``Unknown``. Where repeated runs disagree, their closest common type if there is
-        one.
-        """
+        """Final label, or ``Unknown``. Where repeated runs disagree, their closest common type if there is one."""
         if not self.is_labelled or self.case.proposal is None:
             return "Unknown"
         if self.case.state is State.CONFLICT and self.agreement is not None and self.agreement.common:

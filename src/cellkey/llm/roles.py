@@ -100,7 +100,7 @@ class ClusterTalk:
         """Ask for a better proposal, with the latest objections only."""
         objections = [
             i.model_dump(mode="json", include={"kind", "text", "genes"})
-            for i in (validation.issues if validation else ())
+            for i in (validation.objections if validation else ())
         ]
         extra = {"proposal": _shown(proposal), "objections": objections, "findings": _texts(findings)}
         return self._ask(REVISER, extra).answer

@@ -1,6 +1,4 @@
-"""Checks of a proposed label that need no model: genes, lineages, ontology, and the marker
-hierarchy's own call.
-"""
+"""Checks of a proposed label that need no model: genes, lineages, ontology, and the marker hierarchy's own call."""
 
 from __future__ import annotations
 

@@ -95,9 +95,7 @@ class MatchedTerm:
 
 
 def match_term(name: str, terms: CellTypeTerms) -> MatchedTerm | None:
-    """Return the term that ``name`` stands for: as it is, in singular, or without qualifiers; None if
-    none does.
-    """
+    """Return the term that ``name`` stands for: as it is, in singular, or without qualifiers; None if none does."""
     for candidate, exact in _spellings(name):
         found = terms.find(candidate) if candidate else None
         if found is not None:

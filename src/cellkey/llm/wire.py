@@ -144,9 +144,7 @@ def _named_option(message: str, param: str) -> str:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that the service asks to wait, from any of the usual headers; None if it says
-    nothing.
-    """
+    """Return the seconds that the service asks to wait, from any of the usual headers; None if it says nothing."""
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -218,7 +216,5 @@ def as_count(value: Any) -> int:
 
 
 def text_of(value: Any) -> str:
-    """Return ``value`` if it is text, else an empty string; half characters, which no file can hold,
-    become ``?``.
-    """
+    """Return ``value`` if it is text, else an empty string; half characters, which no file can hold, become ``?``."""
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""

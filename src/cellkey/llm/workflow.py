@@ -183,9 +183,7 @@ Step = tuple[State, str]
 
 
 def run_case(desk: Desk, clock: Clock | None = None) -> Case:
-    """Take one cluster from genes to a final state. Raises only what concerns the whole run
-    (``RunError``).
-    """
+    """Take one cluster from genes to a final state. Raises only what concerns the whole run (``RunError``)."""
     time = clock or SystemClock()
     case = Case(desk.talk.evidence.cluster)
     while not case.state.is_final:
@@ -328,9 +326,9 @@ def _hard_findings(desk: Desk, answer: AnnotationAnswer) -> int:
 
 def _objections(case: Case) -> list[str]:
     """What speaks against the proposal, for the booster."""
-    issues = [f"{i.kind}: {i.text}" for i in case.validation.issues] if case.validation else []
+    objections = [f"{i.kind}: {i.text}" for i in case.validation.objections] if case.validation else []
     score = [f"scorer: {case.score.score} of 100; {case.score.reason}"] if case.score else []
-    return [*issues, *map(str, case.findings), *score]
+    return [*objections, *map(str, case.findings), *score]
 
 
 def _after_failure(case: Case, error: ServiceError) -> Step:

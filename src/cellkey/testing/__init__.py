@@ -1,6 +1,4 @@
-"""Tools for testing against cellkey: a model server with faults, scripted answers, clocks that do not
-wait.
-"""
+"""Tools for testing against cellkey: a model server with faults, scripted answers, clocks that do not wait."""
 
 from __future__ import annotations
 

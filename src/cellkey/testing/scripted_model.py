@@ -166,8 +166,8 @@ class ScriptedModel:
 
     def _validation(self, request: SeenRequest) -> dict[str, Any]:
         verdict = self.verdicts.get(request.cluster, "pass")
-        issues = [] if verdict == "pass" else [{"kind": "too_specific", "text": "not warranted", "genes": []}]
-        return {"cluster": request.cluster, "verdict": verdict, "issues": issues, "mixture_suspected": False}
+        objections = [] if verdict == "pass" else [{"kind": "too_specific", "text": "not warranted", "genes": []}]
+        return {"cluster": request.cluster, "verdict": verdict, "objections": objections, "mixture_suspected": False}
 
     def _score(self, request: SeenRequest) -> dict[str, Any]:
         boosted = "boosted" in str(request.data["proposal"].get("evidence", ""))
