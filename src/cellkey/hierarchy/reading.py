@@ -46,6 +46,7 @@ _BY_SUFFIX: Final[Mapping[str, ReadFormat]] = {
     ".xlsx": "spreadsheet",
 }
 _LARGEST_FILE: Final = 64 * 1024 * 1024
+_BUILT_IN: Final = "built-in hierarchy"
 _log = logging.getLogger(__name__)
 
 
@@ -102,7 +103,8 @@ def read_hierarchy(
         raise HierarchyError(msg, [f.as_problem() for f in problems])
     for finding in parsed.findings.of("note"):
         _log.info("%s: %s", parsed.title, finding)
-    cautions = parsed.findings.of("warning")
+    # What is known of a built-in hierarchy (some repeat published lists, weak ones included) is for lint to tell.
+    cautions = [] if parsed.built_in else parsed.findings.of("warning")
     if cautions:
         warnings.warn(_caution_text(parsed.title, cautions), CellkeyWarning, stacklevel=2)
     parsed.draft.name = name or parsed.draft.name
@@ -142,6 +144,7 @@ class _Parsed:
     title: str
     draft: DraftHierarchy
     findings: Findings
+    built_in: bool = False
 
 
 def _parse(source: Source, form: ReadFormat, options: TableOptions) -> _Parsed:
@@ -158,7 +161,7 @@ def _parse(source: Source, form: ReadFormat, options: TableOptions) -> _Parsed:
         check_draft(draft, findings)
     if not draft.name and not draft.metadata.get("name"):
         draft.name = stem
-    return _Parsed(title, draft, findings)
+    return _Parsed(title, draft, findings, title.startswith(_BUILT_IN))
 
 
 def _parse_named(
@@ -170,7 +173,7 @@ def _parse_named(
     if isinstance(source, str):
         if source in builtin_names():
             draft = _from_text(builtin_text(source), "json", options, findings)
-            return f"built-in hierarchy {source!r}", source, draft
+            return f"{_BUILT_IN} {source!r}", source, draft
         if _is_content(source):
             return "the hierarchy", "", _from_text(source, form, options, findings)
     path = FilePath(source)
