@@ -1,6 +1,6 @@
 # Every target makes what it needs in .venv; python3 (3.11 or newer) with its venv module is all that must be there.
 #   make demo    annotate real cells that come with a dependency, and say which files to look at
-#   make test    run the tests              (PYTEST_ARGS="-k routing" passes options on)
+#   make test    run the tests              (PYTEST_ARGS="-k routing" replaces the options, here one process per core)
 #   make lint    check style and types
 #   make docs    build the documentation in docs/_build/html
 #   make bench   measure accuracy and speed (minutes)
@@ -8,7 +8,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto
 BIN := $(VENV)/bin
 
 extras_demo := scanpy
