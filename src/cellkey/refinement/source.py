@@ -221,7 +221,7 @@ def _plain(value: Any) -> Any:
     """A setting as it was before it was stored in a file."""
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, str) and (value[:1] in "[{" or value == "null"):
+    if isinstance(value, str) and (value[:1] in ("[", "{") or value == "null"):
         return json.loads(value)
     return None if value == "" else value
 
