@@ -171,5 +171,14 @@ def test_unknown_names() -> None:
     with pytest.raises(HierarchyError, match="no built-in hierarchy 'defalt'; did you mean 'default'"):
         get_builtin("defalt")
     assert builtin_for_tissue("default") == "default"
+    assert builtin_for_tissue("Bone marrow") == "bone_marrow"
+    assert builtin_for_tissue("renal") == "kidney"
     with pytest.raises(HierarchyError, match="for 'moon'"):
         builtin_for_tissue("moon")
+
+
+def test_list_of_one_category() -> None:
+    names = list_builtin("tissue")["name"].tolist()
+    assert {"pancreas", "lung", "colon", "kidney", "liver", "skin", "breast", "brain"} <= set(names)
+    with pytest.raises(HierarchyError, match="did you mean 'tissue'"):
+        list_builtin("tisue")

@@ -77,25 +77,41 @@ def default_for(values: str, n_vars: int) -> str:
     return PROTEIN if values == "intensity" and n_vars <= _LARGEST_PROTEIN_PANEL else DEFAULT
 
 
-def list_builtin() -> pd.DataFrame:
-    """Return one row per built-in hierarchy; the columns are those of :func:`builtin_schema`."""
-    rows = []
-    for name in builtin_names():
-        hierarchy = get_builtin(name)
-        about = hierarchy.metadata
-        rows.append(
-            {
-                "name": name,
-                "tissue": str(about.get("tissue", "")),
-                "description": str(about.get("description", "")),
-                "version": str(about.get("version", "")),
-                "n_roots": len(hierarchy.roots),
-                "n_cell_types": len(hierarchy),
-                "n_levels": hierarchy.depth,
-                "n_markers": len(hierarchy.all_markers()),
-            }
-        )
-    return builtin_schema().frame(rows)
+def list_builtin(category: str | None = None) -> pd.DataFrame:
+    """Return one row per built-in hierarchy; the columns are those of :func:`builtin_schema`.
+
+    Parameters
+    ----------
+    category
+        Only those of one kind: ``"general"``, ``"tissue"`` (maps of tissues for annotation), or those of the
+        published programs, ``"tme"``, ``"immune"``, ``"brain"``, ``"solid_tissue"``, ``"tissue_detection"``.
+
+    Raises
+    ------
+    HierarchyError
+        If there is no such category.
+    """
+    trees = {name: get_builtin(name) for name in builtin_names()}
+    kinds = {name: str(tree.metadata.get("category", "general")) for name, tree in trees.items()}
+    if category is not None and category not in kinds.values():
+        known = sorted(set(kinds.values()))
+        msg = f"there is no category {category!r}{did_you_mean(category, known)} (categories: {', '.join(known)})"
+        raise HierarchyError(msg)
+    return builtin_schema().frame(
+        {
+            "name": name,
+            "category": kinds[name],
+            "tissue": str(tree.metadata.get("tissue", "")),
+            "description": str(tree.metadata.get("description", "")),
+            "version": str(tree.metadata.get("version", "")),
+            "n_roots": len(tree.roots),
+            "n_cell_types": len(tree),
+            "n_levels": tree.depth,
+            "n_markers": len(tree.all_markers()),
+        }
+        for name, tree in trees.items()
+        if category in (None, kinds[name])
+    )
 
 
 def builtin_for_tissue(text: str) -> str:
@@ -104,17 +120,16 @@ def builtin_for_tissue(text: str) -> str:
     Raises
     ------
     HierarchyError
-        If no built-in hierarchy has this name or tissue.
+        If no built-in hierarchy has this name or fits this tissue.
     """
+    from cellkey.hierarchy.matching import match_hierarchy
+
     wanted = text.strip().casefold()
     tissues = {name: str(get_builtin(name).metadata.get("tissue", "")) for name in builtin_names()}
     for name, tissue in tissues.items():
         if wanted in (name.casefold(), tissue.casefold()):
             return name
-    known = [*tissues, *tissues.values()]
-    shown = ", ".join(f"{name} ({tissue})" for name, tissue in tissues.items())
-    msg = f"there is no built-in hierarchy for {text!r}{did_you_mean(text, known)} (built-in are {shown})"
-    raise HierarchyError(msg)
+    return match_hierarchy(text)
 
 
 def builtin_schema() -> TableSchema:
@@ -133,6 +148,7 @@ def builtin_schema() -> TableSchema:
             Column("n_cell_types", "int", "Number of nodes."),
             Column("n_levels", "int", "Number of levels."),
             Column("n_markers", "int", "Number of different marker names."),
+            Column("category", "string", "Kind: general, tissue, or that of the published programs."),
         ),
     )
 

@@ -144,7 +144,7 @@ def compose_hierarchy(*pack_names: str, deduplicate_roots: bool = True) -> list[
 def match_builtin_hierarchy(query: str, fallback: str = "tme_core", fuzzy_cutoff: float = 0.75) -> str:
     """Return the name of the built-in hierarchy that best fits a description, else ``fallback``."""
     matching = import_module("cellkey.hierarchy.matching")
-    return str(matching.match_hierarchy(query, fallback=fallback, fuzzy_cutoff=fuzzy_cutoff))
+    return str(matching.match_hierarchy(query, fallback=fallback, fuzzy_cutoff=fuzzy_cutoff, mode="hierannot-0.7"))
 
 
 def suggest_builtin_hierarchies(query: str, top_k: int = 5, fuzzy_cutoff: float = 0.75) -> pd.DataFrame:
