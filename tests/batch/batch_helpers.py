@@ -32,8 +32,9 @@ def write_cells_file(path: Path, *, n_per_type: int = 40, seed: int = 0, names: 
         rate[i, [genes.index(g) for g in own]] = 8.0
     truth = np.repeat(np.arange(len(TYPES)), n_per_type)
     X = sp.csr_matrix(rng.poisson(rate[truth]).astype(np.int32))
-    obs = pd.DataFrame({"truth": pd.Categorical([list(TYPES)[t] for t in truth])},
-                       index=[f"cell{i}" for i in range(len(truth))])
+    obs = pd.DataFrame(
+        {"truth": pd.Categorical([list(TYPES)[t] for t in truth])}, index=[f"cell{i}" for i in range(len(truth))]
+    )
     var = pd.DataFrame(index=genes)
     if names == "ensembl":
         var["feature_name"] = genes
@@ -41,6 +42,13 @@ def write_cells_file(path: Path, *, n_per_type: int = 40, seed: int = 0, names: 
     path.parent.mkdir(parents=True, exist_ok=True)
     anndata.AnnData(X, obs=obs, var=var).write_h5ad(path)
     return path
+
+
+def write_hierarchy(path: Path) -> str:
+    """Write a marker hierarchy of the planted types; return its path as text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({f"{name} cells": {"markers": list(genes)} for name, genes in TYPES.items()}))
+    return str(path)
 
 
 def make_tree(root: Path, **tissues: list[str]) -> Path:

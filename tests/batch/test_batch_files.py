@@ -35,7 +35,12 @@ def test_datasets_are_found_in_byte_order(tmp_path) -> None:
     (root / "plain").mkdir()
     found = discover(root)
     assert [(d.tissue, d.name) for d in found] == [
-        ("Zebra", "x"), ("brain", "B2"), ("brain", "a"), ("brain", "b"), ("other", "y")]
+        ("Zebra", "x"),
+        ("brain", "B2"),
+        ("brain", "a"),
+        ("brain", "b"),
+        ("other", "y"),
+    ]
     assert [d.name for d in discover(root, ["other", "brain"], "[ab].h5ad")] == ["a", "b"]
     (root / "plain" / "p.h5ad").touch()
     assert "plain" in {d.tissue for d in discover(root, layout="flat")}
@@ -64,7 +69,14 @@ def test_files_that_differ_by_case_only_are_refused(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "folder"),
-    [("a b", "a b"), ("=cmd", "=cmd"), ("<script>", "_script_"), ("..", "_"), ("a/../b", "a_.._b"), ("x" * 200, "x" * 120)],
+    [
+        ("a b", "a b"),
+        ("=cmd", "=cmd"),
+        ("<script>", "_script_"),
+        ("..", "_"),
+        ("a/../b", "a_.._b"),
+        ("x" * 200, "x" * 120),
+    ],
 )
 def test_names_become_safe_folders(name: str, folder: str) -> None:
     """No name from data leaves the run or breaks a file system."""
@@ -77,8 +89,15 @@ def test_names_become_safe_folders(name: str, folder: str) -> None:
 
 @pytest.mark.parametrize(
     ("tissues", "label"),
-    [(None, "all"), (["brain"], "brain"), (["brain", "breast"], "brain_breast"), (["b c", "x_y"], "b-c_x-y"),
-     (["../x"], "-x"), (["<s>"], "-s-"), ([f"tissue{i}" for i in range(40)], "tissue0_plus39")],
+    [
+        (None, "all"),
+        (["brain"], "brain"),
+        (["brain", "breast"], "brain_breast"),
+        (["b c", "x_y"], "b-c_x-y"),
+        (["../x"], "-x"),
+        (["<s>"], "-s-"),
+        ([f"tissue{i}" for i in range(40)], "tissue0_plus39"),
+    ],
 )
 def test_labels_of_runs(tissues: list[str] | None, label: str) -> None:
     """``_`` parts tissues and nothing else."""
@@ -95,8 +114,23 @@ def test_runs_started_in_the_same_second_get_two_directories(tmp_path) -> None:
 
 
 ROWS = [
-    DatasetRow("good", "brain", "/d/good.h5ad", 5432, 20123, 12, 10.0, 5.25, 15.5, "success", "/r/good", n_cells_input=6000,
-               mean_score=88.125, n_clusters_unlabelled=1, n_clusters_boosted=2),
+    DatasetRow(
+        "good",
+        "brain",
+        "/d/good.h5ad",
+        5432,
+        20123,
+        12,
+        10.0,
+        5.25,
+        15.5,
+        "success",
+        "/r/good",
+        n_cells_input=6000,
+        mean_score=88.125,
+        n_clusters_unlabelled=1,
+        n_clusters_boosted=2,
+    ),
     DatasetRow("=cmd", "a,b", "/d/bad.h5ad", error=clean_error("no success\nin sight: Total cost: 3"), error_type="X"),
 ]
 
@@ -110,11 +144,23 @@ def test_the_summary_table_counts_with_grep(tmp_path) -> None:
     assert len(path.read_text().splitlines()) == 3
     summary = pd.read_csv(path)
     assert list(summary.columns[:12]) == [
-        "dataset", "tissue", "file_path", "n_cells", "n_genes", "n_clusters", "preprocessing_time", "annotation_time",
-        "total_time", "status", "output_dir", "error"]
+        "dataset",
+        "tissue",
+        "file_path",
+        "n_cells",
+        "n_genes",
+        "n_clusters",
+        "preprocessing_time",
+        "annotation_time",
+        "total_time",
+        "status",
+        "output_dir",
+        "error",
+    ]
     failed = summary[summary["status"] == "failed"]
     assert failed[["dataset", "tissue", "error"]].values.tolist() == [
-        ["'=cmd", "a,b", "no suc-cess | in sight: Total cost: 3"]]
+        ["'=cmd", "a,b", "no suc-cess | in sight: Total cost: 3"]
+    ]
     with path.open(newline="") as handle:
         assert next(iter(list(csv.reader(handle))[2]))[0] == "'"
     write_summary([], path)
@@ -122,9 +168,18 @@ def test_the_summary_table_counts_with_grep(tmp_path) -> None:
 
 
 def facts(**changes) -> RunFacts:
-    base = {"started": "2026-02-16 15:14:25", "directory": "/r", "status": "complete", "model": "m (p)",
-            "species": "Human", "tissues": ["brain", "a,b"], "seconds": 93.456, "prices": "$1/M input (table)",
-            "input_cost": 1.0, "output_cost": 2.0}
+    base = {
+        "started": "2026-02-16 15:14:25",
+        "directory": "/r",
+        "status": "complete",
+        "model": "m (p)",
+        "species": "Human",
+        "tissues": ["brain", "a,b"],
+        "seconds": 93.456,
+        "prices": "$1/M input (table)",
+        "input_cost": 1.0,
+        "output_cost": 2.0,
+    }
     return RunFacts(**{**base, **changes})
 
 
@@ -134,9 +189,20 @@ def test_the_summary_text_has_its_grammar() -> None:
     text = run_summary(ROWS, facts(), tracking)
     assert sum("Total cost:" in line for line in text.splitlines()) == 1
     assert text.splitlines()[:13] == [
-        "=" * 70, "BATCH PROCESSING SUMMARY", "=" * 70, "Run timestamp: 2026-02-16 15:14:25", "Run directory: /r",
-        "Status: complete", "Model: m (p)", "Species: Human", "Tissues: brain, a,b", "", "Files processed: 1/2",
-        "Files failed: 1", "Total time: 93.46s (1.6 min)"]
+        "=" * 70,
+        "BATCH PROCESSING SUMMARY",
+        "=" * 70,
+        "Run timestamp: 2026-02-16 15:14:25",
+        "Run directory: /r",
+        "Status: complete",
+        "Model: m (p)",
+        "Species: Human",
+        "Tissues: brain, a,b",
+        "",
+        "Files processed: 1/2",
+        "Files failed: 1",
+        "Total time: 93.46s (1.6 min)",
+    ]
     assert "\n  good (brain)\n    - 5,432 cells, 12 clusters\n    - Time: 15.5s\n" in text
     assert re.search(r"FAILED FILES:\n  =cmd \(a,b\): no suc-cess", text)
     empty = run_summary([], facts(), tracking)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from batch_helpers import TYPES, make_tree, write_cells_file
+from batch_helpers import TYPES, make_tree, write_cells_file, write_hierarchy
 from typer.testing import CliRunner
 
 from cellkey.batch import BatchSettings, InThisProcess, resume_batch, run_batch
@@ -34,21 +34,53 @@ def cellkey(*arguments: str | Path) -> tuple[int, str]:
 
 
 def settings(server: ModelServer | None = None, **changes) -> BatchSettings:
-    model = {"provider": server.url if server else "scripted", "model": "scripted", "cache": "off", "retries": 8,
-             **changes.pop("model", {})}
+    model = {
+        "provider": server.url if server else "scripted",
+        "model": "scripted",
+        "cache": "off",
+        "retries": 8,
+        **changes.pop("model", {}),
+    }
     return BatchSettings.parse({"umap": False, "annotator": "llm", "model": model, **changes})
+
+
+def offline(folder: Path, **changes) -> BatchSettings:
+    """Settings as they are without any option, but for the hierarchy."""
+    return BatchSettings(hierarchy=write_hierarchy(folder / "map.json"), **changes)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A run of the command over two tissues, with one file that cannot be read."""
     base = tmp_path_factory.mktemp("batch")
-    root = make_tree(base / "data", brain=["Data_Choudhury2022_Brain", "Data_Filbin2018_Brain"],
-                     breast=["Data_Bassez2021_Breast"])
+    root = make_tree(
+        base / "data", brain=["Data_Choudhury2022_Brain", "Data_Filbin2018_Brain"], breast=["Data_Bassez2021_Breast"]
+    )
     (root / "breast" / "h5ad_unlabelled" / "Data_Broken_Breast.h5ad").write_bytes(b"this is no h5ad file")
-    code, output = cellkey("batch", "--data-root", root, "--output-dir", base / "batch_results", "--annotator", "both",
-                           "--provider", "scripted", "--cache", "off", "--tissues", "brain", "breast", "--note", "pilot",
-                           "--run-alias", "--no-umap", "--dataset-workers", "2")
+    code, output = cellkey(
+        "batch",
+        "--data-root",
+        root,
+        "--output-dir",
+        base / "batch_results",
+        "--annotator",
+        "both",
+        "--provider",
+        "scripted",
+        "--cache",
+        "off",
+        "--tissues",
+        "brain",
+        "breast",
+        "--note",
+        "pilot",
+        "--run-alias",
+        "--no-umap",
+        "--marker-map",
+        write_hierarchy(base / "map.json"),
+        "--dataset-workers",
+        "2",
+    )
     assert code == 3, output
     return next(p for p in (base / "batch_results").glob("run_brain_breast_*") if not p.is_symlink())
 
@@ -57,12 +89,23 @@ def test_the_directory_is_as_documented(finished: Path) -> None:
     """Every file in its place, and no other directory at the top."""
     assert re.fullmatch(r"run_brain_breast_\d{8}_\d{6}", finished.name)
     assert sorted(p.name for p in finished.iterdir() if not p.name.startswith(".")) == [
-        "NOTES.txt", "batch_summary.csv", "batch_summary.txt", "brain", "breast", "run_manifest.json",
-        "token_tracking.json"]
+        "NOTES.txt",
+        "batch_summary.csv",
+        "batch_summary.txt",
+        "brain",
+        "breast",
+        "run_manifest.json",
+        "token_tracking.json",
+    ]
     name = "Data_Filbin2018_Brain"
     files = {p.name for p in (finished / "brain" / name).iterdir()}
-    assert files == {f"{name}_markers.csv", f"{name}_annotated.h5ad", f"{name}_annotation.txt", f"{name}_summary.txt",
-                     "details"}
+    assert files == {
+        f"{name}_markers.csv",
+        f"{name}_annotated.h5ad",
+        f"{name}_annotation.txt",
+        f"{name}_summary.txt",
+        "details",
+    }
     broken = finished / "breast" / "Data_Broken_Breast"
     assert [p.name for p in broken.iterdir()] == ["Data_Broken_Breast_summary.txt"]
     assert "ERROR (InputError)" in (broken / "Data_Broken_Breast_summary.txt").read_text()
@@ -76,17 +119,12 @@ def test_python_analysis_snippet(finished: Path) -> None:
     run_dir = finished
     summary = pd.read_csv(run_dir / "batch_summary.csv")
     assert len(summary) == 4
-    adata = sc.read_h5ad(
-        run_dir / "brain" / "Data_Filbin2018_Brain" / "Data_Filbin2018_Brain_annotated.h5ad"
-    )
+    adata = sc.read_h5ad(run_dir / "brain" / "Data_Filbin2018_Brain" / "Data_Filbin2018_Brain_annotated.h5ad")
     counts = adata.obs["cell_type"].value_counts()
     assert counts.to_dict() == dict.fromkeys(EXPECTED.values(), 40)
-    markers = pd.read_csv(
-        run_dir / "brain" / "Data_Filbin2018_Brain" / "Data_Filbin2018_Brain_markers.csv"
-    )
+    markers = pd.read_csv(run_dir / "brain" / "Data_Filbin2018_Brain" / "Data_Filbin2018_Brain_markers.csv")
     assert len(markers) == adata.n_vars * adata.obs["leiden"].nunique()
-    assert list(markers.columns) == [
-        "cluster", "gene", "avg_log2FC", "pct.1", "pct.2", "p_val", "p_val_adj", "score"]
+    assert list(markers.columns) == ["cluster", "gene", "avg_log2FC", "pct.1", "pct.2", "p_val", "p_val_adj", "score"]
 
 
 def test_parse_token_usage_snippet(finished: Path) -> None:
@@ -94,15 +132,21 @@ def test_parse_token_usage_snippet(finished: Path) -> None:
     run_dir = finished
     with open(run_dir / "token_tracking.json", "r") as f:  # noqa: PTH123, UP015
         tracking = json.load(f)
-    lines = [f"Total API calls: {tracking['total_calls']}", f"Total tokens: {tracking['total_tokens']:,}",
-             f"Total cost: ${tracking['total_cost']:.2f}"]
+    lines = [
+        f"Total API calls: {tracking['total_calls']}",
+        f"Total tokens: {tracking['total_tokens']:,}",
+        f"Total cost: ${tracking['total_cost']:.2f}",
+    ]
     for call in tracking["api_calls"]:
-        lines.append(f"  {call['timestamp']}: {call['input_tokens']} in, {call['output_tokens']} out")
+        lines.append(f"  {call['timestamp']}: {call['input_tokens']} in, {call['output_tokens']} out")  # noqa: PERF401
     assert len(lines) == 3 + tracking["total_calls"]
     assert tracking["total_calls"] >= 3 * 3 * 3
     assert tracking["total_tokens"] == sum(c["input_tokens"] + c["output_tokens"] for c in tracking["api_calls"])
     assert set(tracking["by_dataset"]) == {
-        "Data_Choudhury2022_Brain", "Data_Filbin2018_Brain", "Data_Bassez2021_Breast"}
+        "Data_Choudhury2022_Brain",
+        "Data_Filbin2018_Brain",
+        "Data_Bassez2021_Breast",
+    }
 
 
 def test_aggregate_results_snippet(finished: Path) -> None:
@@ -198,7 +242,12 @@ def test_nothing_is_overwritten_and_a_finished_run_is_left_alone(finished: Path)
 def test_a_damaged_dataset_is_made_again(tmp_path) -> None:
     """Files are compared with the hashes of the record."""
     root = make_tree(tmp_path / "data", t=["a", "b"])
-    done = run_batch(root, tmp_path / "out", settings=settings(annotator="markers"), runner=InThisProcess())
+    done = run_batch(
+        root,
+        tmp_path / "out",
+        settings=settings(annotator="markers", hierarchy=write_hierarchy(tmp_path / "map.json")),
+        runner=InThisProcess(),
+    )
     victim = done.path / "t" / "a" / "a_markers.csv"
     kept = done.path / "t" / "b" / "b_markers.csv"
     text, stamp = victim.read_text(), kept.stat().st_mtime_ns
@@ -218,7 +267,7 @@ def test_markers_work_offline_and_are_the_default(tmp_path, monkeypatch) -> None
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     path = write_cells_file(tmp_path / "x.h5ad")
-    job = DatasetJob(Dataset("blood", "x", path), tmp_path / "out", BatchSettings(umap=False))
+    job = DatasetJob(Dataset("blood", "x", path), tmp_path / "out", offline(tmp_path, umap=False))
     row = annotate_dataset(job)
     assert row.succeeded, row.error
     assert row.api_calls == 0
@@ -234,7 +283,7 @@ def test_umap_is_there_when_asked_for(tmp_path) -> None:
     import anndata
 
     path = write_cells_file(tmp_path / "x.h5ad")
-    job = DatasetJob(Dataset("blood", "x", path), tmp_path / "out", BatchSettings())
+    job = DatasetJob(Dataset("blood", "x", path), tmp_path / "out", offline(tmp_path))
     assert annotate_dataset(job).succeeded
     assert anndata.read_h5ad(tmp_path / "out" / "x_annotated.h5ad").obsm["X_umap"].shape == (120, 2)
 
@@ -305,7 +354,12 @@ def test_strange_names_are_handled_safely(tmp_path) -> None:
     done = run_batch(root, tmp_path / "out", tissues=["=tissue"], settings=settings(), runner=InThisProcess())
     assert [r.status for r in done.rows] == ["success"] * len(names)
     assert {p.name for p in (done.path / "=tissue").iterdir()} == {
-        "a b", "=cmd", "_script_alert(1)", "-rf", "\u00fcml\u00e4ut"}
+        "a b",
+        "=cmd",
+        "_script_alert(1)",
+        "-rf",
+        "\u00fcml\u00e4ut",
+    }
     table = pd.read_csv(done.directory.summary_csv)
     assert set(table["tissue"]) == {"'=tissue"}
     assert "'=cmd" in set(table["dataset"])
@@ -323,7 +377,12 @@ def test_ensembl_names_scaled_values_and_too_few_cells(tmp_path) -> None:
     scaled = plain.copy()
     scaled.X = scaled.X.toarray().astype("float32") - 1.0
     scaled.write_h5ad(folder / "scaled.h5ad")
-    done = run_batch(tmp_path / "data", tmp_path / "out", settings=settings(annotator="markers"), runner=InThisProcess())
+    done = run_batch(
+        tmp_path / "data",
+        tmp_path / "out",
+        settings=settings(annotator="markers", hierarchy=write_hierarchy(tmp_path / "map.json")),
+        runner=InThisProcess(),
+    )
     rows = {r.dataset: r for r in done.rows}
     assert rows["ensembl"].succeeded
     assert rows["plain"].succeeded
@@ -379,8 +438,13 @@ def test_marker_numbers_equal_scanpys(tmp_path) -> None:
     sc.pp.log1p(cells)
     sc.tl.rank_genes_groups(cells, "truth", method="wilcoxon", tie_correct=True, pts=True)
     theirs = sc.get.rank_genes_groups_df(cells, None).set_index(["group", "names"]).sort_index()
-    for mine, other in (("score", "scores"), ("p_val", "pvals"), ("p_val_adj", "pvals_adj"), ("pct.1", "pct_nz_group"),
-                        ("pct.2", "pct_nz_reference")):
+    for mine, other in (
+        ("score", "scores"),
+        ("p_val", "pvals"),
+        ("p_val_adj", "pvals_adj"),
+        ("pct.1", "pct_nz_group"),
+        ("pct.2", "pct_nz_reference"),
+    ):
         assert ours[mine].to_numpy() == pytest.approx(theirs[other].to_numpy(), rel=1e-4, abs=1e-8)
     assert ours["avg_log2FC"].to_numpy() == pytest.approx(theirs["logfoldchanges"].to_numpy(), rel=1e-3, abs=1e-3)
 
@@ -388,8 +452,10 @@ def test_marker_numbers_equal_scanpys(tmp_path) -> None:
 def labels_of(path: Path) -> dict[str, dict[str, int]]:
     import anndata
 
-    return {p.parent.name: anndata.read_h5ad(p).obs["cell_type"].value_counts().to_dict()
-            for p in sorted(path.glob("*/*/*_annotated.h5ad"))}
+    return {
+        p.parent.name: anndata.read_h5ad(p).obs["cell_type"].value_counts().to_dict()
+        for p in sorted(path.glob("*/*/*_annotated.h5ad"))
+    }
 
 
 def test_a_batch_with_a_faulty_model_is_complete_and_counted(tmp_path) -> None:
@@ -397,8 +463,12 @@ def test_a_batch_with_a_faulty_model_is_complete_and_counted(tmp_path) -> None:
     root = make_tree(tmp_path / "data", brain=["a", "b"])
     faults = (Fault.PROSE, Fault.RESET, Fault.WRONG_CLUSTER, Fault.SERVER_ERROR, Fault.CUT_BODY, Fault.NULL_LABELS)
     with ModelServer(ScriptedModel(scores={"0": 60}), every_nth(2, *faults)) as server:
-        done = run_batch(root, tmp_path / "out", settings=settings(
-            server, cluster_key="truth", model={"max_workers": 1}), runner=InThisProcess())
+        done = run_batch(
+            root,
+            tmp_path / "out",
+            settings=settings(server, cluster_key="truth", model={"max_workers": 1}),
+            runner=InThisProcess(),
+        )
         totals = server.totals()
     assert done.exit_code == 0, [r.error for r in done.rows]
     assert labels_of(done.path) == {n: dict.fromkeys(EXPECTED.values(), 40) for n in ("a", "b")}
@@ -415,8 +485,9 @@ def test_credentials_that_stop_working_end_the_run(tmp_path) -> None:
     """After a 401 nothing more is sent; every dataset has a row; exit code 1."""
     root = make_tree(tmp_path / "data", brain=["a", "b", "c"])
     with ModelServer(plan=lambda _r, _n: Fault.UNAUTHORISED) as server:
-        done = run_batch(root, tmp_path / "out", settings=settings(server, model={"max_workers": 2}),
-                         runner=InThisProcess())
+        done = run_batch(
+            root, tmp_path / "out", settings=settings(server, model={"max_workers": 2}), runner=InThisProcess()
+        )
         sent = len([s for s in server.served if s.role != "probe"])
     assert sent <= 3
     assert [r.status for r in done.rows] == ["failed"] * 3
@@ -447,9 +518,28 @@ COMMAND = [sys.executable, "-c", "from cellkey.cli import main; main()", "batch"
 
 def start(root: Path, out: Path, server: ModelServer, *more: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [*COMMAND, "--data-root", str(root), "-o", str(out), "--annotator", "llm", "--provider", server.url, "--model",
-         "scripted", "--cache", "off", "--no-umap", "--max-workers", "2", "--quiet", *more],
-        start_new_session=True)
+        [
+            *COMMAND,
+            "--data-root",
+            str(root),
+            "-o",
+            str(out),
+            "--annotator",
+            "llm",
+            "--provider",
+            server.url,
+            "--model",
+            "scripted",
+            "--cache",
+            "off",
+            "--no-umap",
+            "--max-workers",
+            "2",
+            "--quiet",
+            *more,
+        ],
+        start_new_session=True,
+    )
 
 
 def until(condition, seconds: float = 60.0) -> None:
@@ -476,8 +566,12 @@ def undisturbed(tmp_path_factory) -> tuple[Path, Path, set[str]]:
     base = tmp_path_factory.mktemp("calm")
     root = make_tree(base / "data", brain=["a", "b"])
     with ModelServer(ScriptedModel(scores={"1": 60})) as server:
-        done = run_batch(root, base / "out", settings=settings(server, model={"max_workers": 2, "retries": 5}),
-                         runner=InThisProcess())
+        done = run_batch(
+            root,
+            base / "out",
+            settings=settings(server, model={"max_workers": 2, "retries": 5}),
+            runner=InThisProcess(),
+        )
         return root, done.path, {s.text for s in server.served if s.role != "probe"}
 
 
@@ -494,8 +588,13 @@ def test_a_killed_run_is_finished_without_paying_twice(tmp_path, undisturbed, vi
         if victim == "run":
             process.send_signal(signal.SIGKILL)
         else:
-            worker = next(p for p in Path("/proc").iterdir() if p.name.isdigit() and _parent(p) == process.pid
-                          and "spawn_main" in (p / "cmdline").read_bytes().decode())
+            worker = next(
+                p
+                for p in Path("/proc").iterdir()
+                if p.name.isdigit()
+                and _parent(p) == process.pid
+                and "spawn_main" in (p / "cmdline").read_bytes().decode()
+            )
             os.kill(int(worker.name), signal.SIGKILL)
         process.wait(timeout=60)
         time.sleep(0.3)  # what was under way ends at the server
@@ -548,14 +647,20 @@ def test_a_killed_server_costs_rows_not_the_run(tmp_path) -> None:
 def test_llm_annotate_needs_no_cells(tmp_path) -> None:
     """A marker table is enough: tables, conversations, costs; a second run goes into another directory."""
     table = tmp_path / "markers.csv"
-    table.write_text("cluster,genes\n0,\"CD3D, CD3E, TRAC\"\n1,\"MS4A1;CD79A\"\n=x,VWF PECAM1 CDH5\n")
+    table.write_text('cluster,genes\n0,"CD3D, CD3E, TRAC"\n1,"MS4A1;CD79A"\n=x,VWF PECAM1 CDH5\n')
     out = tmp_path / "named"
     code, output = cellkey("llm", "annotate", table, "--provider", "scripted", "--out", out, "--tissue", "blood")
     assert code == 0, output
     assert "mature B cell" in output
     assert {p.name for p in out.iterdir()} == {
-        ".token_calls.jsonl", "markers_FINAL_RESULTS.csv", "markers_annotation.txt", "markers_annotations.csv",
-        "markers_conversations.json", "run_manifest.json", "token_tracking.json"}
+        ".token_calls.jsonl",
+        "markers_FINAL_RESULTS.csv",
+        "markers_annotation.txt",
+        "markers_annotations.csv",
+        "markers_conversations.json",
+        "run_manifest.json",
+        "token_tracking.json",
+    }
     read = pd.read_csv(out / "markers_annotations.csv")
     assert read["cluster"].astype(str).tolist()[-1] == "'=x"
     code, output = cellkey("llm", "annotate", table, "--provider", "scripted", "--out", out)
@@ -568,7 +673,7 @@ def test_llm_annotate_needs_no_cells(tmp_path) -> None:
 def test_llm_preview_and_providers(tmp_path) -> None:
     """What would be sent is shown; no key is asked for or printed."""
     table = tmp_path / "markers.csv"
-    table.write_text("cluster,genes\n0,\"CD3D, CD3E, TRAC\"\n")
+    table.write_text('cluster,genes\n0,"CD3D, CD3E, TRAC"\n')
     code, output = cellkey("llm", "annotate", table, "--provider", "openai", "--preview")
     assert code == 0
     assert "1 clusters" in output
@@ -580,8 +685,11 @@ def test_llm_preview_and_providers(tmp_path) -> None:
 
 def test_the_real_data_of_three_tissues_are_complete(labelled_data, tmp_path) -> None:
     """Six real datasets, offline, by markers: all complete."""
-    tissues = {"blood": ["pbmc3k", "kang_ifnb_pbmc"], "brain": ["zeisel_mouse_cortex"],
-               "other organs": ["baron_pancreas_islet", "mca_mouse_stomach", "zilionis_mouse_lung_immune"]}
+    tissues = {
+        "blood": ["pbmc3k", "kang_ifnb_pbmc"],
+        "brain": ["zeisel_mouse_cortex"],
+        "other organs": ["baron_pancreas_islet", "mca_mouse_stomach", "zilionis_mouse_lung_immune"],
+    }
     if not os.environ.get("CELLKEY_SLOW"):
         tissues = {"other organs": ["baron_pancreas_islet"]}
     for tissue, names in tissues.items():
@@ -589,10 +697,10 @@ def test_the_real_data_of_three_tissues_are_complete(labelled_data, tmp_path) ->
         folder.mkdir(parents=True)
         for name in names:
             (folder / f"{name}.h5ad").symlink_to(labelled_data / f"{name}.h5ad")
-    done = run_batch(tmp_path / "data", tmp_path / "out", settings=BatchSettings(umap=False),
-                     runner=InThisProcess())
+    done = run_batch(tmp_path / "data", tmp_path / "out", settings=BatchSettings(umap=False), runner=InThisProcess())
     assert [(r.dataset, r.status) for r in done.rows] == [
-        (n, "success") for t in sorted(tissues) for n in sorted(tissues[t])], [r.error for r in done.rows]
+        (n, "success") for t in sorted(tissues) for n in sorted(tissues[t])
+    ], [r.error for r in done.rows]
 
 
 @pytest.mark.parametrize("command", [["batch"], ["llm"], ["llm", "annotate"], ["llm", "providers"]])
@@ -608,7 +716,7 @@ def test_messages_of_a_silent_interface(tmp_path) -> None:
     script = f"""
 from cellkey.batch import BatchSettings, run_batch
 if __name__ == "__main__":
-    run_batch({str(tmp_path / 'data')!r}, {str(tmp_path / 'out')!r}, settings=BatchSettings(umap=False))
+    run_batch({str(tmp_path / "data")!r}, {str(tmp_path / "out")!r}, settings=BatchSettings(umap=False))
 """
     make_tree(tmp_path / "data", t=["a"])
     (tmp_path / "s.py").write_text(script)

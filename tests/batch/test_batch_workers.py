@@ -159,4 +159,4 @@ def test_jobs_can_be_sent_anywhere(tmp_path) -> None:
 
     dataset = discover(empty_tree(tmp_path, t=["a"]))[0]
     job = DatasetJob(dataset, tmp_path, BatchSettings(), "run")
-    assert pickle.loads(pickle.dumps(job)) == job
+    assert pickle.loads(pickle.dumps(job)) == job  # noqa: S301

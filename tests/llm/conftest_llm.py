@@ -29,8 +29,12 @@ PLANTED = {
     "10": ("LYZ", "CD14", "S100A8", "FCN1", "CST3", "CSF1R", "CD68", "MRC1", "CD163", "C1QA"),
     "CD4+ T_x": ("PECAM1", "VWF", "CDH5", "CLDN5", "KDR", "EGFL7", "FLT1", "TEK", "ERG", "EMCN"),
 }
-EXPECTED = {"0": "CD4-positive, alpha-beta T cell", "1": "mature B cell", "10": "monocyte",
-            "CD4+ T_x": "endothelial cell"}
+EXPECTED = {
+    "0": "CD4-positive, alpha-beta T cell",
+    "1": "mature B cell",
+    "10": "monocyte",
+    "CD4+ T_x": "endothelial cell",
+}
 
 
 def planted_markers(planted: dict[str, tuple[str, ...]] | None = None) -> pd.DataFrame:
@@ -41,11 +45,18 @@ def planted_markers(planted: dict[str, tuple[str, ...]] | None = None) -> pd.Dat
         for other, genes in clusters.items():
             for rank, gene in enumerate(genes):
                 high = other == cluster
-                rows.append({
-                    "cluster": cluster, "gene": gene, "avg_log2FC": 3.0 - 0.1 * rank if high else -2.0,
-                    "pct.1": 0.9 if high else 0.05, "pct.2": 0.1 if high else 0.6, "p_val": 1e-50,
-                    "p_val_adj": 1e-48, "score": 40.0 - rank if high else -20.0,
-                })
+                rows.append(
+                    {
+                        "cluster": cluster,
+                        "gene": gene,
+                        "avg_log2FC": 3.0 - 0.1 * rank if high else -2.0,
+                        "pct.1": 0.9 if high else 0.05,
+                        "pct.2": 0.1 if high else 0.6,
+                        "p_val": 1e-50,
+                        "p_val_adj": 1e-48,
+                        "score": 40.0 - rank if high else -20.0,
+                    }
+                )
         assert own
     return pd.DataFrame(rows)
 
@@ -74,7 +85,8 @@ class Room:
         options.setdefault("study", Study("blood", "human", dataset="planted"))
         markers = options.pop("markers", None)
         return annotate_markers(
-            planted_markers() if markers is None else markers, client or self.client(), clock=self.clock, **options)
+            planted_markers() if markers is None else markers, client or self.client(), clock=self.clock, **options
+        )
 
 
 @pytest.fixture

@@ -20,10 +20,18 @@ from cellkey.llm.answers import (
 from cellkey.llm.json_text import json_objects
 
 GOOD = {
-    "cluster": "3", "general_cell_type": "T cell", "confidence": "high", "evidence": "CD3D leads",
-    "ranked_subtypes": [{"name": "CD4 T cell", "probability": 0.7, "supporting_genes": ["CD3D"],
-                         "contradicting_genes": []}],
-    "cell_state": None, "mixed_populations": [], "possible_tissues": [], "functional_markers": [], "unknown": False,
+    "cluster": "3",
+    "general_cell_type": "T cell",
+    "confidence": "high",
+    "evidence": "CD3D leads",
+    "ranked_subtypes": [
+        {"name": "CD4 T cell", "probability": 0.7, "supporting_genes": ["CD3D"], "contradicting_genes": []}
+    ],
+    "cell_state": None,
+    "mixed_populations": [],
+    "possible_tissues": [],
+    "functional_markers": [],
+    "unknown": False,
 }
 CONTEXT = {"cluster": "3", "blind": False}
 
@@ -35,9 +43,18 @@ def annotation(**changes):
 @pytest.mark.parametrize(
     "text",
     [
-        '{"a": 1}', '```json\n{"a": 1}\n```', '```\r\n{"a": 1}\r\n```', "Sure! ```JSON\n{\"a\": 1}\n``` Done.",
-        'Before {"a": 1} after', "{'a': 1}", '{"a": 1,}', "{a: 1}", '\ufeff{"a": 1}', '{"a": /* one */ 1} // x',
-        'an example ```\nno json\n``` and ```json\n{"a": 1}\n```', "The set {x} holds; the answer is {\"a\": 1}",
+        '{"a": 1}',
+        '```json\n{"a": 1}\n```',
+        '```\r\n{"a": 1}\r\n```',
+        'Sure! ```JSON\n{"a": 1}\n``` Done.',
+        'Before {"a": 1} after',
+        "{'a': 1}",
+        '{"a": 1,}',
+        "{a: 1}",
+        '\ufeff{"a": 1}',
+        '{"a": /* one */ 1} // x',
+        'an example ```\nno json\n``` and ```json\n{"a": 1}\n```',
+        'The set {x} holds; the answer is {"a": 1}',
     ],
 )
 def test_objects_are_found_in_what_models_write(text: str) -> None:
@@ -48,7 +65,7 @@ def test_objects_are_found_in_what_models_write(text: str) -> None:
 @pytest.mark.parametrize("text", ['{"a": 1', '{"a": [1, 2', '{"a": "cut off', "no object", "", "[1, 2]", "{", "{}{"])
 def test_cut_text_is_never_completed(text: str) -> None:
     """An object counts only if its closing brace was written."""
-    assert all(value in ({}, ) for value in json_objects(text))
+    assert all(value in ({},) for value in json_objects(text))
 
 
 def test_the_larger_object_comes_first() -> None:
@@ -62,15 +79,23 @@ def test_raw_line_ends_quotes_and_apostrophes_inside_text() -> None:
     assert next(iter(json_objects("{'a': 'it\\'s', 'b': 'don't know'}"))) == {"a": "it's", "b": "don't know"}
 
 
-@given(st.text(alphabet='{}[]",:\'ab1\\ \n', max_size=200))
+@given(st.text(alphabet="{}[]\",:'ab1\\ \n", max_size=200))
 @settings(max_examples=300)
 def test_no_text_breaks_the_reader(text: str) -> None:
     """Whatever comes, the reader ends with dictionaries."""
     assert all(isinstance(value, dict) for value in json_objects(text))
 
 
-@given(st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.integers() | st.text(),
-                                               lambda v: st.lists(v) | st.dictionaries(st.text(), v), max_leaves=8)))
+@given(
+    st.dictionaries(
+        st.text(),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(),
+            lambda v: st.lists(v) | st.dictionaries(st.text(), v),
+            max_leaves=8,
+        ),
+    )
+)
 def test_every_json_object_is_read_as_it_is(value: dict) -> None:
     """Valid JSON is never changed, bare or fenced."""
     text = json.dumps(value)
@@ -95,13 +120,24 @@ def test_a_good_annotation_is_taken_and_extra_keys_are_kept() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"cluster": "4"}, {"cluster": "30"}, {"cluster": None}, {"general_cell_type": None},
-        {"general_cell_type": "..."}, {"general_cell_type": "N/A"}, {"general_cell_type": "string"},
-        {"general_cell_type": "x" * 130}, {"general_cell_type": {"name": "T cell"}}, {"ranked_subtypes": "CD4, CD8"},
-        {"ranked_subtypes": []}, {"ranked_subtypes": [{"name": "a"}] * 4}, {"ranked_subtypes": [{"name": None}]},
+        {"cluster": "4"},
+        {"cluster": "30"},
+        {"cluster": None},
+        {"general_cell_type": None},
+        {"general_cell_type": "..."},
+        {"general_cell_type": "N/A"},
+        {"general_cell_type": "string"},
+        {"general_cell_type": "x" * 130},
+        {"general_cell_type": {"name": "T cell"}},
+        {"ranked_subtypes": "CD4, CD8"},
+        {"ranked_subtypes": []},
+        {"ranked_subtypes": [{"name": "a"}] * 4},
+        {"ranked_subtypes": [{"name": None}]},
         {"ranked_subtypes": [{"name": "a", "probability": 0.9}, {"name": "b", "probability": 0.9}]},
-        {"ranked_subtypes": [{"name": "a", "probability": 80}]}, {"mixed_populations": "T cell, B cell"},
-        {"ranked_subtypes": [{"name": "a", "supporting_genes": "CD3D, CD3E"}]}, {"confidence": "very"},
+        {"ranked_subtypes": [{"name": "a", "probability": 80}]},
+        {"mixed_populations": "T cell, B cell"},
+        {"ranked_subtypes": [{"name": "a", "supporting_genes": "CD3D, CD3E"}]},
+        {"confidence": "very"},
         {"evidence": 3},
     ],
 )
@@ -134,8 +170,21 @@ def test_a_withheld_tissue_must_be_guessed() -> None:
 
 @pytest.mark.parametrize(
     ("value", "score"),
-    [(62.5, 63), (" 85 ", 85), ("90/100", 90), (0, 0), (100, 100), (99.5, 100), (850, None), (-3, None), (100.4, None),
-     ("95%", None), ("high", None), (True, None), (None, None)],
+    [
+        (62.5, 63),
+        (" 85 ", 85),
+        ("90/100", 90),
+        (0, 0),
+        (100, 100),
+        (99.5, 100),
+        (850, None),
+        (-3, None),
+        (100.4, None),
+        ("95%", None),
+        ("high", None),
+        (True, None),
+        (None, None),
+    ],
 )
 def test_scores_are_read_exactly_or_not_at_all(value: object, score: int | None) -> None:
     """Halves go up, fractions of 100 are read, out of range is never clamped."""

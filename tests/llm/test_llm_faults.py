@@ -102,11 +102,17 @@ def test_a_peer_that_says_nothing_or_drips_is_left_in_time(room: Room, fault: Fa
 
 @pytest.mark.parametrize(
     ("fault", "failure"),
-    [(Fault.UNAUTHORISED, CredentialsError), (Fault.PAYMENT, BudgetExceededError),
-     (Fault.QUOTA, BudgetExceededError), (Fault.NO_MODEL, ModelNotFoundError)],
+    [
+        (Fault.UNAUTHORISED, CredentialsError),
+        (Fault.PAYMENT, BudgetExceededError),
+        (Fault.QUOTA, BudgetExceededError),
+        (Fault.NO_MODEL, ModelNotFoundError),
+    ],
 )
 def test_a_failure_that_no_repetition_mends_ends_the_run_at_once(
-    room: Room, fault: Fault, failure: type[Exception],
+    room: Room,
+    fault: Fault,
+    failure: type[Exception],
 ) -> None:
     """At most one request per worker is sent; every cluster has a row with the reason."""
     room.server.plan = lambda _r, _n: fault
@@ -138,7 +144,8 @@ def test_one_cluster_that_always_fails_takes_no_other_down(room: Room) -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "status"), [("validator", "ok"), ("scorer", "low_confidence"), ("booster", "low_confidence")])
+    ("role", "status"), [("validator", "ok"), ("scorer", "low_confidence"), ("booster", "low_confidence")]
+)
 def test_a_role_that_always_fails_loses_no_label(room: Room, role: str, status: str) -> None:
     """Without a validator the rules decide; without a score the cluster is weak; without a booster it stays so."""
     room.server.plan = lambda r, _n: Fault.SERVER_ERROR if r.role == role else None
@@ -180,8 +187,7 @@ def test_the_messages_format_does_without_refused_options(room: Room) -> None:
     """Without tools the form of the answer is asked for in words."""
     from cellkey.llm import provider_from
 
-    room.server.plan = lambda r, _n: (
-        Fault.UNSUPPORTED_OPTION if "temperature" in r.body or "tools" in r.body else None)
+    room.server.plan = lambda r, _n: Fault.UNSUPPORTED_OPTION if "temperature" in r.body or "tools" in r.body else None
     service = provider_from("anthropic", base_url=room.server.url, key="planted-key", environment={})
     result = room.annotate(room.client(provider=service), workers=1)
     assert result.labels == EXPECTED

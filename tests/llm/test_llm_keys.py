@@ -116,30 +116,38 @@ def full_text(error: BaseException) -> str:
     parts = ["".join(shown.format(chain=True)), repr(error), str(error)]
     for inner in (error.__cause__, error.__context__):
         if inner is not None and inner is not error:
-            parts.append(full_text(inner))
+            parts.append(full_text(inner))  # noqa: PERF401
     return "\n".join(parts)
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault.UNAUTHORISED, Fault.RESET, Fault.SILENT, Fault.HTML, Fault.CUT_BODY, Fault.SERVER_ERROR])
+    "fault", [Fault.UNAUTHORISED, Fault.RESET, Fault.SILENT, Fault.HTML, Fault.CUT_BODY, Fault.SERVER_ERROR]
+)
 @pytest.mark.parametrize("name", ["openai", "anthropic"])
 def test_planted_keys_show_nowhere(room: Room, tmp_path, caplog, capfd, fault: Fault, name: str) -> None:
     """No file, log, message, repr, local variable of a traceback or pickle holds the key."""
     caplog.set_level(logging.DEBUG)
     room.server.plan = lambda _r, n: fault if n % 2 else None
     provider = provider_from(name, base_url=room.server.url, key=KEY, environment={})
-    client = room.client(provider=provider, journal=Journal(tmp_path / "calls.jsonl"),
-                         retry=RetryPolicy(retries=0))
+    client = room.client(provider=provider, journal=Journal(tmp_path / "calls.jsonl"), retry=RetryPolicy(retries=0))
     client._transport = RecordedTransport(tmp_path / "recording.jsonl", client._transport)
     result = annotate_markers(planted_markers(), client, clock=room.clock)
     result.write(tmp_path)
     with pytest.raises(ServiceError) as caught:
         room.server.plan = lambda _r, _n: fault
-        fresh = ModelClient(provider, "m", client._transport, retry=RetryPolicy(retries=0),
-                            timeouts=Timeouts(1.0, 0.3, 0.5))
+        fresh = ModelClient(
+            provider, "m", client._transport, retry=RetryPolicy(retries=0), timeouts=Timeouts(1.0, 0.3, 0.5)
+        )
         fresh.ask(ChatRequest("s", (Message("user", "<data>\n{}\n</data>"),), SCORER.form), Origin("scorer"))
-    shown = [full_text(caught.value), repr(provider), repr(client), repr(client.__dict__), caplog.text,
-             "".join(capfd.readouterr()), repr(result)]
+    shown = [
+        full_text(caught.value),
+        repr(provider),
+        repr(client),
+        repr(client.__dict__),
+        caplog.text,
+        "".join(capfd.readouterr()),
+        repr(result),
+    ]
     shown += [p.read_text() for p in tmp_path.rglob("*") if p.is_file()]
     for text in shown:
         assert KEY not in text
@@ -161,7 +169,7 @@ def test_a_crash_with_locals_shown_holds_no_key(tmp_path) -> None:
 import sys, traceback
 from cellkey.llm import LiveTransport, ModelClient, provider_from, RetryPolicy, Origin, Timeouts
 from cellkey.llm.messages import ChatRequest, Message
-key = open({str(tmp_path / 'k')!r}).read()
+key = open({str(tmp_path / "k")!r}).read()
 provider = provider_from("openai", base_url="http://127.0.0.1:9/v1", key=key, environment={{}})
 del key
 client = ModelClient(provider, "m", LiveTransport(), retry=RetryPolicy(retries=0), timeouts=Timeouts(1, 1, 1))

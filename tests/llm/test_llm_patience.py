@@ -28,7 +28,9 @@ from cellkey.testing import InstantClock
 
 
 @given(st.integers(0, 200), st.none() | st.floats(0, 1000), st.integers())
-def test_waits_are_at_least_what_is_asked_for_and_bounded_above_it(attempt: int, asked: float | None, seed: int) -> None:
+def test_waits_are_at_least_what_is_asked_for_and_bounded_above_it(
+    attempt: int, asked: float | None, seed: int
+) -> None:
     """Full jitter between zero and the ceiling, on top of Retry-After."""
     policy = RetryPolicy()
     wait = policy.wait(attempt, asked, random.Random(seed))
@@ -130,9 +132,12 @@ def test_a_budget_of_tokens_counts_what_was_spent_before() -> None:
 @pytest.mark.parametrize(
     ("model", "source", "cost"),
     [
-        ("gpt-4o-2024-08-06", "table", 2.5 + 10.0), ("openai/gpt-4o-mini", "table", 0.75),
-        ("claude-sonnet-4-5-20250929", "table", 18.0), ("anthropic/claude-sonnet-4-5", "table", 18.0),
-        ("my-own", "assumed", 11.25), ("gpt-4o-2024-05-13", "table", 20.0),
+        ("gpt-4o-2024-08-06", "table", 2.5 + 10.0),
+        ("openai/gpt-4o-mini", "table", 0.75),
+        ("claude-sonnet-4-5-20250929", "table", 18.0),
+        ("anthropic/claude-sonnet-4-5", "table", 18.0),
+        ("my-own", "assumed", 11.25),
+        ("gpt-4o-2024-05-13", "table", 20.0),
     ],
 )
 def test_prices(model: str, source: str, cost: float) -> None:
@@ -163,15 +168,29 @@ def test_cached_tokens_have_their_own_price() -> None:
 
 
 def call(**changes) -> Call:
-    base = {"timestamp": "2026-01-01T00:00:00+00:00", "role": "annotator", "model": "m", "requested_model": "m",
-            "provider": "p", "status": "ok", "input_tokens": 10, "output_tokens": 5, "cost": 0.1, "dataset": "d"}
+    base = {
+        "timestamp": "2026-01-01T00:00:00+00:00",
+        "role": "annotator",
+        "model": "m",
+        "requested_model": "m",
+        "provider": "p",
+        "status": "ok",
+        "input_tokens": 10,
+        "output_tokens": 5,
+        "cost": 0.1,
+        "dataset": "d",
+    }
     return Call(**{**base, **changes})
 
 
 def test_tracking_has_the_documented_keys_and_adds_up() -> None:
     """Totals are the sums of the entries; cache hits are counted apart; calls are in order of time."""
-    calls = [call(timestamp="2026-01-01T00:00:02+00:00"), call(status="throttled", input_tokens=0, output_tokens=0, cost=0.0),
-             call(status="cached"), call(role="scorer", dataset="e")]
+    calls = [
+        call(timestamp="2026-01-01T00:00:02+00:00"),
+        call(status="throttled", input_tokens=0, output_tokens=0, cost=0.0),
+        call(status="cached"),
+        call(role="scorer", dataset="e"),
+    ]
     tracking = token_tracking(calls, run="run_x", started_at="a", finished_at="b", prices={"m": Price(1, 2)})
     assert (tracking["total_calls"], tracking["total_tokens"], tracking["cache_hits"]) == (3, 30, 1)
     assert tracking["total_cost"] == sum(c["cost"] for c in tracking["api_calls"])

@@ -40,8 +40,14 @@ def sent() -> dict[str, str]:
 
     client = ModelClient(provider_from("http://127.0.0.1:9/v1", environment={}), "m", MockTransport(handle))
     sizes = {"0": 500, "1": 300, "10": 150, "CD4+ T_x": 50}
-    annotate_markers(planted_markers(), client, study=Study("blood", "human", "healthy donors", "secret-name"),
-                     sizes=sizes, workflow=WorkflowParameters(merge="model"), workers=1)
+    annotate_markers(
+        planted_markers(),
+        client,
+        study=Study("blood", "human", "healthy donors", "secret-name"),
+        sizes=sizes,
+        workflow=WorkflowParameters(merge="model"),
+        workers=1,
+    )
     annotate_subclusters(planted_markers(), client, parent="leukocytes", study=Study("blood"), sizes=sizes)
     return texts
 

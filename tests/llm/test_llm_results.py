@@ -12,6 +12,7 @@ from conftest_llm import EXPECTED, Room, planted_markers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellkey.hierarchy.aliases import aliases_of
 from cellkey.hierarchy.ontology import Ontology, Term
 from cellkey.llm import (
     ANNOTATIONS,
@@ -41,26 +42,55 @@ from cellkey.llm.subclusters import annotate_subclusters
 from cellkey.llm.terms import OntologyTerms, match_term
 from cellkey.testing import ScriptedModel, scripted_transport
 
-TERMS = OntologyTerms(Ontology({t.id: t for t in (
-    Term("CL:0", "cell"), Term("CL:1", "leukocyte", ("CL:0",)), Term("CL:2", "lymphocyte", ("CL:1",)),
-    Term("CL:3", "T cell", ("CL:2",), ("T lymphocyte",)), Term("CL:4", "B cell", ("CL:2",)),
-    Term("CL:5", "CD4-positive, alpha-beta T cell", ("CL:3",)), Term("CL:6", "endothelial cell", ("CL:0",)),
-    Term("CL:7", "monocyte", ("CL:1",)), Term("CL:8", "mature B cell", ("CL:4",)),
-    Term("CL:9", "myeloid cell", ("CL:1",)))}))
+TERMS = OntologyTerms(
+    Ontology(
+        {
+            t.id: t
+            for t in (
+                Term("CL:0", "cell"),
+                Term("CL:1", "leukocyte", ("CL:0",)),
+                Term("CL:2", "lymphocyte", ("CL:1",)),
+                Term("CL:3", "T cell", ("CL:2",), ("T lymphocyte",)),
+                Term("CL:4", "B cell", ("CL:2",)),
+                Term("CL:5", "CD4-positive, alpha-beta T cell", ("CL:3",)),
+                Term("CL:6", "endothelial cell", ("CL:0",)),
+                Term("CL:7", "monocyte", ("CL:1",)),
+                Term("CL:8", "mature B cell", ("CL:4",)),
+                Term("CL:9", "myeloid cell", ("CL:1",)),
+            )
+        }
+    )
+)
 
 
 def answer(general: str, detailed: str = "", cluster: str = "0", **changes) -> AnnotationAnswer:
-    return AnnotationAnswer.model_validate({
-        "cluster": cluster, "general_cell_type": general, "confidence": "high", "evidence": "",
-        "ranked_subtypes": [{"name": detailed or general, "supporting_genes": changes.pop("genes", [])}], **changes})
+    return AnnotationAnswer.model_validate(
+        {
+            "cluster": cluster,
+            "general_cell_type": general,
+            "confidence": "high",
+            "evidence": "",
+            "ranked_subtypes": [{"name": detailed or general, "supporting_genes": changes.pop("genes", [])}],
+            **changes,
+        }
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "term", "exact"),
     [
-        ("T cell", "CL:3", True), ("t cells", "CL:3", True), ("T lymphocytes", "CL:3", True), ("T_cell", "CL:3", True),
-        ("Activated T cell", "CL:3", False), ("T cell (CD8+)", "CL:3", False), ("B cell_1", "CL:4", False),
-        ("endothelial", "CL:6", True), ("neuron", None, None), ("", None, None), ("cells", "CL:0", True), ("FOXP3+ T cells", "CL:3", False),
+        ("T cell", "CL:3", True),
+        ("t cells", "CL:3", True),
+        ("T lymphocytes", "CL:3", True),
+        ("T_cell", "CL:3", True),
+        ("Activated T cell", "CL:3", False),
+        ("T cell (CD8+)", "CL:3", False),
+        ("B cell_1", "CL:4", False),
+        ("endothelial", "CL:6", True),
+        ("neuron", None, None),
+        ("", None, None),
+        ("cells", "CL:0", True),
+        ("FOXP3+ T cells", "CL:3", False),
     ],
 )
 def test_names_are_matched_to_terms(name: str, term: str | None, exact: bool | None) -> None:
@@ -75,8 +105,13 @@ def test_labels_of_real_data_resolve_in_the_real_ontology(labelled_data) -> None
     from cellkey.hierarchy.ontology import read_ontology
 
     terms = OntologyTerms(read_ontology(labelled_data / "ontology" / "cl-basic.obo.gz"))
-    for name, term in (("B cells", "CL:0000236"), ("NK cells", "CL:0000623"), ("Classical monocytes", "CL:0000860"),
-                       ("fibroblast", "CL:0000057"), ("CD4-positive, alpha-beta T cell", "CL:0000624")):
+    for name, term in (
+        ("B cells", "CL:0000236"),
+        ("NK cells", "CL:0000623"),
+        ("Classical monocytes", "CL:0000860"),
+        ("fibroblast", "CL:0000057"),
+        ("CD4-positive, alpha-beta T cell", "CL:0000624"),
+    ):
         found = match_term(name, terms)
         assert found is not None
         assert found.id == term
@@ -96,10 +131,14 @@ def test_rule_checks() -> None:
     assert FindingKind.INCONSISTENT_LEVELS in findings(answer("B cell", "T cell"), terms=TERMS)
     assert FindingKind.HIERARCHY_CONFLICT in findings(answer("T cell"), calls={"0": "Fibroblasts"})
     assert FindingKind.NO_CANONICAL_MARKERS in findings(
-        answer("T cell"), canonical_markers={"T cells": ["MS4A1", "VWF"]})
+        answer("T cell"), canonical_markers={"T cells": ["MS4A1", "VWF"]}
+    )
     assert findings(answer("T cell"), canonical_markers={"T cells": ["CD3D", "VWF"]}) == set()
-    unknown = AnnotationAnswer.model_validate({"cluster": "0", "general_cell_type": "Unknown", "ranked_subtypes": [],
-                                               "confidence": "low", "evidence": ""})
+    assert FindingKind.UNSUPPORTED_GENES in findings(answer("B cell", cluster="1", genes=["CD20"]))
+    assert findings(answer("B cell", cluster="1", genes=["CD20"]), aliases=aliases_of) == set()
+    unknown = AnnotationAnswer.model_validate(
+        {"cluster": "0", "general_cell_type": "Unknown", "ranked_subtypes": [], "confidence": "low", "evidence": ""}
+    )
     assert findings(unknown) == set()
 
 
@@ -117,9 +156,15 @@ def test_a_mixture_of_two_lineages_is_suspected() -> None:
 
 def test_lineages_of_labels() -> None:
     """The longest word of a label decides; a plasmacytoid dendritic cell is no other dendritic cell."""
-    for label, lineage in (("CD8+ T cells", "T cell"), ("plasmacytoid dendritic cell", "plasmacytoid dendritic cell"),
-                           ("Kupffer cells", "myeloid"), ("gizmo", None), ("Natural Killer", "NK cell"),
-                           ("oligodendrocyte precursor", "oligodendrocyte"), ("endothelial", "endothelial")):
+    for label, lineage in (
+        ("CD8+ T cells", "T cell"),
+        ("plasmacytoid dendritic cell", "plasmacytoid dendritic cell"),
+        ("Kupffer cells", "myeloid"),
+        ("gizmo", None),
+        ("Natural Killer", "NK cell"),
+        ("oligodendrocyte precursor", "oligodendrocyte"),
+        ("endothelial", "endothelial"),
+    ):
         assert lineage_of_label(label) == lineage
     scores = lineage_scores(planted_markers().query("cluster == '1'"))
     assert max(scores, key=scores.get) == "B cell"
@@ -127,7 +172,7 @@ def test_lineages_of_labels() -> None:
 
 def test_gene_queries_find_by_case_and_alias_and_never_by_pattern() -> None:
     """Exact, then case, then alias; a dot is no wildcard."""
-    queries = GeneQueries(planted_markers(), {"CD20": "MS4A1"})
+    queries = GeneQueries(planted_markers(), aliases_of)
     by_gene = {n["gene"]: n for n in queries.numbers("1", ["ms4a1", "CD20", "MS4A.", "CD3D", "CD3D"])}
     assert set(by_gene) == {"MS4A1", "MS4A.", "CD3D"}
     assert by_gene["MS4A1"]["log2FC"] == 3.0
@@ -183,7 +228,9 @@ def test_equal_labels_get_equal_groups() -> None:
     class Moody(ScriptedModel):
         def _merge(self, request):
             rows = request.data["labels_by_cluster"]
-            return {"groups": [{"cluster": c, "broad": f"group {c}", "detailed": "T cell", "specific": c} for c in rows]}
+            return {
+                "groups": [{"cluster": c, "broad": f"group {c}", "detailed": "T cell", "specific": c} for c in rows]
+            }
 
     outcome = merge_by_model(client_of(Moody()), {"0": ("T cell", "T cell"), "1": ("T cells", "t cell")}, Study())
     assert outcome.groups["0"] == outcome.groups["1"]
@@ -200,8 +247,9 @@ def test_many_labels_are_grouped_in_several_calls() -> None:
 
 def test_grouping_by_ontology_asks_nobody() -> None:
     """Where the ontology knows the labels, no call is made."""
-    groups = merge_by_ontology({"0": ("T cells", "CD4-positive, alpha-beta T cell"), "1": ("B cell", "odd B cell")},
-                               TERMS).groups
+    groups = merge_by_ontology(
+        {"0": ("T cells", "CD4-positive, alpha-beta T cell"), "1": ("B cell", "odd B cell")}, TERMS
+    ).groups
     assert (groups["0"].broad, groups["0"].detailed, groups["1"].specific) == ("T cell", "T cell", "odd B cell")
     result = annotate_markers(planted_markers(), client_of(ScriptedModel()), knowledge=Knowledge(terms=TERMS))
     assert "merger" not in {c.role for c in result.calls}
@@ -242,8 +290,9 @@ def test_files_of_a_result(tmp_path) -> None:
     table["cluster"] = table["cluster"].replace({"0": "=cmd|'/c calc'!A0", "1": "<script>alert(1)</script>"})
     model = ScriptedModel(scores={"10": 60}, boost_label={"10": ("myeloid cell", "CD14 monocyte")})
     study = Study("blood", "human", dataset="../x y")
-    result = annotate_markers(table, client_of(model), study=study, sizes={"10": 12},
-                              workflow=WorkflowParameters(repeats=2))
+    result = annotate_markers(
+        table, client_of(model), study=study, sizes={"10": 12}, workflow=WorkflowParameters(repeats=2)
+    )
     files = result.write(tmp_path / "details")
     assert all(f.parent == tmp_path / "details" for f in files.values())
     read = ANNOTATIONS.read_csv(files["annotations"])
@@ -279,8 +328,9 @@ def test_costs_of_clusters_and_calls_add_up() -> None:
 def test_one_label_for_most_clusters_is_pointed_out() -> None:
     """A sign that the model did not look."""
     labels = dict.fromkeys(EXPECTED, ("T cell", "T cell"))
-    result = annotate_markers(planted_markers(), client_of(ScriptedModel(labels=labels)),
-                              workflow=WorkflowParameters(validator="llm"))
+    result = annotate_markers(
+        planted_markers(), client_of(ScriptedModel(labels=labels)), workflow=WorkflowParameters(validator="llm")
+    )
     assert any("4 of 4 clusters are called 'T cell'" in w for w in result.warnings)
 
 
@@ -297,7 +347,8 @@ def test_a_recording_replays_without_a_service(room: Room, tmp_path) -> None:
         from cellkey.llm import Origin, RetryPolicy
 
         ModelClient(room.clients[0].provider, "other", RecordedTransport(file), retry=RetryPolicy(retries=0)).ask(
-            ChatRequest("s", (Message("user", "u"),)), Origin("x"))
+            ChatRequest("s", (Message("user", "u"),)), Origin("x")
+        )
 
 
 def test_a_resumed_run_asks_nothing_twice_and_ends_the_same(room: Room, tmp_path) -> None:

@@ -23,8 +23,7 @@ def test_identifiers_are_text_and_whole_floats_lose_their_fraction() -> None:
 
 def test_identifiers_sort_by_their_numbers() -> None:
     """Numbers inside text compare as numbers."""
-    assert sorted(["10", "9", "b2", "b10", "1_10", "1_2"], key=natural_key) == [
-        "1_2", "1_10", "9", "10", "b2", "b10"]
+    assert sorted(["10", "9", "b2", "b10", "1_10", "1_2"], key=natural_key) == ["1_2", "1_10", "9", "10", "b2", "b10"]
 
 
 @given(st.lists(st.text(max_size=8)))
@@ -33,12 +32,12 @@ def test_any_texts_can_be_sorted(texts: list[str]) -> None:
     assert sorted(texts, key=natural_key) == sorted(texts, key=natural_key)
 
 
-SEURAT = '''"","p_val","avg_log2FC","pct.1","pct.2","p_val_adj","cluster","gene"
+SEURAT = """"","p_val","avg_log2FC","pct.1","pct.2","p_val_adj","cluster","gene"
 "CD3D",0,2.1,0.9,0.1,0,0,"CD3D"
 "MS4A1",1e-300,Inf,0.8,0.0,1e-296,"10","MS4A1"
 "CD79A",NA,1.5,0.8,0.1,NA,"9","CD79A"
 "CD79A.1",0.5,0.1,0.8,0.1,1,"9","CD79A"
-'''
+"""
 
 
 def test_seurat_table(tmp_path) -> None:
@@ -61,9 +60,18 @@ def test_old_seurat_fold_changes_are_brought_to_base_two() -> None:
 
 def test_scanpy_long_table_maps_fractions() -> None:
     """``rank_genes_groups_df``: group, names, logfoldchanges, pct_nz_group."""
-    frame = pd.DataFrame({
-        "group": ["0", "1"], "names": ["A", "B"], "scores": [9.0, 8.0], "logfoldchanges": [1.0, 2.0],
-        "pvals": [0.01, 0.02], "pvals_adj": [0.02, 0.04], "pct_nz_group": [0.9, 0.8], "pct_nz_reference": [0.1, 0.2]})
+    frame = pd.DataFrame(
+        {
+            "group": ["0", "1"],
+            "names": ["A", "B"],
+            "scores": [9.0, 8.0],
+            "logfoldchanges": [1.0, 2.0],
+            "pvals": [0.01, 0.02],
+            "pvals_adj": [0.02, 0.04],
+            "pct_nz_group": [0.9, 0.8],
+            "pct_nz_reference": [0.1, 0.2],
+        }
+    )
     table = marker_table(frame)
     assert table.loc[0].tolist() == ["0", "A", 1.0, 0.9, 0.1, 0.01, 0.02, 9.0]
     assert next(iter(frame.columns)) == "group"  # the source is not changed
@@ -77,8 +85,10 @@ def test_scanpy_structured_arrays_equal_scanpys_own_table() -> None:
     rng = np.random.default_rng(0)
     X = rng.poisson(1.0, (60, 12)).astype(np.float32)
     X[:20, 0] += 5
-    cells = anndata.AnnData(X, obs=pd.DataFrame({"k": pd.Categorical([str(i // 20) for i in range(60)])},
-                                                index=[f"c{i}" for i in range(60)]))
+    cells = anndata.AnnData(
+        X,
+        obs=pd.DataFrame({"k": pd.Categorical([str(i // 20) for i in range(60)])}, index=[f"c{i}" for i in range(60)]),
+    )
     cells.var_names = [f"G{i}" for i in range(12)]
     scanpy.pp.log1p(cells)
     scanpy.tl.rank_genes_groups(cells, "k", method="wilcoxon", pts=True)
@@ -89,11 +99,17 @@ def test_scanpy_structured_arrays_equal_scanpys_own_table() -> None:
 @pytest.mark.parametrize("separator", [",", ", ", ";", " ", "\t"])
 def test_two_columns(separator: str) -> None:
     """Cluster and gene list, however separated; header names are free."""
-    frame = pd.DataFrame({"Broad cell type": ["b cells, naive", "T"], "Top markers": [
-        separator.join(["MS4A1", "CD79A"]), separator.join(["CD3D", "CD3E", "TRAC"])]})
+    frame = pd.DataFrame(
+        {
+            "Broad cell type": ["b cells, naive", "T"],
+            "Top markers": [separator.join(["MS4A1", "CD79A"]), separator.join(["CD3D", "CD3E", "TRAC"])],
+        }
+    )
     table = marker_table(frame)
     assert table.groupby("cluster")["gene"].agg(list).to_dict() == {
-        "b cells, naive": ["MS4A1", "CD79A"], "T": ["CD3D", "CD3E", "TRAC"]}
+        "b cells, naive": ["MS4A1", "CD79A"],
+        "T": ["CD3D", "CD3E", "TRAC"],
+    }
 
 
 def test_a_comma_in_a_wide_table_does_not_make_it_two_columns() -> None:
@@ -127,15 +143,25 @@ def test_files_that_cannot_be_read(tmp_path) -> None:
 
 def table_of(**columns) -> pd.DataFrame:
     n = len(columns["gene"])
-    base = {"cluster": ["0"] * n, "avg_log2FC": [1.0] * n, "pct.1": [0.5] * n, "pct.2": [0.1] * n,
-            "p_val": [1e-5] * n, "p_val_adj": [1e-4] * n, "score": [5.0] * n}
+    base = {
+        "cluster": ["0"] * n,
+        "avg_log2FC": [1.0] * n,
+        "pct.1": [0.5] * n,
+        "pct.2": [0.1] * n,
+        "p_val": [1e-5] * n,
+        "p_val_adj": [1e-4] * n,
+        "score": [5.0] * n,
+    }
     return marker_table(pd.DataFrame({**base, **columns}))
 
 
 def test_ranking_is_by_statistic_then_fractions_then_fold_change_then_name() -> None:
     """Ties are broken, so order of rows decides nothing."""
-    table = table_of(gene=["d", "c", "b", "a", "e"], score=[5, 5, 5, 5, 9], **{
-        "pct.1": [0.5, 0.5, 0.5, 0.6, 0.5], "avg_log2FC": [1, 1, 2, 1, 1]})
+    table = table_of(
+        gene=["d", "c", "b", "a", "e"],
+        score=[5, 5, 5, 5, 9],
+        **{"pct.1": [0.5, 0.5, 0.5, 0.6, 0.5], "avg_log2FC": [1, 1, 2, 1, 1]},
+    )
     assert select_markers(table)["0"].names == ("e", "a", "b", "c", "d")
 
 
@@ -159,8 +185,10 @@ def test_a_cluster_without_a_passing_gene_stays_and_is_marked() -> None:
 
 def test_the_original_rule_orders_by_fold_change_and_replaces_infinity() -> None:
     """``rule="cassia"`` repeats the original selection."""
-    table = table_of(gene=["a", "b", "c", "d"], **{
-        "avg_log2FC": [1.0, np.inf, 2.0, 0.2], "pct.1": [0.5, 0.5, 0.05, 0.5], "pct.2": [0.0, 0.0, 0.3, 0.0]})
+    table = table_of(
+        gene=["a", "b", "c", "d"],
+        **{"avg_log2FC": [1.0, np.inf, 2.0, 0.2], "pct.1": [0.5, 0.5, 0.05, 0.5], "pct.2": [0.0, 0.0, 0.3, 0.0]},
+    )
     # c passes by pct.2; b's infinity becomes the largest finite value, and the tie goes to the larger difference
     assert select_markers(table, SelectionParameters(rule="cassia"))["0"].names == ("b", "c", "a")
 

@@ -37,8 +37,10 @@ def response(status: int, body: object = None, **headers: str) -> HttpResponse:
         (400, {"error": {"message": "Unsupported value: 'temperature' does not support 0"}}, f.OptionUnsupportedError),
         (422, {"detail": "whatever"}, f.RequestRejectedError),
         (400, "just text", f.RequestRejectedError),
-        (500, b"", f.ServerFailedError), (529, {"type": "error", "error": {"type": "overloaded_error"}}, f.ServerFailedError),
-        (408, None, f.ServerFailedError), (418, None, f.RequestRejectedError),
+        (500, b"", f.ServerFailedError),
+        (529, {"type": "error", "error": {"type": "overloaded_error"}}, f.ServerFailedError),
+        (408, None, f.ServerFailedError),
+        (418, None, f.RequestRejectedError),
     ],
 )
 def test_statuses(status: int, body: object, failure: type[Exception]) -> None:
@@ -56,8 +58,11 @@ def test_what_ends_a_run() -> None:
 @pytest.mark.parametrize(
     ("message", "param", "option"),
     [
-        ("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
-         "max_tokens", "max_tokens"),
+        (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            "max_tokens",
+            "max_tokens",
+        ),
         ("'max_tokens' is unknown; use 'max_completion_tokens'", None, "max_tokens"),
         ("Invalid schema", "response_format.json_schema", "response_format"),
         ("tool_choice is not supported", None, "tool_choice"),
@@ -73,16 +78,27 @@ def test_the_refused_option_is_found(message: str, param: str | None, option: st
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
-        ({}, None), ({"retry-after": "2"}, 2.0), ({"retry-after": "0.5"}, 0.5), ({"retry-after": "-3"}, 0.0),
-        ({"retry-after": formatdate(NOW + 30, usegmt=True)}, 30.0), ({"retry-after": "soon"}, None),
-        ({"retry-after-ms": "1500"}, 1.5), ({"x-ratelimit-reset-requests": "1m2.5s"}, 62.5),
+        ({}, None),
+        ({"retry-after": "2"}, 2.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": formatdate(NOW + 30, usegmt=True)}, 30.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"x-ratelimit-reset-requests": "1m2.5s"}, 62.5),
         ({"x-ratelimit-reset-tokens": "6ms", "x-ratelimit-remaining-tokens": "0"}, 0.006),
         ({"x-ratelimit-reset-tokens": "90s", "x-ratelimit-remaining-tokens": "7"}, None),
         ({"retry-after": "2", "x-ratelimit-reset": str(NOW + 10)}, 10.0),
         ({"x-ratelimit-reset": str(int((NOW + 10) * 1000))}, 10.0),
-        ({"anthropic-ratelimit-input-tokens-reset": "2023-11-14T22:14:20Z",
-          "anthropic-ratelimit-input-tokens-remaining": "0"}, 60.0),
-        ({"retry-after": "nan"}, None), ({"retry-after": "inf"}, None),
+        (
+            {
+                "anthropic-ratelimit-input-tokens-reset": "2023-11-14T22:14:20Z",
+                "anthropic-ratelimit-input-tokens-remaining": "0",
+            },
+            60.0,
+        ),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
     ],
 )
 def test_waits_that_services_ask_for(headers: dict[str, str], seconds: float | None) -> None:
@@ -98,10 +114,18 @@ def test_bodies_that_are_no_json_object(body: bytes) -> None:
         json_body(HttpResponse(200, body))
 
 
-CHAT = {"id": "x", "model": "m-2024", "choices": [{"message": {"content": "hi", "refusal": None},
-                                                   "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 20, "prompt_tokens_details": {"cached_tokens": 40},
-                  "completion_tokens_details": {"reasoning_tokens": 5}, "cost": 0.0125}}
+CHAT = {
+    "id": "x",
+    "model": "m-2024",
+    "choices": [{"message": {"content": "hi", "refusal": None}, "finish_reason": "stop"}],
+    "usage": {
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 40},
+        "completion_tokens_details": {"reasoning_tokens": 5},
+        "cost": 0.0125,
+    },
+}
 
 
 def test_chat_completions_are_read() -> None:
@@ -110,7 +134,12 @@ def test_chat_completions_are_read() -> None:
     assert (reply.text, reply.model, reply.finish) == ("hi", "m-2024", Finish.STOP)
     usage = reply.usage
     assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.reasoning_tokens, usage.cost) == (
-        100, 20, 40, 5, 0.0125)
+        100,
+        20,
+        40,
+        5,
+        0.0125,
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,7 +147,12 @@ def test_chat_completions_are_read() -> None:
     [
         ({"content": None}, "stop", "", Finish.STOP),
         ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}, 3]}, "stop", "ab", Finish.STOP),
-        ({"content": "", "tool_calls": [{"function": {"arguments": '{"a": 1}'}}]}, "tool_calls", '{"a": 1}', Finish.STOP),
+        (
+            {"content": "", "tool_calls": [{"function": {"arguments": '{"a": 1}'}}]},
+            "tool_calls",
+            '{"a": 1}',
+            Finish.STOP,
+        ),
         ({"content": "cut"}, "length", "cut", Finish.LENGTH),
         ({"content": None, "refusal": "no"}, "stop", "no", Finish.REFUSED),
         ({"content": "x"}, "content_filter", "x", Finish.REFUSED),
@@ -132,8 +166,18 @@ def test_messages_of_all_shapes(message: dict, finish: str | None, text: str, ki
     assert (reply.text, reply.finish, reply.model, reply.usage.source) == (text, kind, "m", "none")
 
 
-@pytest.mark.parametrize("payload", [{}, {"choices": []}, {"choices": [None]}, {"choices": [{}]},
-                                     {"error": {"message": "x"}}, {"error": "x", "choices": None}, {"choices": "x"}])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {},
+        {"choices": []},
+        {"choices": [None]},
+        {"choices": [{}]},
+        {"error": {"message": "x"}},
+        {"error": "x", "choices": None},
+        {"choices": "x"},
+    ],
+)
 def test_bodies_without_a_message_are_failures(payload: dict) -> None:
     """An error object under status 200 is an error."""
     with pytest.raises(f.ServerFailedError):
@@ -142,10 +186,16 @@ def test_bodies_without_a_message_are_failures(payload: dict) -> None:
 
 def test_messages_format_counts_cached_tokens_on_top() -> None:
     """Thinking is passed over, and the tool's input is the answer."""
-    payload = {"content": [{"type": "thinking", "thinking": "hm"},
-                           {"type": "tool_use", "name": "t", "input": {"a": 1}}],
-               "stop_reason": "tool_use", "usage": {"input_tokens": 10, "output_tokens": 5,
-                                                    "cache_read_input_tokens": 90, "cache_creation_input_tokens": 7}}
+    payload = {
+        "content": [{"type": "thinking", "thinking": "hm"}, {"type": "tool_use", "name": "t", "input": {"a": 1}}],
+        "stop_reason": "tool_use",
+        "usage": {
+            "input_tokens": 10,
+            "output_tokens": 5,
+            "cache_read_input_tokens": 90,
+            "cache_creation_input_tokens": 7,
+        },
+    }
     reply = AnthropicMessages().read(payload, "m")
     assert (reply.text, reply.finish) == ('{"a": 1}', Finish.STOP)
     assert (reply.usage.input_tokens, reply.usage.cached_tokens, reply.usage.cache_write_tokens) == (107, 90, 7)
@@ -153,8 +203,9 @@ def test_messages_format_counts_cached_tokens_on_top() -> None:
         assert AnthropicMessages().read({"content": [], "stop_reason": stop}, "m").finish is finish
 
 
-@pytest.mark.parametrize("payload", [{}, {"content": "text"}, {"type": "error", "error": {"message": "x"}},
-                                     {"type": "error", "error": None}])
+@pytest.mark.parametrize(
+    "payload", [{}, {"content": "text"}, {"type": "error", "error": {"message": "x"}}, {"type": "error", "error": None}]
+)
 def test_messages_format_failures(payload: dict) -> None:
     """The same care as for chat completions."""
     with pytest.raises(f.ServerFailedError):
@@ -174,10 +225,15 @@ def test_request_bodies() -> None:
     """Each option under the name that the format knows."""
     body = ChatCompletions().body(REQUEST, "m", Dialect())
     assert body == {
-        "model": "m", "max_tokens": 100, "temperature": 0.0, "seed": 7,
+        "model": "m",
+        "max_tokens": 100,
+        "temperature": 0.0,
+        "seed": 7,
         "messages": [{"role": "system", "content": "system"}, {"role": "user", "content": "hello"}],
-        "response_format": {"type": "json_schema", "json_schema": {
-            "name": "score-1", "strict": True, "schema": {"type": "object"}}},
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "score-1", "strict": True, "schema": {"type": "object"}},
+        },
     }
     assert OpenRouterCompletions().body(REQUEST, "m", Dialect())["usage"] == {"include": True}
     body = AnthropicMessages().body(REQUEST, "m", Dialect())

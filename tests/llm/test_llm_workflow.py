@@ -22,8 +22,13 @@ def client_of(model: ScriptedModel) -> ModelClient:
 
 
 def annotate(model: ScriptedModel | None = None, workflow: WorkflowParameters | None = None, **options):
-    return annotate_markers(planted_markers(), client_of(model or ScriptedModel()), workflow=workflow,
-                            study=Study("blood", dataset="d"), **options)
+    return annotate_markers(
+        planted_markers(),
+        client_of(model or ScriptedModel()),
+        workflow=workflow,
+        study=Study("blood", dataset="d"),
+        **options,
+    )
 
 
 def states(result, cluster: str) -> list[str]:
@@ -198,8 +203,9 @@ def test_the_result_does_not_depend_on_workers_or_row_order() -> None:
     """One worker or many, rows forwards or backwards."""
     base = annotate(workers=1).table.drop(columns="calls")
     for workers, markers in ((8, planted_markers()), (3, planted_markers().iloc[::-1])):
-        again = annotate_markers(markers, client_of(ScriptedModel()), study=Study("blood", dataset="d"),
-                                 workers=workers).table.drop(columns="calls")
+        again = annotate_markers(
+            markers, client_of(ScriptedModel()), study=Study("blood", dataset="d"), workers=workers
+        ).table.drop(columns="calls")
         assert again.to_csv() == base.to_csv()
 
 
@@ -221,8 +227,11 @@ def test_answers_that_come_out_of_order_stay_with_their_clusters(room: Room) -> 
 
 def test_other_models_for_single_roles() -> None:
     """The scorer may be another model; the record tells who answered what."""
-    scorer = ModelClient(provider_from("http://127.0.0.1:9/v1", environment={}), "other",
-                         scripted_transport(ScriptedModel(scores={"0": 10})))
+    scorer = ModelClient(
+        provider_from("http://127.0.0.1:9/v1", environment={}),
+        "other",
+        scripted_transport(ScriptedModel(scores={"0": 10})),
+    )
     result = annotate(role_clients={"scorer": scorer})
     assert {c.requested_model for c in result.calls} == {"scripted", "other"}
     assert result.clusters[0].case.was_boosted

@@ -229,17 +229,21 @@ def _marker_table(cells: CellResult) -> pd.DataFrame:
 def _ask_model(
     job: DatasetJob, markers: pd.DataFrame, by_markers: Mapping[str, ClusterLabel], work: _Work
 ) -> ModelResult:
-    from cellkey.llm.annotate import Knowledge, annotate_markers
+    from cellkey.batch.hierarchies import hierarchy_for
+    from cellkey.llm.annotate import annotate_markers
     from cellkey.llm.budget import Budget
     from cellkey.llm.evidence import Study
+    from cellkey.llm.knowledge import bundled_knowledge
     from cellkey.llm.setup import open_client
 
     settings, dataset = job.settings, job.dataset
     sizes = {c: label.n_cells for c, label in by_markers.items()}
     asked = markers[markers["cluster"].map(lambda c: sizes[c] >= _FEWEST_CELLS)]
     calls = {c: label.detailed for c, label in by_markers.items() if label.status == "ok"}
-    knowledge = Knowledge(
-        terms=_terms(settings), calls=calls if settings.annotator is Annotator.BOTH else {}, aliases=_aliases()
+    knowledge = bundled_knowledge(
+        hierarchy_for(dataset.tissue, settings.hierarchy),
+        settings.ontology,
+        calls if settings.annotator is Annotator.BOTH else None,
     )
     budget = Budget(settings.budget_usd, settings.budget_tokens, file=job.budget_file)
     client = open_client(
@@ -264,18 +268,6 @@ def _ask_model(
         work.notes.append(f"no further calls were made: {client.stopped}")
         work.known["error_type"] = type(client.stopped).__name__
     return result
-
-
-def _terms(settings: BatchSettings) -> Any:
-    from cellkey.hierarchy.ontology import bundled_ontology, read_ontology
-    from cellkey.llm.terms import OntologyTerms
-
-    return OntologyTerms(read_ontology(settings.ontology) if settings.ontology else bundled_ontology())
-
-
-def _aliases() -> dict[str, str]:
-    """Other names of genes, from the table that hierarchies are resolved with."""
-    return {}
 
 
 def _chosen(

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cellkey.llm.accounting import Call, Price, PriceTable, token_tracking
     from cellkey.llm.agreement import Agreement, agreement_of
-    from cellkey.llm.annotate import Knowledge, annotate_markers
+    from cellkey.llm.annotate import annotate_markers
     from cellkey.llm.budget import Budget
     from cellkey.llm.cache import AnswerCache, default_cache_file
     from cellkey.llm.client import ModelClient, Origin
     from cellkey.llm.evidence import Study
     from cellkey.llm.journal import Journal, read_calls
+    from cellkey.llm.knowledge import Knowledge, bundled_knowledge
     from cellkey.llm.lane import Lane
     from cellkey.llm.marker_selection import SelectionParameters, select_markers
     from cellkey.llm.marker_tables import MARKERS, marker_table, read_marker_table
@@ -38,7 +39,7 @@ _HOMES = {
     "Budget": "budget",
     "Call": "accounting",
     "Journal": "journal",
-    "Knowledge": "annotate",
+    "Knowledge": "knowledge",
     "Lane": "lane",
     "LiveTransport": "transport",
     "MockTransport": "transport",
@@ -57,6 +58,7 @@ _HOMES = {
     "WorkflowParameters": "workflow",
     "agreement_of": "agreement",
     "annotate_markers": "annotate",
+    "bundled_knowledge": "knowledge",
     "default_cache_file": "cache",
     "marker_table": "marker_tables",
     "prompt_hash": "prompts",
@@ -97,6 +99,7 @@ __all__ = [
     "WorkflowParameters",
     "agreement_of",
     "annotate_markers",
+    "bundled_knowledge",
     "default_cache_file",
     "marker_table",
     "prompt_hash",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cellkey.llm.agreement import Verdict, agreement_of
 from cellkey.llm.evidence import ClusterEvidence, Study, evidence_of
 from cellkey.llm.gene_queries import GeneQueries
 from cellkey.llm.identifiers import natural_key
+from cellkey.llm.knowledge import Knowledge
 from cellkey.llm.marker_selection import SelectionParameters, select_markers
 from cellkey.llm.marker_tables import marker_table
 from cellkey.llm.merging import MergeOutcome, merge_by_model, merge_by_ontology, resolved_share
@@ -20,38 +21,15 @@ from cellkey.llm.rule_checks import RuleChecks
 from cellkey.llm.workflow import Case, Desk, State, WorkflowParameters, run_case
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
 
     from cellkey.llm.asking import Turn
     from cellkey.llm.client import ModelClient
     from cellkey.llm.clock import Clock
-    from cellkey.llm.terms import CellTypeTerms
 
-__all__ = ["Knowledge", "annotate_markers"]
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """What is known beforehand and checked without a model.
-
-    Parameters
-    ----------
-    terms
-        Cell Ontology lookup.
-    calls
-        Labels that the marker hierarchy gave, by cluster.
-    canonical_markers
-        Known markers by label.
-    aliases
-        Other names of genes, alias to name.
-    """
-
-    terms: CellTypeTerms | None = None
-    calls: Mapping[str, str] = field(default_factory=dict)
-    canonical_markers: Mapping[str, Iterable[str]] = field(default_factory=dict)
-    aliases: Mapping[str, str] = field(default_factory=dict)
+__all__ = ["annotate_markers"]
 
 
 def annotate_markers(
@@ -104,7 +82,7 @@ def annotate_markers(
     clients = {"": client, **(role_clients or {})}
     selections = select_markers(table, selection, tissue=context.tissue)
     evidence = evidence_of(selections, context, sizes)
-    checks = RuleChecks(table, known.terms, known.calls, known.canonical_markers)
+    checks = RuleChecks(table, known.terms, known.calls, known.canonical_markers, known.aliases)
     office = _Office(clients, checks, GeneQueries(table, known.aliases), steps, known, clock, on_cluster, workers)
     with ThreadPoolExecutor(max_workers=max(workers, 1), thread_name_prefix="cellkey-llm") as pool:
         results = list(pool.map(office.cluster, [evidence[c] for c in sorted(evidence, key=natural_key)]))

@@ -11,7 +11,7 @@ import numpy as np
 from cellkey.llm.evidence import plain_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     import pandas as pd
 
@@ -28,11 +28,11 @@ class GeneQueries:
     table
         Full marker table in the common form.
     aliases
-        Other names of genes; alias to name.
+        Returns other names of a gene, best first.
     """
 
-    def __init__(self, table: pd.DataFrame, aliases: Mapping[str, str] | None = None) -> None:
-        self._aliases = {k.casefold(): v for k, v in (aliases or {}).items()}
+    def __init__(self, table: pd.DataFrame, aliases: Callable[[str], Iterable[str]] | None = None) -> None:
+        self._aliases = aliases
         self._names: dict[str, str] = {}
         for gene in table["gene"]:
             self._names.setdefault(str(gene).casefold(), str(gene))
@@ -69,8 +69,8 @@ class GeneQueries:
         folded = asked.casefold()
         if folded in self._names:
             return self._names[folded]
-        alias = self._aliases.get(folded)
-        return self._names.get(alias.casefold()) if alias else None
+        others = self._aliases(asked) if self._aliases is not None else ()
+        return next((self._names[o.casefold()] for o in others if o.casefold() in self._names), None)
 
     def _values(self, row: int) -> dict[str, Any]:
         numbers = {name: float(values[row]) for name, values in self._columns.items()}

@@ -259,6 +259,10 @@ class AnnotationResult:
         )
         self._write_conversations(files["conversations"], store_prompts=store_prompts)
         write_text(files["text"], self.text())
+        for result in self.clusters:
+            if any(t.role == "booster" for t in result.turns):
+                (base / "boost").mkdir(exist_ok=True)
+                write_text(base / "boost" / f"{safe_name(result.cluster)}.md", _boost_trace(result))
         return files
 
     def text(self) -> str:
@@ -407,6 +411,26 @@ def _turn(turn: Turn) -> dict[str, Any]:
             "cost": sum(c.cost for c in real),
         },
     }
+
+
+def _boost_trace(result: ClusterResult) -> str:
+    """What the booster asked, what it was told, and what it concluded."""
+    lines = [f"# Boosting of cluster {_one_line(result.cluster)}", ""]
+    for number, turn in enumerate((t for t in result.turns if t.role == "booster"), start=1):
+        if number > 1 and turn.messages:
+            lines += ["## Numbers", "", "```json", turn.messages[-1].text.replace("```", ""), "```", ""]
+        lines += [
+            f"## Answer {number}",
+            "",
+            "```json",
+            json.dumps(turn.parsed, indent=1, ensure_ascii=False).replace("```", ""),
+            "```",
+            "",
+        ]
+    case = result.case
+    before = case.before_boost.detailed_cell_type if case.before_boost else "the same"
+    lines += ["## Outcome", "", f"{result.status}: {result.label} (before: {before})", ""]
+    return "\n".join(lines)
 
 
 def _block(result: ClusterResult) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from cellkey.llm.terms import CellTypeTerms, MatchedTerm, NoTerms, match_term, normalised_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import pandas as pd
 
@@ -128,6 +128,8 @@ class RuleChecks:
         What the marker hierarchy called each cluster, where it was run; labels by cluster.
     canonical_markers
         Known markers by label (any spelling), from a hierarchy or a knowledge folder.
+    aliases
+        Returns other names of a gene.
     """
 
     def __init__(
@@ -136,10 +138,12 @@ class RuleChecks:
         terms: CellTypeTerms | None = None,
         calls: Mapping[str, str] | None = None,
         canonical_markers: Mapping[str, Iterable[str]] | None = None,
+        aliases: Callable[[str], Iterable[str]] | None = None,
     ) -> None:
         self._rows = {str(cluster): rows for cluster, rows in table.groupby("cluster", sort=False)}
         self._terms = terms or NoTerms()
         self._calls = dict(calls or {})
+        self._aliases = aliases
         self._canonical = {normalised_label(k): tuple(v) for k, v in (canonical_markers or {}).items()}
 
     def rows(self, cluster: str) -> pd.DataFrame:
@@ -164,18 +168,24 @@ class RuleChecks:
             *self._canonical_genes(answer, rows),
         )
 
+    def _row_of(self, gene: str, index: Mapping[str, int]) -> int | None:
+        """Row of a gene, by name without regard to case, else by another of its names."""
+        others = self._aliases(gene) if self._aliases is not None and gene.casefold() not in index else ()
+        return next((index[n.casefold()] for n in (gene, *others) if n.casefold() in index), None)
+
     def _cited_genes(self, answer: AnnotationAnswer, rows: pd.DataFrame) -> list[Finding]:
         cited = answer.cited_genes
         if not cited:
             return []
         index = _by_folded_gene(rows)
-        absent = tuple(g for g in cited if g.casefold() not in index)
+        absent = tuple(g for g in cited if self._row_of(g, index) is None)
         found = []
         if len(absent) > 0.3 * len(cited):
             text = f"{len(absent)} of {len(cited)} cited genes are not in the table: {', '.join(absent)}"
             found.append(Finding(FindingKind.UNSUPPORTED_GENES, text, absent))
         support = answer.ranked_subtypes[0].supporting_genes if answer.ranked_subtypes else ()
-        weak = tuple(g for g in support if g.casefold() in index and _is_weak(rows, index[g.casefold()]))
+        at = {g: self._row_of(g, index) for g in support}
+        weak = tuple(g for g, row in at.items() if row is not None and _is_weak(rows, row))
         if weak:
             kind = FindingKind.NOT_ENRICHED if len(weak) * 2 > len(support) else FindingKind.NO_CANONICAL_MARKERS
             text = f"cited as support but not enriched in this cluster: {', '.join(weak)}"
@@ -239,12 +249,12 @@ class RuleChecks:
         for label in (answer.detailed_cell_type, answer.general_cell_type):
             known = self._canonical.get(normalised_label(label), ())
             index = _by_folded_gene(rows)
-            tested = [g for g in known if g.casefold() in index]
+            tested = {g: row for g in known if (row := self._row_of(g, index)) is not None}
             if tested:
-                enriched = [g for g in tested if not _is_weak(rows, index[g.casefold()])]
+                enriched = [g for g, row in tested.items() if not _is_weak(rows, row)]
                 if enriched:
                     return []
-                text = f"none of the tested canonical markers of {label} is enriched: {', '.join(tested[:8])}"
+                text = f"none of the tested canonical markers of {label} is enriched: {', '.join(list(tested)[:8])}"
                 return [Finding(FindingKind.NO_CANONICAL_MARKERS, text, tuple(tested))]
         return []
 

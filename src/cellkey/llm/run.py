@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from cellkey.errors import RunError
 from cellkey.llm.accounting import token_tracking
-from cellkey.llm.annotate import Knowledge, annotate_markers
+from cellkey.llm.annotate import annotate_markers
 from cellkey.llm.budget import Budget
 from cellkey.llm.evidence import Study
+from cellkey.llm.knowledge import bundled_knowledge
 from cellkey.llm.marker_selection import SelectionParameters, select_markers
 from cellkey.llm.marker_tables import read_marker_table
 from cellkey.llm.prompts import prompt_hash
 from cellkey.llm.setup import SCRIPTED, ModelSettings, open_client
-from cellkey.llm.terms import OntologyTerms
 from cellkey.llm.workflow import WorkflowParameters
 from cellkey.records.atomic import write_text
 from cellkey.records.run import package_versions
@@ -102,7 +102,7 @@ def annotate_table_file(
             study=context,
             workflow=workflow,
             selection=selection,
-            knowledge=Knowledge(terms=_terms(ontology)),
+            knowledge=bundled_knowledge(ontology=ontology),
             workers=model.max_workers,
             on_cluster=on_cluster,
         )
@@ -141,12 +141,6 @@ def _budget(usd: float | None, tokens: int | None, journal: Path) -> Budget:
         spent_usd=sum(c.cost for c in calls),
         spent_tokens=sum(c.input_tokens + c.output_tokens for c in calls),
     )
-
-
-def _terms(ontology: str | Path | None) -> OntologyTerms:
-    from cellkey.hierarchy.ontology import bundled_ontology, read_ontology
-
-    return OntologyTerms(read_ontology(ontology) if ontology is not None else bundled_ontology())
 
 
 def _write_manifest(

@@ -1,0 +1,71 @@
+"""What is known beforehand and checked without a model: ontology, known markers, other names of genes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from cellkey.hierarchy import Hierarchy
+    from cellkey.llm.terms import CellTypeTerms
+
+__all__ = ["Knowledge", "bundled_knowledge"]
+
+
+def _no_aliases(_name: str) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Knowledge that the rule checks and the gene queries use.
+
+    Parameters
+    ----------
+    terms
+        Cell Ontology lookup.
+    calls
+        Labels that the marker hierarchy gave, by cluster.
+    canonical_markers
+        Known markers by label.
+    aliases
+        Returns other names of a gene.
+    """
+
+    terms: CellTypeTerms | None = None
+    calls: Mapping[str, str] = field(default_factory=dict)
+    canonical_markers: Mapping[str, Iterable[str]] = field(default_factory=dict)
+    aliases: Callable[[str], Iterable[str]] = _no_aliases
+
+
+def bundled_knowledge(
+    hierarchy: Hierarchy | None = None,
+    ontology: str | Path | None = None,
+    calls: Mapping[str, str] | None = None,
+) -> Knowledge:
+    """Return the knowledge that ships with the package, or what the user has instead.
+
+    Parameters
+    ----------
+    hierarchy
+        Marker hierarchy whose types and markers are known; the general one if None.
+    ontology
+        OBO file of the Cell Ontology; the terms of the built-in hierarchies if None.
+    calls
+        Labels that the hierarchy gave, by cluster.
+    """
+    from cellkey.hierarchy import get_builtin
+    from cellkey.hierarchy.aliases import aliases_of
+    from cellkey.hierarchy.ontology import bundled_ontology, read_ontology
+    from cellkey.llm.terms import OntologyTerms
+
+    terms = OntologyTerms(read_ontology(ontology) if ontology is not None else bundled_ontology())
+    key = hierarchy if hierarchy is not None else get_builtin()
+    markers: dict[str, tuple[str, ...]] = {}
+    for node in key.nodes:
+        for name in (node.name, *node.aliases):
+            markers.setdefault(name, tuple(node.markers))
+    return Knowledge(terms, dict(calls or {}), markers, aliases_of)
