@@ -59,7 +59,7 @@ def test_what_ends_a_run() -> None:
     ("message", "param", "option"),
     [
         (
-            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'.",
             "max_tokens",
             "max_tokens",
         ),
