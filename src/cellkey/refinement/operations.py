@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["Workshop", "carry_out"]
 
 
+_SETTLED = 0.9
+"""Stability from which on no other way of splitting is tried."""
+_WITH_GAPS = 0.75
+"""Share of the stability asked for that will do where few cells lie between any two parts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workshop:
     """What the operations work with: the cells, the judge and the parameters."""
@@ -164,12 +170,16 @@ def _same_label(first: Call, second: Call) -> bool:
 
 
 def _split(state: State, op: Subcluster, shop: Workshop, rows: NDArray[np.intp]) -> _Split:
-    """Part the cells by all that varies among them or, where that does not hold, by the markers of the types at issue."""
+    """Part the cells by all that varies among them and, where that is not settled, by the markers of the types at issue.
+
+    Of two splits that hold, the one that comes out again more surely is taken.
+    """
     key = state.verdict.key
     always = key.names(key.used_columns())
     found = find_parts(shop.cells, rows, op, shop.parameters, always_use=always, chosen=_focus(op, state))
     first = _worth_telling_apart(found, state, op, shop)
-    if first.labels is not None or found.expression is None:
+    settled = first.labels is not None and not first.stability < _SETTLED
+    if settled or found.expression is None:
         return first
     call, verdict = state.calls[op.cluster_id], state.verdict
     candidates = competitors(verdict, call)
@@ -183,7 +193,9 @@ def _split(state: State, op: Subcluster, shop: Workshop, rows: NDArray[np.intp])
     second = _worth_telling_apart(
         parts_by_votes(replace(found, reason=first.reason), support, names), state, op, shop, by_gap_alone=True
     )
-    return second if second.labels is not None else replace(second, stability=first.stability)
+    if second.labels is None:
+        return first if first.labels is not None else replace(second, stability=first.stability)
+    return second if first.labels is None or second.stability > first.stability else first
 
 
 def _worth_telling_apart(
@@ -224,6 +236,8 @@ def _stable(
     said = found.reason + (f", {n_found - n_parts} of them joined for want of a gap" if n_parts < n_found else "")
     agreement, by_part = split_stability(found.scores, labels, found.settings, parameters.split_resamples)
     least = parameters.min_split_stability if op.min_split_stability is None else op.min_split_stability
+    if gaps and min(gaps.values()) >= parameters.min_separation:
+        least *= _WITH_GAPS
     if np.isfinite(agreement):
         said += f", agreement {agreement:.2f} over {parameters.split_resamples} random subsets"
         if agreement < least:

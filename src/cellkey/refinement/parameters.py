@@ -51,8 +51,9 @@ class RefinementParameters(Parameters):
         clusters; ``stored`` uses the components of the first clustering (quicker, coarser).
     min_split_stability
         A split is only made if it comes out again when cells are resampled: least mean adjusted Rand index
-        (0 is chance, 1 is always the same) between the split and splits of random subsets. 0 accepts every
-        split. Lines through one cloud of cells reach 0.2 to 0.8, separate populations 0.9 and more.
+        (0 is chance, 1 is always the same) between the split and splits of random subsets; three quarters of it
+        will do where few cells lie between any two parts. 0 accepts every split. Lines through one cloud of cells
+        reach 0.2 to 0.75, separate populations 0.9 and more.
     min_separation
         Parts whose labels do not contradict each other stay together unless there are few cells between them:
         least depth (0 to 1) of the valley between the two peaks of density. 0 keeps all parts apart.
@@ -81,7 +82,7 @@ class RefinementParameters(Parameters):
     neighbors_k: Annotated[int, Field(ge=1, le=1000)] = 15
     min_subcluster_cells: Annotated[int, Field(ge=1)] = 20
     space: Literal["subset", "stored"] = "subset"
-    min_split_stability: Fraction = 0.7
+    min_split_stability: Fraction = 0.8
     min_separation: Fraction = 0.5
     split_resamples: Annotated[int, Field(ge=0, le=1000)] = 10
     call_resamples: Annotated[int, Field(ge=0, le=1000)] = 20
