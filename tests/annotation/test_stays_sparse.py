@@ -30,7 +30,7 @@ def test_no_step_makes_the_matrix_dense(
     for kind in (sp.csr_matrix, sp.csc_matrix, sp.coo_matrix):
         for name in ("toarray", "todense"):
             monkeypatch.setattr(kind, name, guarded(getattr(kind, name)))
-    result = annotate(adata, small_map)
+    result = annotate(adata, small_map, clustering={"n_pcs": 5})
     assert (adata.obs["cell_type_auto"].astype(str) == adata.obs["truth"].astype(str)).mean() > 0.95
     assert result.facts["n_clusters"] >= 4
     assert sp.issparse(adata.X)
