@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 
 __all__ = ["build_app", "main"]
 
@@ -40,11 +39,9 @@ def build_app() -> object:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name, (module, function) in _COMMANDS.items():
-        if find_spec(f"cellkey.cli.{module}") and hasattr(import_module(f"cellkey.cli.{module}"), function):
-            app.command(name)(getattr(import_module(f"cellkey.cli.{module}"), function))
+        app.command(name)(getattr(import_module(f"cellkey.cli.{module}"), function))
     for name, (module, text) in _GROUPS.items():
-        if find_spec(f"cellkey.cli.{module}"):
-            app.add_typer(import_module(f"cellkey.cli.{module}").app, name=name, help=text)
+        app.add_typer(import_module(f"cellkey.cli.{module}").app, name=name, help=text)
 
     @app.callback(invoke_without_command=True)
     def version(
