@@ -101,7 +101,8 @@ def test_unknown_rules() -> None:
     assert reported(row(annot_branch_supported_raw_score=NAN), unknown_branch_raw_threshold=0.1)[2] == "resolved"
     assert reported(row(), unknown_min_score=1.1)[2] == "unknown"
     assert reported(row(), unknown_max_margin=0.6)[2] == "unknown"
-    assert reported(row(), unknown_min_score=0.9, unknown_score_column="annot_branch_supported_raw_score")[2] == "unknown"
+    other = reported(row(), unknown_min_score=0.9, unknown_score_column="annot_branch_supported_raw_score")
+    assert other[2] == "unknown"
     assert reported(row(annot_confidence="low"), unknown_label="?") == ("?", "?_7", "unknown")
     assert reported(row(**MIXED, annot_confidence="low"))[2] == "unknown"
 

@@ -226,7 +226,6 @@ def _write_cells(
     """Write the cells with their labels; return the fingerprint of what was written."""
     from cellkey.io.update import update_copy
     from cellkey.io.write import write_cells
-
     from cellkey.refinement.chained import outdated_fields
 
     target = staging / _CELLS_FILE

@@ -160,9 +160,9 @@ def _mask(adata: AnnData, mask: Any) -> NDArray[np.bool_]:
         if mask not in adata.obs:
             msg = f"obs has no column {mask!r}{did_you_mean(mask, map(str, adata.obs.columns))}"
             raise MissingFieldError(msg)
-        return np.asarray(adata.obs[mask].fillna(value=False), dtype=bool)
+        return np.asarray(adata.obs[mask] == True, dtype=bool)  # noqa: E712 - missing values are no
     if hasattr(mask, "reindex") and len(mask) != adata.n_obs:
-        return np.asarray(mask.reindex(adata.obs_names).fillna(value=False), dtype=bool)
+        return np.asarray(mask.reindex(adata.obs_names, fill_value=False), dtype=bool)
     values = np.asarray(mask, dtype=bool)
     if len(values) != adata.n_obs:
         msg = f"the mask has {len(values)} entries for {adata.n_obs} cells"

@@ -70,7 +70,8 @@ def expression_matrix(
     columns = np.array([position[g] for g in wanted], dtype=np.intp)
     shown = [(labels or {}).get(g, g) for g in profiles.groups]
     order = sorted(range(len(shown)), key=lambda i: (shown[i], i)) if labels else list(range(len(shown)))
-    mean = profiles.mean[np.ix_(order, columns)]
+    rows = np.array(order, dtype=np.intp)
+    mean = profiles.mean[np.ix_(rows, columns)]
     low = mean.min(axis=0, initial=np.inf)
     span = mean.max(axis=0, initial=-np.inf) - low
     return ExpressionDots(
@@ -78,7 +79,7 @@ def expression_matrix(
         labels=tuple(shown[i] for i in order),
         genes=tuple(wanted),
         sections=tuple((title, len(part)) for title, part in sections.items()),
-        fraction=profiles.detection[np.ix_(order, columns)],
+        fraction=profiles.detection[np.ix_(rows, columns)],
         level=np.divide(mean - low, span, out=np.zeros_like(mean), where=span > 0),
     )
 

@@ -138,8 +138,6 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _typed(name: str, column: pd.Series) -> pd.Series:
-    import pandas as pd
-
     if name in _LISTS:
         return column.map(json.loads)
     if name == "parent_label":
@@ -150,7 +148,10 @@ def _typed(name: str, column: pd.Series) -> pd.Series:
         return column.map(_number)
     if len(column) and set(column) <= {"True", "False"}:
         return column == "True"
-    return pd.to_numeric(column)
+    # Python reads a number to its last bit, which pandas does not promise.
+    numbers = column.map(lambda text: float(text) if text else float("nan"))
+    whole = len(column) > 0 and column.str.fullmatch(r"-?\d+").all()
+    return numbers.astype(int) if whole else numbers
 
 
 def _number(text: str) -> Any:

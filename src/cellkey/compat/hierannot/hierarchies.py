@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -143,15 +142,16 @@ def compose_hierarchy(*pack_names: str, deduplicate_roots: bool = True) -> list[
 
 def match_builtin_hierarchy(query: str, fallback: str = "tme_core", fuzzy_cutoff: float = 0.75) -> str:
     """Return the name of the built-in hierarchy that best fits a description, else ``fallback``."""
-    matching = import_module("cellkey.hierarchy.matching")
-    return str(matching.match_hierarchy(query, fallback=fallback, fuzzy_cutoff=fuzzy_cutoff, mode="hierannot-0.7"))
+    from cellkey.hierarchy.matching import match_hierarchy
+
+    return str(match_hierarchy(query, fallback=fallback, fuzzy_cutoff=fuzzy_cutoff, mode="hierannot-0.7"))
 
 
 def suggest_builtin_hierarchies(query: str, top_k: int = 5, fuzzy_cutoff: float = 0.75) -> pd.DataFrame:
     """Return the built-in hierarchies ranked by how well they fit a description."""
-    matching = import_module("cellkey.hierarchy.matching")
-    ranked: pd.DataFrame = matching.suggest_hierarchies(query, top_k=top_k, fuzzy_cutoff=fuzzy_cutoff)
-    return ranked
+    from cellkey.hierarchy.matching import suggest_hierarchies
+
+    return suggest_hierarchies(query, top_k=top_k, fuzzy_cutoff=fuzzy_cutoff, mode="hierannot-0.7")
 
 
 def format_hierarchy_tree(programs: Sequence[MarkerProgram], indent: str = "  ") -> str:
