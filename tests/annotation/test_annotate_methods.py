@@ -178,6 +178,14 @@ def test_fit_is_bounded_and_finds_the_right_hierarchy(
     assert hierarchy_fit(means, true) == hierarchy_fit(means, true)
 
 
+def test_a_panel_of_markers_is_told_apart(small_cells: Callable[..., AnnData], small_map: dict[str, Any]) -> None:
+    """Without genes to compare with, a sentence says so; with them, none does."""
+    poor = result_of(small_cells(n_other=8), small_map, "enrichment", assume="counts")
+    assert any("consists mostly of markers" in m for m in poor.messages)
+    rich = result_of(small_cells(n_other=600), small_map, "enrichment", assume="counts")
+    assert not any("Enrichment" in m for m in rich.messages)
+
+
 def test_robust_and_canonical_markers(small_cells: Callable[..., AnnData], small_map: dict[str, Any]) -> None:
     """Own genes first, limits hold, broad types before fine ones."""
     result = result_of(small_cells(), small_map, "markers")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cellkey.compat.hierannot import (
@@ -109,6 +111,22 @@ def test_a_tissue_described_in_words() -> None:
     assert table["name"].tolist() == ["colon_tme", "immune_core", "solid_tissue_core", "brain_core", "tme_core"]
     assert table["score"].tolist() == [3, 0, 0, 0, 0]
     assert table["tissue_scope"].tolist() == ["colon", "pan-tissue", "pan-solid-tissue", "brain", "pan-solid-tissue"]
+
+
+def test_pure_clusters_are_neither_mixed_nor_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default rules on clusters of one type each, with the bleed-through of spatial data."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import enrichment as benchmark
+    from cellkey.hierarchy import get_builtin
+
+    tree = get_builtin("colon_tme")
+    total = sum(
+        benchmark.outcome(benchmark.pure_clusters(tree, n_genes=3000, seed=1, **design), tree, "enrichment")
+        for design in benchmark.DESIGNS.values()
+    )
+    exact, mixed, wrong, n = total
+    assert (mixed, wrong) == (0, 0)
+    assert exact / n > 0.9
 
 
 @pytest.mark.parametrize("preserve", [True, False])

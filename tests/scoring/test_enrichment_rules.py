@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -225,6 +227,22 @@ def test_sibling_gap_against_a_loop() -> None:
             others = [z[c, j] for j in range(9) if parents[j] == parents[n] and j != n and np.isfinite(z[c, j])]
             expected[c, n] = z[c, n] - max(others) if others else z[c, n]
     np.testing.assert_allclose(sibling_gap(z, parents, only_child="none"), expected)
+
+
+@pytest.mark.slow
+def test_two_hundred_clusters_take_less_than_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 clusters x 20,000 genes x 100 types, scored, routed and reported."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import enrichment as benchmark
+
+    means, tree = benchmark.large_example(200, 20_000)
+    key = measure_key(tree, means.genes)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        export_labels(route_table(route_branches(score_enrichment(means, key))))
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1.0
 
 
 def test_raising_a_gate_never_deepens_a_path() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from cellkey import _keys
 from cellkey.annotation.core import Annotation, annotate_profiles, hold_votes
-from cellkey.annotation.enrichment import decided_by_enrichment, enrichment_of
+from cellkey.annotation.enrichment import control_notes, decided_by_enrichment, enrichment_of
 from cellkey.annotation.methods import plan_methods
 from cellkey.annotation.tables import annotation_tables
 from cellkey.errors import CellkeyWarning, InputError, MissingFieldError, ParameterError, did_you_mean
@@ -236,8 +236,10 @@ def annotate(
         profiles, key, scoring=score_parameters, gating=gate_settings, features=is_feature, resolution=resolution
     )
     annotation = replace(annotation, method=plan.decides.name, enrichment=enrichment_of(annotation, plan))
-    if annotation.enrichment is not None and plan.decides is plan.enrichment:
-        annotation = decided_by_enrichment(annotation, annotation.enrichment)
+    if annotation.enrichment is not None:
+        messages.extend(control_notes(annotation.enrichment))
+        if plan.decides is plan.enrichment:
+            annotation = decided_by_enrichment(annotation, annotation.enrichment)
     messages.extend(annotation.key.resolution.notes)
     if votes:
         rows = {g: np.flatnonzero(labels == g) for g in profiles.groups}

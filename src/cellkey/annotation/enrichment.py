@@ -10,7 +10,7 @@ import numpy as np
 from cellkey.calls.call import calls_from_walks
 from cellkey.calls.export import ExportRules, export_labels
 from cellkey.calls.route_table import CandidateBy, route_table
-from cellkey.records.vocabulary import CallStatus
+from cellkey.records.vocabulary import CallStatus, ScoreStatus
 from cellkey.routing.branch_support import BranchGating, Routes, route_branches
 from cellkey.scoring.methods import METHODS
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from cellkey.scoring.evidence import Evidence
     from cellkey.scoring.key import MeasuredKey
 
-__all__ = ["EnrichmentCalls", "call_by_enrichment", "decided_by_enrichment"]
+__all__ = ["EnrichmentCalls", "call_by_enrichment", "control_notes", "decided_by_enrichment", "enrichment_of"]
 
+_FEW_CONTROLS = 5
 _NOT_PART_OF_THE_SCORE = ("de_component", "anti_penalty", "coverage_penalty")
 
 
@@ -88,6 +89,24 @@ def decided_by_enrichment(annotation: Annotation, calls: EnrichmentCalls) -> Ann
     status = calls.table["annot_export_status"].tolist()
     named = tuple(replace(c, status=CallStatus(s)) for c, s in zip(found, status, strict=True))
     return replace(annotation, evidence=shared, rule=routes.rule, calls=named, method=calls.method, enrichment=calls)
+
+
+def control_notes(calls: EnrichmentCalls) -> tuple[str, ...]:
+    """Say where enrichment rests on few control genes or could not be computed, as sentences."""
+    details = calls.evidence.details
+    scored = [s is ScoreStatus.OK or s is ScoreStatus.FEWER_CONTROLS for s in details.status]
+    few = [n for n, ok in zip(details.positive.median_controls, scored, strict=True) if ok and n < _FEW_CONTROLS]
+    notes = []
+    if few or not any(scored):
+        notes.append(
+            f"Enrichment compares markers with other genes of similar expression, and {len(few)} of {sum(scored)} cell "
+            f"types have fewer than {_FEW_CONTROLS} of them: this panel of {details.panel.n_genes} consists mostly of "
+            "markers, for which the method 'markers' is made."
+        )
+    left = len(scored) - sum(scored)
+    if left:
+        notes.append(f"Enrichment could not score {left} of {len(scored)} cell types; enrichment_scores.csv says why.")
+    return tuple(notes)
 
 
 def enrichment_of(annotation: Annotation, plan: MethodPlan) -> EnrichmentCalls | None:
