@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -158,6 +158,7 @@ def fit(
     channels: Annotated[str | None, typer.Option(help="both, switch or abundance.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings as JSON or YAML.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Engine of the backend wgcna: native or r.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Fit modules to a bundle and write all tables.
@@ -174,7 +175,10 @@ def fit(
     from cellkey.isoforms.parquet import sha256_of
     from cellkey.parameters import read_mapping
 
-    flags = {k: v for k, v in (("backend", backend), ("channels", channels), ("seed", seed)) if v is not None}
+    named = (("backend", backend), ("channels", channels), ("seed", seed))
+    flags: dict[str, Any] = {k: v for k, v in named if v is not None}
+    if engine is not None:
+        flags["wgcna"] = {"engine": engine}
     given = merge_settings(read_mapping(config, option="--config"), parse_overrides(overrides or ()), flags)
     parameters = fit_parameters({k: v for k, v in given.items() if k not in ("dataset_path", "output_dir")})
     found = run(read_bundle(dataset_path), parameters)

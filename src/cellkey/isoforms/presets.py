@@ -32,6 +32,7 @@ _LATENT_ALPHAS = {
 _GAMMAS = {"toy_v1": 0.5, "medium_v1": 0.5}
 
 _MULTIPLEX = ("toy_multiplex_v1", "medium_multiplex_v1", "noisy_multiplex_v1", "large_multiplex_v1")
+_SCALE = ("xlarge_v1", "xxlarge_v1", "xxlarge_stress_v1", "xxlarge_multiplex_v1")
 _MULTIPLEX_EDGES = {
     "alpha": 0.02,
     "alpha_switch": 0.02,
@@ -51,6 +52,7 @@ FIXTURE_SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyTy
             for name, alpha in _LATENT_ALPHAS.items()
         }
         | {name: {"graph": _MULTIPLEX_EDGES | {"gamma": 0.3}} for name in _MULTIPLEX},
+        "wgcna": {name: {"wgcna": {"min_module_size": 5}} for name in (*_LATENT_ALPHAS, *_MULTIPLEX, *_SCALE)},
     }
 )
 """Nested fit settings by backend and fixture. ``spectral`` and ``correlation`` run every fixture with one setting."""
@@ -80,6 +82,7 @@ RECOVERY_THRESHOLDS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "baseline": {"toy_v1": 0.95, "medium_v1": 0.825},
         "latent": {"toy_v1": 0.95, "realistic_v1": 0.95},
         "graph": {"toy_v1": 0.95, "realistic_v1": 0.95},
+        "wgcna": {"toy_v1": 0.95, "medium_v1": 0.95},
     }
 )
 """Least recovery over suite seeds; below it a benchmark fails."""

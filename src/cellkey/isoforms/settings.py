@@ -25,6 +25,8 @@ __all__ = [
     "PrepareParameters",
     "SpectralParameters",
     "TraitParameters",
+    "VaeParameters",
+    "WgcnaParameters",
 ]
 
 Channels = Literal["both", "switch", "abundance"]
@@ -206,6 +208,94 @@ class GraphParameters(LatentParameters):
     normalized_laplacian: bool = True
 
 
+class WgcnaParameters(Parameters):
+    """Weighted co-expression network, topological overlap, dynamic hybrid tree cut.
+
+    Parameters
+    ----------
+    engine
+        ``native``, or ``r`` for R's package of the same name as a cross-check (needs Rscript with WGCNA).
+    network_type
+        ``signed``: anti-correlated features are far apart; ``unsigned``; ``signed_hybrid``.
+    power
+        Soft-thresholding power; None takes the first of ``powers`` whose connectivity is scale-free to
+        ``min_scale_free_r2`` with a falling slope. Where none does: ``power_fallback``, either ``best_fit``, the power
+        that comes closest, or ``samples``, the authors' advice by number of samples (signed 18, 16, 14, 12 and others
+        half of it, below 20, 30, 40 samples and from there on).
+    max_block_size
+        Features per block. 5,000 features take about 0.3 GB, 20,000 about 2 GB.
+    min_module_size, deep_split, cut_height
+        Least number of features of a module, sensitivity 0 to 4, and the height above which no merge counts.
+    pam_stage, pam_respects_tree
+        Give left-over features to the nearest module, among those of their own branch.
+    merge_cut_height
+        Modules whose eigengenes are closer than this (one minus correlation) are merged.
+    min_adjacency
+        Least adjacency of a listed edge.
+    timeout
+        Seconds that R may take.
+    """
+
+    engine: Literal["native", "r"] = "native"
+    network_type: Literal["signed", "unsigned", "signed_hybrid"] = "signed"
+    power: int | None = Field(default=None, ge=1, le=50)
+    powers: tuple[int, ...] = tuple(range(1, 21))
+    min_scale_free_r2: float = Field(default=0.85, ge=0, le=1)
+    power_fallback: Literal["best_fit", "samples"] = "best_fit"
+    max_block_size: int = Field(default=5000, ge=50)
+    min_module_size: int = Field(default=20, ge=2)
+    deep_split: int = Field(default=2, ge=0, le=4)
+    cut_height: float | None = Field(default=0.995, gt=0, le=1)
+    pam_stage: bool = True
+    pam_respects_tree: bool = True
+    merge_cut_height: float = Field(default=0.25, ge=0, le=2)
+    min_adjacency: float = Field(default=0.1, gt=0, le=1)
+    max_edges: int = Field(default=1_000_000, ge=1000)
+    timeout: float = Field(default=600.0, gt=0)
+
+
+class VaeParameters(GeneGraphParameters):
+    """Correlations of what a variational autoencoder reconstructs (needs torch).
+
+    Parameters
+    ----------
+    latent_dim, latent_dim_grid
+        Latent dimensions; from a grid the first is taken beyond which the reconstruction improves by less than 0.01.
+    hidden_dim, n_hidden_layers
+        Width of the first layer, halved in every further one.
+    beta, warmup
+        Weight of the divergence term (its mean over dimensions) and epochs until it is reached; None takes a quarter.
+    n_epochs, patience, learning_rate, weight_decay, grad_clip_norm
+        Training; it stops when the loss of the validation samples has not improved for ``patience`` epochs.
+    batch_size
+        None takes all samples at once, or up to 64 when there are more than 2,000 features.
+    scale_inputs
+        Z-score features before training.
+    center_across_features
+        Centre reconstructions across features as well, as one published release did; it fuses modules.
+    device
+        ``cpu`` or ``cuda``.
+    """
+
+    alpha: float = Field(default=0.70, ge=0)
+    min_module_size: int = Field(default=2, ge=1)
+    latent_dim: int = Field(default=8, ge=1)
+    latent_dim_grid: tuple[int, ...] | None = None
+    hidden_dim: int = Field(default=128, ge=2)
+    n_hidden_layers: int = Field(default=2, ge=1)
+    beta: float = Field(default=0.5, ge=0)
+    warmup: int | None = Field(default=None, ge=1)
+    n_epochs: int = Field(default=500, ge=1)
+    patience: int = Field(default=50, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-5, ge=0)
+    grad_clip_norm: float | None = Field(default=None, gt=0)
+    batch_size: int | None = Field(default=None, ge=1)
+    scale_inputs: bool = False
+    center_across_features: bool = False
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
 class ModuleParameters(Parameters):
     """What is told about modules.
 
@@ -301,6 +391,8 @@ class FitParameters(Parameters):
     baseline: BaselineParameters = BaselineParameters()
     latent: LatentParameters = LatentParameters()
     graph: GraphParameters = GraphParameters()
+    vae: VaeParameters = VaeParameters()
+    wgcna: WgcnaParameters = WgcnaParameters()
     modules: ModuleParameters = ModuleParameters()
     traits: TraitParameters = TraitParameters()
     evidence: EvidenceParameters = EvidenceParameters()
