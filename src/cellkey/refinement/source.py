@@ -109,6 +109,7 @@ def open_source(
     judge = _judge(fields, settings, adata, features)
     if profiles is None or not _fits(profiles, origin, var_names):
         profiles = _fresh_profiles(cells, origin, var_names, _scoring(settings))
+        profiles.info.update({k: str(settings.get(k, "")) for k in ("values", "transform", "layer")})
     first = start(origin, profiles, judge)
     labels = {c: call.label for c, call in first.calls.items()}
     n_done = 0 if fresh or restart else iterations_done(fields)
