@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 import enrichment_reference as reference
+from cellkey.annotation.registry import METHODS
 from cellkey.calls.export import ExportRules, export_labels
 from cellkey.calls.route_table import PATH_JOIN, route_table
 from cellkey.hierarchy import CellType, Hierarchy, get_builtin
@@ -24,7 +25,6 @@ from cellkey.routing.branch_support import BranchGating, route_branches
 from cellkey.scoring.controls import expression_bins
 from cellkey.scoring.enrichment import score_enrichment
 from cellkey.scoring.key import measure_key
-from cellkey.scoring.methods import METHODS
 from pure_clusters import PureClusters, pure_clusters
 
 DESIGNS = {

@@ -17,6 +17,7 @@ from cellkey.annotation.cells import annotate
 from cellkey.annotation.compare import compare_runs
 from cellkey.annotation.hierarchy_fit import hierarchy_fit, rank_hierarchies
 from cellkey.annotation.methods import plan_methods
+from cellkey.annotation.registry import METHODS, get_method, methods_table
 from cellkey.annotation.robust_markers import canonical_markers, robust_markers
 from cellkey.annotation.run import annotate_file
 from cellkey.cli import build_app
@@ -26,7 +27,6 @@ from cellkey.profiles.means import means_from_profiles
 from cellkey.records.tables import ALL_TABLES
 from cellkey.records.vocabulary import MethodAgreement
 from cellkey.scoring.enrichment import EnrichmentScoring
-from cellkey.scoring.methods import METHODS, get_method, methods_table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*holds counts:cellkey.errors.CellkeyWarning")
 SHARED = ("cluster_annotations", "marker_scores", "decision_steps", "gating_details", "marker_evidence")

@@ -142,7 +142,7 @@ def annotate(
         Layer to score on; None takes ``batchcorr``, else ``aligned``, else ``X``.
     method
         ``markers``, ``enrichment``, ``both`` (labels by markers, enrichment and a comparison beside them), or
-        another name of :data:`~cellkey.scoring.methods.METHODS`.
+        another name of :data:`~cellkey.annotation.registry.METHODS`.
     scoring, gating, export, clustering
         Parameters, as models, mappings, JSON text or file names. Those of the marker score are
         :class:`~cellkey.scoring.marker_evidence.MarkerScoring` and

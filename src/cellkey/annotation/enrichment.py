@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellkey.annotation.registry import METHODS
 from cellkey.calls.call import calls_from_walks
 from cellkey.calls.export import ExportRules, export_labels
 from cellkey.calls.route_table import CandidateBy, route_table
 from cellkey.records.vocabulary import CallStatus, ScoreStatus
 from cellkey.routing.branch_support import BranchGating, Routes, route_branches
-from cellkey.scoring.methods import METHODS
 
 if TYPE_CHECKING:
     import pandas as pd

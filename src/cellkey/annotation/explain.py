@@ -102,10 +102,8 @@ def _step_lines(index: int, candidates: pd.DataFrame) -> list[str]:
 def _seen(c: pd.Series) -> str:
     if not (c["child_pos_frac"] or c["child_enrichment"] or c["child_frac_markers_on"]):
         return f"{'judged by its subtypes, or silent':<51}"
-    return (
-        f"markers {100 * c['child_frac_markers_on']:3.0f} % on, positive in {100 * c['child_pos_frac']:3.0f} % of cells, "
-        f"enrichment {c['child_enrichment']:+.2f}"
-    )
+    on, positive = 100 * c["child_frac_markers_on"], 100 * c["child_pos_frac"]
+    return f"markers {on:3.0f} % on, positive in {positive:3.0f} % of cells, enrichment {c['child_enrichment']:+.2f}"
 
 
 def _sortable(column: pd.Series) -> pd.Series:

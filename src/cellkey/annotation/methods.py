@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cellkey.annotation.registry import BOTH, METHODS, Method, get_method
 from cellkey.calls.export import ExportRules
 from cellkey.errors import ParameterError, did_you_mean
 from cellkey.parameters import Parameters, read_mapping
 from cellkey.routing.branch_support import BranchGating
 from cellkey.routing.limits import merge_gating
-from cellkey.scoring.methods import BOTH, METHODS, Method, get_method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,7 @@ def plan_methods(
     Parameters
     ----------
     method
-        Name from :data:`~cellkey.scoring.methods.METHODS`, or ``both``.
+        Name from :data:`~cellkey.annotation.registry.METHODS`, or ``both``.
     scoring, gating
         For one method its own settings; for ``both``, or to be explicit, ``{"markers": {...},
         "enrichment": {...}}``.

@@ -2,7 +2,7 @@
 
 A :class:`Judge` turns profiles of groups of cells into a :class:`Verdict`: scores, who passes its gate, and a call
 per group. Diagnosis, splitting and relabelling work on verdicts alone, so any method of
-:data:`cellkey.scoring.methods.METHODS` takes part.
+:data:`cellkey.annotation.registry.METHODS` takes part.
 """
 
 from __future__ import annotations

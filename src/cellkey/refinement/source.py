@@ -201,7 +201,7 @@ def _family(method: str) -> tuple[str, str]:
     """Family and name of the method that decided."""
     if method == "both":
         return "markers", "markers"
-    from cellkey.scoring.methods import get_method
+    from cellkey.annotation.registry import get_method
 
     chosen = get_method(method)
     return chosen.family, chosen.name

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellkey.annotation.registry import METHODS
 from cellkey.calls.expand import expand_to_cells
 from cellkey.calls.export import ExportRules, export_labels
 from cellkey.calls.route_table import CandidateBy, route_table
@@ -18,7 +19,6 @@ from cellkey.routing.branch_support import BranchGating, confidence_tier, route_
 from cellkey.scoring.branch_support import branch_support
 from cellkey.scoring.enrichment import RELEASED, support_gate
 from cellkey.scoring.evidence import Evidence
-from cellkey.scoring.methods import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from cellkey.annotation.registry import METHODS
 from cellkey.calls.route_table import route_table
 from cellkey.compat.hierannot.fit import diagnostics_table
 from cellkey.compat.hierannot.programs import MarkerProgram, as_hierarchy, as_programs, compile_programs
@@ -23,7 +24,6 @@ from cellkey.routing.branch_support import BranchGating, route_branches
 from cellkey.scoring.enrichment import RELEASED, EnrichmentScoring, score_enrichment
 from cellkey.scoring.key import MeasuredKey, measure_key
 from cellkey.scoring.marker_sets import effective_markers
-from cellkey.scoring.methods import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
