@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from itertools import pairwise
 
 import pytest
 
@@ -48,14 +49,14 @@ def flagged(**parameters: object) -> set[str]:
 ])
 def test_higher_flags_no_more(name: str, values: tuple[float, ...]) -> None:
     seen = [flagged(**{name: v}) for v in values]
-    assert all(later <= earlier for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(seen))
     assert seen[0]
     assert seen[-1] < seen[0]
 
 
 def test_a_wider_gap_relabels_more_and_splits_less() -> None:
     seen = [sets(heterogeneity_gap=g) for g in (0.0, 0.1, 0.3, 0.5, 0.6, 0.9, 1.0)]
-    for narrow, wide in zip(seen, seen[1:], strict=False):
+    for narrow, wide in pairwise(seen):
         assert narrow["RELABEL"] <= wide["RELABEL"]
         assert wide["SUBCLUSTER"] <= narrow["SUBCLUSTER"]
 

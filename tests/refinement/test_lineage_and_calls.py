@@ -1,4 +1,4 @@
-"""Labels of new clusters: pure parts stay in their lineage, deeper labels need evidence, and stability says how much."""
+"""Labels of new clusters: pure parts stay in their lineage, and stability says what a label hangs on."""
 
 from __future__ import annotations
 

@@ -206,7 +206,8 @@ def test_any_iteration_can_be_undone(run: Path) -> None:
 
 
 def test_restart_forgets_earlier_refinement(run: Path) -> None:
-    refine_run(run, parameters=SETTINGS, plan={"overrides": [{"cluster_id": "4", "cell_type": "B Cells"}]}, figures=False)
+    plan = {"overrides": [{"cluster_id": "4", "cell_type": "B Cells"}]}
+    refine_run(run, parameters=SETTINGS, plan=plan, figures=False)
     result = refine_run(run, parameters=SETTINGS, restart=True, figures=False).result
     assert result is not None
     assert result.refinement.iterations[0].number == 1
@@ -265,7 +266,7 @@ def test_iterations_are_limited(run: Path) -> None:
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         refine_run(tmp_path / "absent")
-    with pytest.raises(InputError, match="holds no output.h5ad"):
+    with pytest.raises(InputError, match=r"holds no output\.h5ad"):
         refine_run(tmp_path)
     synthetic_rna(60, 120).adata.write_h5ad(tmp_path / "cells.h5ad")
     with pytest.raises(InputError, match="--output-dir"):

@@ -80,7 +80,7 @@ def alluvial(flows: Sequence[Flow], *, lineages: Iterable[str] = (), ax: Axes | 
         _draw_streams(ax, flows, bars, colours, total)
         for x, (side, labels) in enumerate(zip(bars, (left, right), strict=True)):
             _draw_bars(ax, x, side, labels, colours, total)
-        height = max(max(top for _, top in side.values()) for side in bars)
+        height = max((top for side in bars for _, top in side.values()), default=1.0)
         ax.set_xlim(-0.75, 1.75)
         ax.set_ylim(height + 0.01, -0.01)
         ax.axis("off")
@@ -136,7 +136,7 @@ def _draw_bars(
 ) -> None:
     from matplotlib.patches import Rectangle
 
-    height = max(top for _, top in side.values())
+    height = max((top for _, top in side.values()), default=1.0)
     for label in labels:
         low, top = side[label]
         ax.add_patch(Rectangle((x - _BAR, low), 2 * _BAR, top - low, facecolor=_colour(label, colours), linewidth=0))

@@ -15,7 +15,7 @@ from cellkey.refinement.operations import Workshop
 from cellkey.refinement.parameters import RefinementParameters
 from cellkey.refinement.plan import Plan
 from cellkey.refinement.plan_files import read_plan
-from cellkey.refinement.policies import Focus, automatic_plan, within_focus
+from cellkey.refinement.policies import Focus, automatic_plan, require_known, within_focus
 from cellkey.refinement.source import Source, open_source, state_before
 from cellkey.refinement.tables import log_table, refined_tables
 
@@ -301,7 +301,10 @@ def diagnose_cells(
     """Diagnose without changing anything."""
     shop = Workshop(source.cells, source.judge, parameters, tell)
     hierarchy = source.current.verdict.key.hierarchy
-    among = None if focus is None or not focus.is_set else within_focus(source.current.calls, focus, hierarchy)
+    among = None
+    if focus is not None and focus.is_set:
+        require_known(focus, source.current.calls, hierarchy)
+        among = within_focus(source.current.calls, focus, hierarchy)
     found = examine(source.current, shop, among=among)
     plan = automatic_plan(found, hierarchy, among=among)
     return DiagnosisResult(tuple(found), diagnostic_report(found, iteration=source.n_done + 1), plan)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from cellkey.routing.votes import Vote
 
 __all__ = [
-    "Diagnosis", "competitors", "diagnose", "diagnostic_report", "marker_heterogeneity", "minority_share", "rivals", "votes_needed",
+    "Diagnosis", "competitors", "diagnose", "diagnostic_report", "marker_heterogeneity", "minority_share", "rivals",
+    "votes_needed",
 ]
 
 _MIXED_FROM, _MIXED_TO = 0.2, 0.8

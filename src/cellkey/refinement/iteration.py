@@ -9,13 +9,14 @@ from cellkey.records.run import timestamp
 from cellkey.records.vocabulary import Described, Recommendation
 from cellkey.refinement.diagnosis import Diagnosis, diagnose, rivals, votes_needed
 from cellkey.refinement.operations import Workshop, carry_out
-from cellkey.refinement.plan import Plan
+from cellkey.refinement.plan import Plan, Skip
 from cellkey.refinement.policies import (
     Focus,
     automatic_plan,
     combine,
     forced,
     require_in_focus,
+    require_known,
     within_focus,
 )
 
@@ -112,7 +113,9 @@ def refine_state(
     """
     focus = focus or Focus()
     hierarchy = state.verdict.key.hierarchy
+    require_known(focus, state.calls, hierarchy)
     among = within_focus(state.calls, focus, hierarchy) if focus.is_set else None
+    skipped = set() if plan is None else {op.cluster_id for op in plan.of(Skip)}
     if plan is not None:
         plan.check(state.sizes, hierarchy, min_cells=shop.parameters.min_cells)
         if among is not None:
@@ -123,7 +126,8 @@ def refine_state(
     seen = diagnoses
     stop = RefinementStop.MAX_ITERATIONS
     for number in range(first_number, first_number + shop.parameters.max_iterations):
-        todo = automatic_plan(diagnoses, hierarchy, among=among) if automatic else Plan()
+        open_to = {c for c in state.calls if (among is None or c in among) and c not in skipped}
+        todo = automatic_plan(diagnoses, hierarchy, among=open_to) if automatic else Plan()
         if not rounds:
             todo = _with_written(todo, plan, focus, state.sizes, shop.parameters.min_subcluster_cells * 2)
         if not todo.changes and not (plan is not None and not rounds and todo.operations):

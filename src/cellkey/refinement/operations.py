@@ -170,9 +170,10 @@ def _same_label(first: Call, second: Call) -> bool:
 
 
 def _split(state: State, op: Subcluster, shop: Workshop, rows: NDArray[np.intp]) -> _Split:
-    """Part the cells by all that varies among them and, where that is not settled, by the markers of the types at issue.
+    """Part the cells by all that varies among them and, where that is not settled, by single markers as well.
 
-    Of two splits that hold, the one that comes out again more surely is taken.
+    Those are the markers of the types at issue. Of two splits that hold, the one that comes out again more surely
+    is taken.
     """
     key = state.verdict.key
     always = key.names(key.used_columns())

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.refinement.diagnosis import Diagnosis
 
-__all__ = ["Focus", "automatic_plan", "combine", "within_focus"]
+__all__ = [
+    "Focus", "automatic_plan", "combine", "forced", "require_in_focus", "require_known", "within_focus",
+]
 
 
 class Focus(Parameters):
@@ -83,12 +85,9 @@ def within_focus(calls: Mapping[str, Call], focus: Focus, hierarchy: Hierarchy) 
 
     Raises
     ------
-    ParameterError
-        If a label is neither in the hierarchy nor carried by a cluster, or a cluster to split does not exist.
     NothingToDoError
         If the focus selects no cluster.
     """
-    _require(focus, calls, hierarchy)
     found = {c for c, call in calls.items() if _label_fits(call, focus.labels, hierarchy)}
     if focus.clusters:
         unknown = [c for c in focus.clusters if not any(_is_part(k, c) for k in calls)]
@@ -104,7 +103,14 @@ def within_focus(calls: Mapping[str, Call], focus: Focus, hierarchy: Hierarchy) 
     return frozenset(found)
 
 
-def _require(focus: Focus, calls: Mapping[str, Call], hierarchy: Hierarchy) -> None:
+def require_known(focus: Focus, calls: Mapping[str, Call], hierarchy: Hierarchy) -> None:
+    """Check the labels of a focus, and the clusters to split.
+
+    Raises
+    ------
+    ParameterError
+        If a label is neither in the hierarchy nor carried by a cluster, or a cluster to split does not exist.
+    """
     carried = {call.label for call in calls.values()}
     known = carried | {n.name for n in hierarchy.nodes} | {n.path_text for n in hierarchy.nodes}
     problems = [
