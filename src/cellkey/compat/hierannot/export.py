@@ -140,7 +140,13 @@ def make_cluster_annotation_export_summary(
         table, details = route_table(routes, candidate_by=by), _route_details(routes)
     exported = export_labels(table, rules)
     added = exported[[c for c in exported.columns if c not in table.columns]]
-    return table.merge(details, on="cluster_id", how="left", validate="one_to_one").join(added)
+    return _plain_text(table.merge(details, on="cluster_id", how="left", validate="one_to_one").join(added))
+
+
+def _plain_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Text as plain strings: R receives members of an enumeration as environments it cannot merge."""
+    texts = {c: table[c].map(lambda v: str(v) if isinstance(v, str) else v) for c in table.select_dtypes(object)}
+    return table.assign(**texts)
 
 
 def _table(result: Any, name: str) -> pd.DataFrame:
