@@ -140,6 +140,9 @@ def _gmt_text(hierarchy: Hierarchy) -> str:
         if _tabbed(node):
             msg = f"{node.path_text!r} holds a tab or line break, which GMT cannot keep"
             raise HierarchyError(msg)
+        if node.path_text.startswith("#"):
+            msg = f"{node.path_text!r} starts with '#', which marks a comment in GMT; write JSON or YAML instead"
+            raise HierarchyError(msg)
         lines.append("\t".join([node.path_text, description, *node.markers]))
         if node.anti_markers:
             lines.append("\t".join([f"{node.path_text} (anti)", "na", *node.anti_markers]))
