@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,49 @@ def test_export_into_a_folder_that_is_not_there(run: Callable[..., str], tmp_pat
 def test_help_shows_examples(run: Callable[..., str], command: tuple[str, ...]) -> None:
     text = run(*command, "--help")
     assert command == ("keys",) or "Examples" in text
+
+
+def test_list_of_a_category(run: Callable[..., str]) -> None:
+    names = pd.read_csv(StringIO(run("keys", "list", "--category", "tissue", "--format", "csv")))["name"]
+    assert "pancreas" in set(names)
+    assert "default" not in set(names)
+    assert "did you mean 'tissue'" in run("keys", "list", "--category", "tisue", code=2)
+
+
+def test_match(run: Callable[..., str]) -> None:
+    assert run("keys", "match", "colon cancer").splitlines()[1].split()[:2] == ["colon_tme", "3.0"]
+    published = json.loads(run("keys", "match", "colon cancer", "--mode", "hierannot-0.7", "--format", "json"))
+    assert [r["name"] for r in published][:2] == ["colon_tme", "immune_core"]
+    assert "there is no built-in hierarchy for 'neutral'" in run("keys", "match", "neutral", code=2)
+
+
+def test_compile_writes_the_hierarchy_and_the_report(run: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "genes.txt").write_text("MUC2\nTFF3\nSPINK4\nKRT20\nFABP1\nCA1\nCEACAM1\nCOL1A1\n", encoding="utf-8")
+    out, report = tmp_path / "small.json", tmp_path / "report.csv"
+    text = run("keys", "compile", "colon_tme", "--panel", tmp_path / "genes.txt", "-o", out, "--report", report)
+    assert "disabled           Fibroblast: 1 of 5 markers, two are needed" in text
+    assert {n.name for n in read_hierarchy(out)} == {"Intestinal epithelial", "Absorptive-like", "Goblet-like"}
+    assert len(pd.read_csv(report)) == 23
+    (tmp_path / "none.txt").write_text("ABC\n", encoding="utf-8")
+    assert "none of the" in run("keys", "compile", "colon_tme", "--panel", tmp_path / "none.txt", code=2)
+
+
+def test_identifiability(run: Callable[..., str], tmp_path: Path) -> None:
+    genes = [m for m in get_builtin("immune_core").all_markers() if m not in {"FOXP3", "IL2RA", "TIGIT", "CTLA4"}]
+    (tmp_path / "genes.txt").write_text("\n".join(genes), encoding="utf-8")
+    text = run("keys", "identifiability", "immune_core", "--panel", tmp_path / "genes.txt")
+    assert "one_sided" in text
+    assert "genes that would help most:" in text
+    rows = run("keys", "identifiability", "immune_core", "--panel", tmp_path / "genes.txt", "--format", "csv")
+    assert "CD4 T cell,Treg" in rows
+    (tmp_path / "all.txt").write_text("\n".join(get_builtin("brain_core").all_markers()), encoding="utf-8")
+    assert "all siblings can be told apart" in run("keys", "identifiability", "brain_core", "-p", tmp_path / "all.txt")
+
+
+def test_suggest(run: Callable[..., str], cells_file: Path, tmp_path: Path) -> None:
+    text = run(
+        "keys", "suggest", cells_file, "--cluster-key", "truth", "--tissue", "colon", "--permutations", 2,
+        "--output", tmp_path / "s.csv",
+    )  # fmt: skip
+    assert {"default", "colon", "colon_tme"} == set(pd.read_csv(tmp_path / "s.csv")["name"])
+    assert "verdict" in text

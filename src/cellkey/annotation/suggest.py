@@ -1,19 +1,20 @@
 """Which built-in hierarchies explain a data set: all of them judged by their fit beyond chance, and ordered.
 
 Trees that share a branch fit data of that branch alike, so the fit alone cannot choose among them. All whose fit is
-within a margin of the best count as comparable; of those, maps of tissues go first, then trees more of whose top-level
-types occur in the data.
+within a margin of the best count as comparable; of those, maps of tissues go first, then trees with the least that the
+data do not hold: those of whose types the largest share is seen.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from cellkey.annotation.hierarchy_fit import hierarchy_fit
 from cellkey.errors import NothingToDoError
-from cellkey.hierarchy.catalogue import builtin_names, get_builtin
+from cellkey.hierarchy.catalogue import DEFAULT, builtin_names, get_builtin
 from cellkey.profiles.means import means_from_profiles
 from cellkey.routing.branch_support import route_branches
 from cellkey.scoring.enrichment import score_enrichment
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
+    from anndata import AnnData
 
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.profiles.means import ClusterMeans
     from cellkey.profiles.profile import ClusterProfiles
     from cellkey.records.schema import TableSchema
 
-__all__ = ["candidates_for", "data_suggestions_schema", "suggest_for_profiles"]
+__all__ = ["candidates_for", "data_suggestions_schema", "suggest_for_cells", "suggest_for_profiles"]
 
 _SCREENS: Final = frozenset({"tissue_origin"})
 _PROTEIN: Final = "protein"
@@ -99,7 +101,7 @@ def suggest_for_profiles(
             progress(name, i / len(trees))
         key = measure_key(tree, means.genes, var_columns=columns)
         rows.append(_judged(name, tree, key, means, n_permutations, seed))
-    best = max((float(r["fit"]) for r in rows if r["p_value"] <= _SIGNIFICANT), default=np.inf)
+    best = max((r["fit"] for r in rows if r["p_value"] <= _SIGNIFICANT), default=np.inf)
     for row in rows:
         row["verdict"] = _verdict(row, best - comparable)
     rows.sort(key=_order)
@@ -118,11 +120,11 @@ def _columns_of(
 
 def _judged(
     name: str, tree: Hierarchy, key: MeasuredKey, means: ClusterMeans, n_permutations: int, seed: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     about = {"name": name, "category": str(tree.metadata.get("category", "general")), "n_cell_types": len(tree)}
     if not any(key.markers):
         zeros = dict.fromkeys(("fit", "explained", "explained_by_chance", "fraction_resolved"), 0.0)
-        return {**about, **zeros, "p_value": 1.0, "measured_markers": 0.0, "fraction_roots_seen": 0.0,
+        return {**about, **zeros, "p_value": 1.0, "measured_markers": 0.0, "fraction_types_seen": 0.0,
                 "n_types_seen": 0, "types_seen": ()}  # fmt: skip
     fit = hierarchy_fit(means, tree, key=key, n_permutations=n_permutations, seed=seed)
     routed = route_branches(score_enrichment(means, key)).node
@@ -131,27 +133,27 @@ def _judged(
         **about,
         **{k: getattr(fit, k) for k in ("fit", "p_value", "explained", "explained_by_chance", "fraction_resolved",
                                         "measured_markers")},
-        "fraction_roots_seen": len({n.lineage for n in seen}) / len(tree.roots),
+        "fraction_types_seen": len(seen) / len(tree),
         "n_types_seen": len(seen),
         "types_seen": [n.name for n in seen],
     }  # fmt: skip
 
 
-def _verdict(row: Mapping[str, object], limit: float) -> str:
+def _verdict(row: Mapping[str, Any], limit: float) -> str:
     if row["measured_markers"] == 0:
         return _VERDICTS[3]
-    if float(str(row["p_value"])) > _SIGNIFICANT:
+    if row["p_value"] > _SIGNIFICANT:
         return _VERDICTS[2]
-    return _VERDICTS[0] if round(float(str(row["fit"])), 10) >= round(limit, 10) else _VERDICTS[1]
+    return _VERDICTS[0] if round(row["fit"], 10) >= round(limit, 10) else _VERDICTS[1]
 
 
-def _order(row: Mapping[str, object]) -> tuple[object, ...]:
-    verdict = _VERDICTS.index(str(row["verdict"]))
-    fit = -round(float(str(row["fit"])), 10)
+def _order(row: Mapping[str, Any]) -> tuple[object, ...]:
+    verdict = _VERDICTS.index(row["verdict"])
+    fit = -round(row["fit"], 10)
     if verdict:
         return verdict, fit, 0, 0.0, row["name"]
-    kind = _KIND_ORDER.get(str(row["category"]), 2)
-    return verdict, 0.0, kind, -round(float(str(row["fraction_roots_seen"])), 10), fit, row["name"]
+    kind = _KIND_ORDER.get(row["category"], 2)
+    return verdict, 0.0, kind, -round(row["fraction_types_seen"], 10), fit, row["name"]
 
 
 def data_suggestions_schema() -> TableSchema:
@@ -172,9 +174,54 @@ def data_suggestions_schema() -> TableSchema:
             Column("explained_by_chance", "float", "Mean of the same over the permutations."),
             Column("fraction_resolved", "float", "Share (0 to 1) of clusters with a type."),
             Column("measured_markers", "float", "Share (0 to 1) of the listed markers that are measured."),
-            Column("fraction_roots_seen", "float", "Share (0 to 1) of its top-level types that some cluster is called."),
-            Column("n_types_seen", "int", "Number of different types the clusters are called."),
             Column("n_cell_types", "int", "Number of its types."),
-            Column("types_seen", "list", "Types the clusters are called by enrichment."),
+            Column("n_types_seen", "int", "Number of different types the clusters are called by enrichment."),
+            Column("fraction_types_seen", "float", "Their share of all its types (0 to 1)."),
+            Column("types_seen", "list", "Those types."),
         ),
+    )
+
+
+def suggest_for_cells(
+    source: AnnData | str | Path,
+    *,
+    groupby: str | None = None,
+    layer: str | None = None,
+    query: str | None = None,
+    n_permutations: int = 20,
+    progress: Callable[[str, float | None], None] | None = None,
+) -> pd.DataFrame:
+    """Return the built-in hierarchies in the order in which to try them on cells; nothing is written.
+
+    Parameters
+    ----------
+    source
+        Cells, or a file of them.
+    groupby
+        Column of ``obs`` with clusters; None clusters the cells with default settings.
+    layer
+        Layer to use; chosen as by :func:`~cellkey.annotation.cells.annotate` if None.
+    query
+        Compare only the hierarchies that fit these words, such as ``"colon cancer"``, and the default one.
+    n_permutations, progress
+        As in :func:`suggest_for_profiles`.
+    """
+    from cellkey.annotation.cells import annotate
+    from cellkey.hierarchy.matching import match_hierarchy, suggest_hierarchies
+    from cellkey.hierarchy.resolution import SYMBOL_COLUMNS
+    from cellkey.io import read_cells
+
+    wanted: list[str] | None = None
+    if query is not None:
+        match_hierarchy(query)  # says why where nothing fits
+        wanted = [*suggest_hierarchies(query, top_k=len(builtin_names()))["name"], DEFAULT]
+    adata = read_cells(source) if isinstance(source, str | Path) else source
+    result = annotate(adata, None, groupby=groupby, layer=layer, votes=False, copy=True, progress=progress)
+    profiles = result.annotation.profiles
+    trees = candidates_for(str(profiles.info.get("values", "")))
+    if wanted is not None:
+        trees = {name: tree for name, tree in trees.items() if name in wanted}
+    columns = {c: adata.var[c].astype(str).tolist() for c in SYMBOL_COLUMNS if c in adata.var}
+    return suggest_for_profiles(
+        profiles, trees, var_columns=columns, n_permutations=n_permutations, progress=progress
     )

@@ -1,4 +1,4 @@
-"""``keys``: look at, check and export marker hierarchies; ``export-markers`` and ``validate-markers``."""
+"""``keys``: find, look at, check, compile and export marker hierarchies; ``export-markers``, ``validate-markers``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import typer
 from cellkey.cli._common import CommandGroup
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cellkey.hierarchy import Finding, Hierarchy
 
 __all__ = ["app", "export_markers", "validate_markers"]
@@ -17,7 +19,7 @@ __all__ = ["app", "export_markers", "validate_markers"]
 app = typer.Typer(
     name="keys",
     cls=CommandGroup,
-    help="Marker hierarchies: list, show, check and export them.",
+    help="Marker hierarchies: find, list, show, check, compile and export them.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -28,28 +30,158 @@ Cells = Annotated[Path | None, typer.Option("--input", "-i", help="Cells (.h5ad)
 Tissue = Annotated[str | None, typer.Option(help="Tissue to take from a table of many.")]
 Species = Annotated[str | None, typer.Option(help="human or mouse, for tables with both.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; the screen if not given.")]
+Form = Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="How to print.")]
+Panel = Annotated[Path, typer.Option("--panel", "-p", help="Genes: text (one per line), a table, or cells (.h5ad).")]
 Wrapped = Annotated[bool, typer.Option("--wrapped", help="Nest the roots inside one 'children' object.")]
 
 
 @app.command("list")
 def list_keys(
-    form: Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="How to print.")] = "table",
+    form: Form = "table",
+    category: Annotated[
+        str | None, typer.Option(help="Only one kind: general, tissue, tme, immune, brain, ...")
+    ] = None,
 ) -> None:
     """List the built-in hierarchies.
 
     \b
     Examples:
       cellkey keys list
-      cellkey keys list --format csv
+      cellkey keys list --category tissue --format csv
     """
     from cellkey.hierarchy import list_builtin
 
-    table = list_builtin()
-    if form == "table":
-        shown = table[["name", "tissue", "n_roots", "n_cell_types", "n_markers", "description"]]
-        typer.echo(shown.to_string(index=False, max_colwidth=70))
-    else:
-        typer.echo(table.to_csv(index=False) if form == "csv" else table.to_json(orient="records", indent=2))
+    shown = ["name", "tissue", "n_roots", "n_cell_types", "n_markers", "category", "description"]
+    _print(list_builtin(category), form, shown)
+
+
+@app.command()
+def match(
+    query: Annotated[str, typer.Argument(metavar="TEXT", help="Tissue or disease, in words.")],
+    top: Annotated[int, typer.Option("--top", help="Most hierarchies to list.")] = 5,
+    form: Form = "table",
+    mode: Annotated[
+        Literal["default", "hierannot-0.7"], typer.Option(help="Rules; hierannot-0.7 repeats the published ones.")
+    ] = "default",
+) -> None:
+    """Find the built-in hierarchies for a tissue or disease, best first. Exit code 2 if none fits.
+
+    \b
+    Examples:
+      cellkey keys match "colon cancer"
+      cellkey keys match kidneys --top 1 --format csv
+    """
+    from cellkey.hierarchy import match_hierarchy, suggest_hierarchies
+
+    match_hierarchy(query, mode=mode)  # says why where nothing fits
+    _print(suggest_hierarchies(query, top_k=top, mode=mode), form, ["name", "score", "tissue_scope", "description"])
+
+
+@app.command()
+def suggest(
+    cells: Annotated[Path, typer.Argument(metavar="INPUT", help="Cells (.h5ad).")],
+    cluster_key: Annotated[
+        str | None, typer.Option("--cluster-key", help="Column of obs with clusters; clustered if not given.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer to use.")] = None,
+    query: Annotated[
+        str | None, typer.Option("--tissue", help="Compare only the hierarchies that fit these words.")
+    ] = None,
+    permutations: Annotated[int, typer.Option(min=1, help="Permutations of gene labels.")] = 20,
+    top: Annotated[int, typer.Option("--top", help="Most hierarchies to list.")] = 10,
+    form: Form = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the whole table (csv).")] = None,
+) -> None:
+    """Rank the built-in hierarchies by how well they explain your data.
+
+    The fit runs from 0 (no more than with permuted gene labels) to 1; clusters that stay without a type count 0.
+    Hierarchies whose fit is comparable to the best are ordered by how little they hold that the data do not show.
+
+    \b
+    Examples:
+      cellkey keys suggest cells.h5ad
+      cellkey keys suggest cells.h5ad --cluster-key leiden --top 5 --output suggested.csv
+    """
+    from cellkey.annotation.suggest import data_suggestions_schema, suggest_for_cells
+    from cellkey.cli._common import progress_on_terminal
+
+    with progress_on_terminal() as progress:
+        table = suggest_for_cells(
+            cells, groupby=cluster_key, layer=layer, query=query, n_permutations=permutations, progress=progress
+        )
+    if output is not None:
+        data_suggestions_schema().write_csv(table, output)
+        typer.echo(f"wrote {len(table)} hierarchies to {output}", err=True)
+    _print(table.head(top), form, ["rank", "name", "verdict", "fit", "p_value", "n_types_seen", "measured_markers"])
+
+
+@app.command("compile")
+def compile_key(
+    source: Source,
+    panel: Panel,
+    output: Output = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Write what became of each type (csv).")] = None,
+    preserve: Annotated[
+        bool, typer.Option("--preserve-immune/--no-preserve-immune", help="Keep common immune types with two markers.")
+    ] = True,
+    form: Annotated[
+        Literal["json", "yaml", "list", "gmt"] | None,
+        typer.Option("--format", help="Form to write; by the name of the file if not given."),
+    ] = None,
+) -> None:
+    """Cut a hierarchy down to the genes of a panel.
+
+    \b
+    Examples:
+      cellkey keys compile colon_tme --panel genes.txt --output colon_panel.json
+      cellkey keys compile default --panel cells.h5ad -o mine.json --report report.csv
+    """
+    from cellkey.hierarchy import compile_for_panel, read_hierarchy
+    from cellkey.hierarchy.compiling import compiled_schema
+
+    key = read_hierarchy(source)
+    compiled = compile_for_panel(key, _panel_genes(panel), preserve_major_immune_subtypes=preserve)
+    if report is not None:
+        compiled_schema().write_csv(compiled.report, report)
+    changed = compiled.report[compiled.report["status"] != "full"]
+    for path, status, reason in changed[["path", "status", "reason"]].itertuples(index=False):
+        typer.echo(f"{status:<19}{path}: {reason}", err=True)
+    kept = f"{len(compiled.hierarchy)} of {len(key)} cell types are left on this {compiled.tier} panel"
+    typer.echo(f"{kept} of {compiled.n_genes} genes", err=True)
+    _export(compiled.hierarchy, output, False, form)
+
+
+@app.command()
+def identifiability(
+    source: Source,
+    panel: Panel,
+    all_pairs: Annotated[bool, typer.Option("--all", help="List separable siblings as well.")] = False,
+    top: Annotated[int, typer.Option("--top", help="Most genes to suggest.")] = 10,
+    form: Form = "table",
+) -> None:
+    """Say which siblings a panel cannot tell apart, and which few genes would.
+
+    \b
+    Examples:
+      cellkey keys identifiability lung --panel genes.txt
+      cellkey keys identifiability default --panel cells.h5ad --format csv
+    """
+    from cellkey.hierarchy import identifiability as pairs_of
+    from cellkey.hierarchy import read_hierarchy, separating_genes
+
+    key, genes = read_hierarchy(source), _panel_genes(panel)
+    table = pairs_of(key, genes, only_problems=not all_pairs)
+    if form != "table":
+        _print(table, form, list(table.columns))
+        return
+    if table.empty:
+        typer.echo("all siblings can be told apart")
+        return
+    _print(table, form, ["status", "parent", "one", "other", "n_own_one", "n_own_other", "would_separate"])
+    suggested = separating_genes(key, genes, top)
+    if not suggested.empty:
+        typer.echo("\ngenes that would help most:")
+        _print(suggested, form, ["gene", "n_pairs", "marker_of"])
 
 
 @app.command()
@@ -148,6 +280,20 @@ def validate_markers(file: File, cells: Cells = None, tissue: Tissue = None, spe
       cellkey validate-markers my_markers.json --input cells.h5ad
     """
     _lint(file, cells, tissue, species)
+
+
+def _print(table: pd.DataFrame, form: str, shown: list[str]) -> None:
+    if form == "table":
+        rounded = table[shown].round(3)
+        typer.echo(rounded.to_string(index=False, max_colwidth=70) if len(rounded) else "none")
+    else:
+        typer.echo(table.to_csv(index=False) if form == "csv" else table.to_json(orient="records", indent=2))
+
+
+def _panel_genes(path: Path) -> list[str]:
+    from cellkey.io.panel import read_panel
+
+    return read_panel(path)
 
 
 def _export(

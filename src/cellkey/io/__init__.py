@@ -8,6 +8,7 @@ from typing import Any
 _WHERE = {
     "link_or_copy": "write",
     "read_cells": "read",
+    "read_panel": "panel",
     "write_cells": "write",
 }
 
