@@ -61,6 +61,7 @@ PARAMETER_MODELS = (
     ("The walk by branch support", "--gating-params of method enrichment",
      "cellkey.routing.branch_support:BranchGating"),
     ("Reported labels", "--export-params", "cellkey.calls.export:ExportRules"),
+    ("Refinement", "--refinement-params", "cellkey.refinement.parameters:RefinementParameters"),
     ("Clustering", "--clustering-params", "cellkey.clustering:ClusteringParameters"),
 )
 

@@ -172,7 +172,7 @@ def _same_label(first: Call, second: Call) -> bool:
 def _split(state: State, op: Subcluster, shop: Workshop, rows: NDArray[np.intp]) -> _Split:
     """Part the cells by all that varies among them and, where that is not settled, by single markers as well.
 
-    Those are the markers of the types at issue. Of two splits that hold, the one that comes out again more surely
+    Those are the markers of the types in question. Of two splits that hold, the one that comes out again more surely
     is taken.
     """
     key = state.verdict.key
