@@ -42,6 +42,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "export",
         "preservation",
         "enrich",
+        "report",
+        "annotate-structure",
         "backends",
     ],
 )

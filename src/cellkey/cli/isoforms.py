@@ -159,6 +159,7 @@ def fit(
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings as JSON or YAML.")] = None,
     engine: Annotated[str | None, typer.Option(help="Engine of the backend wgcna: native or r.")] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Also draw figures into the folder figures.")] = False,
     overrides: Overrides = None,
 ) -> None:
     """Fit modules to a bundle and write all tables.
@@ -183,6 +184,11 @@ def fit(
     parameters = fit_parameters({k: v for k, v in given.items() if k not in ("dataset_path", "output_dir")})
     found = run(read_bundle(dataset_path), parameters)
     write_fit(found, output_dir, inputs={MANIFEST: sha256_of(dataset_path / MANIFEST)})
+    if plot:
+        from cellkey.isoforms.figures.saving import write_fit_figures
+        from cellkey.isoforms.fit_files import read_fit
+
+        write_fit_figures(read_fit(output_dir), output_dir / "figures")
     for note in found.notes:
         typer.echo(f"note: {note}", err=True)
     for skipped in found.traits.skipped:
@@ -207,6 +213,21 @@ def explain_module(
     min_complete_pairs: Annotated[int, typer.Option(help="Samples that a correlation needs.")] = 3,
     fdr_method: Annotated[str, typer.Option(help="bh or by.")] = "bh",
     all_features: Annotated[bool, typer.Option("--all-features", help="Contrast all features of the table.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Also draw the figures of every module.")] = False,
+    output_format: Annotated[str, typer.Option(help="Format of figures: png or pdf.")] = "png",
+    annotation_table: Annotated[
+        Path | None, typer.Option(help="Structure of transcripts, as annotate-structure writes it.")
+    ] = None,
+    vae_attribution: Annotated[
+        bool, typer.Option("--vae-attribution", help="What the decoder says drives the module (fit of vae).")
+    ] = False,
+    vae_fdr_threshold: Annotated[float, typer.Option(help="Greatest q value of a high-confidence driver.")] = 0.05,
+    vae_percentile_threshold: Annotated[float, typer.Option(help="Least percentile of its decoded response.")] = 90.0,
+    integrated_gradients: Annotated[
+        bool, typer.Option("--integrated-gradients", help="What the encoder reads the module from (fit of vae).")
+    ] = False,
+    ig_n_steps: Annotated[int, typer.Option(help="Steps of the path.")] = 50,
+    ig_baseline: Annotated[str, typer.Option(help="Start of the path: zero or mean.")] = "zero",
     more_module_ids: Annotated[list[str] | None, typer.Argument(metavar="[MODULE]...", help="Further modules.")] = None,
 ) -> None:
     """Explain modules: driver genes, transcript polarity, high against low samples.
@@ -225,8 +246,17 @@ def explain_module(
         feature_table=feature_table,
         feature_meta=feature_meta,
         module_score_table=module_score_table,
+        annotation_table=annotation_table,
         parameters=ExplainParameters.parse(
             {
+                "plot": plot,
+                "output_format": output_format,
+                "vae_attribution": vae_attribution,
+                "vae_fdr_threshold": vae_fdr_threshold,
+                "vae_percentile_threshold": vae_percentile_threshold,
+                "integrated_gradients": integrated_gradients,
+                "ig_n_steps": ig_n_steps,
+                "ig_baseline": ig_baseline,
                 "split_percentile": split_percentile,
                 "min_complete_pairs": min_complete_pairs,
                 "fdr_method": fdr_method,
@@ -360,6 +390,45 @@ def preservation(
 
     preservation_of_fit(artifact_dir, dataset_path, output_path, n_permutations=n_permutations, seed=seed)
     typer.echo(str(output_path))
+
+
+@app.command()
+def report(
+    artifact_dir: Annotated[Path, typer.Argument(metavar="FIT_DIR", help="Directory of a fit.")],
+    output_path: Annotated[Path | None, typer.Option(help="HTML file; default: report.html inside the fit.")] = None,
+) -> None:
+    """Write a fit as one HTML file that works offline.
+
+    \b
+    cellkey isoforms report fit
+    """
+    from cellkey.isoforms.reporting import report_fit
+
+    typer.echo(str(report_fit(artifact_dir, output_path)))
+
+
+@app.command("annotate-structure")
+def annotate_structure(
+    gtf: Annotated[Path, typer.Option(help="Annotation with transcript, exon and CDS rows.")],
+    switch_pairs: Annotated[
+        Path, typer.Option(help="Table of gene_id, transcript_id_1, transcript_id_2 (TSV, CSV or parquet).")
+    ],
+    output: Annotated[Path, typer.Option(help="Table to write, one row per transcript.")] = Path(
+        "transcript_structure_annotations.tsv"
+    ),
+    gtf_cache: Annotated[Path | None, typer.Option(help="Parquet copy of the parsed GTF, made or reused.")] = None,
+) -> None:
+    """Compare the structure of transcripts that switch.
+
+    Writes a second table, one row per pair, beside the first: <output>_pairs.
+
+    \b
+    cellkey isoforms annotate-structure --gtf gencode.gtf.gz --switch-pairs pairs.tsv
+    """
+    from cellkey.isoforms.structure import annotate_switch_pairs
+
+    for path in annotate_switch_pairs(gtf, switch_pairs, output, cache=gtf_cache):
+        typer.echo(str(path))
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,10 +14,12 @@ from pydantic import Field
 from cellkey import __version__
 from cellkey.errors import InputError, MissingFieldError, Problem, did_you_mean
 from cellkey.isoforms import tables
+from cellkey.isoforms.attribution import VaeWeights, integrated_gradients, read_checkpoint, vae_drivers
 from cellkey.isoforms.correlation import bh, correlation_pvalues, fisher_interval
 from cellkey.isoforms.eigengenes import eigengene
 from cellkey.isoforms.fit_files import FitFiles, read_fit, write_json
-from cellkey.isoforms.parquet import read_parquet, sha256_of, write_table
+from cellkey.isoforms.parquet import read_parquet, sha256_of, write_parquet
+from cellkey.isoforms.structure import read_structure, structure_by_gene
 from cellkey.parameters import Parameters
 from cellkey.records.atomic import safe_name
 
@@ -44,12 +46,26 @@ class ExplainParameters(Parameters):
         ``bh`` (Benjamini-Hochberg) or ``by`` (Benjamini-Yekutieli).
     all_features
         Contrast all features of the table, not only those of module genes.
+    plot, output_format
+        Draw the figures of every module, as ``png`` or ``pdf``.
+    vae_attribution, vae_fdr_threshold, vae_percentile_threshold
+        Response of the decoder of a fit of the backend ``vae``, and when a driver counts as high confidence.
+    integrated_gradients, ig_n_steps, ig_baseline
+        Attribution of its encoder: number of steps, and whether the path starts at zero or at the mean sample.
     """
 
     split_percentile: float = Field(default=50.0, gt=0, lt=100)
     min_complete_pairs: int = Field(default=3, ge=3)
     fdr_method: Literal["bh", "by"] = "bh"
     all_features: bool = False
+    plot: bool = False
+    output_format: Literal["png", "pdf"] = "png"
+    vae_attribution: bool = False
+    vae_fdr_threshold: float = Field(default=0.05, gt=0, le=1)
+    vae_percentile_threshold: float = Field(default=90.0, ge=0, le=100)
+    integrated_gradients: bool = False
+    ig_n_steps: int = Field(default=50, ge=2)
+    ig_baseline: Literal["zero", "mean"] = "zero"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +77,8 @@ class ModuleExplanation:
     transcript_polarity: pd.DataFrame
     high_vs_low: pd.DataFrame
     summary: dict[str, Any]
+    vae_drivers: pd.DataFrame | None = None
+    ig_attributions: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +103,7 @@ def explain_modules(
     feature_table: str | Path | pd.DataFrame | None = None,
     feature_meta: str | Path | pd.DataFrame | None = None,
     module_score_table: str | Path | pd.DataFrame | None = None,
+    annotation_table: str | Path | None = None,
     parameters: ExplainParameters | None = None,
 ) -> dict[str, ModuleExplanation]:
     """Explain the modules of a fit and write one directory per module.
@@ -98,6 +117,9 @@ def explain_modules(
         ``feature_type``, ``transcript_id``). None takes the transcript usage that the fit wrote.
     module_score_table
         Samples x modules profiles that replace the eigengenes.
+    annotation_table
+        Structure of transcripts (``annotate-structure``), added to the polarity table by transcript and to the driver
+        table by gene.
 
     Returns
     -------
@@ -115,10 +137,18 @@ def explain_modules(
     settings = parameters or ExplainParameters()
     fit = read_fit(artifact_dir)
     inputs = _aligned(fit, module_ids, feature_table, feature_meta, module_score_table)
-    found = {m: explain_module(inputs, m, settings) for m in inputs.profiles}
+    weights = None
+    if settings.vae_attribution or settings.integrated_gradients:
+        weights = read_checkpoint(fit.directory, [str(f) for f in inputs.score_meta["feature_id"]])
+    structure = None if annotation_table is None else read_structure(annotation_table)
+    found = {}
+    for m in inputs.profiles:
+        explained = _attributed(explain_module(inputs, m, settings), inputs, weights, settings)
+        found[m] = explained if structure is None else _with_structure(explained, inputs, structure)
     root = Path(output_dir)
     root.mkdir(parents=True, exist_ok=True)
-    index = [_write(explanation, root, inputs) for explanation in found.values()]
+    index = [_write(explanation, root, inputs, settings) for explanation in found.values()]
+    plots = _draw_eigengenes(fit, root, settings)
     write_json(
         {
             "isograph_version": f"cellkey {__version__}",
@@ -128,6 +158,12 @@ def explain_modules(
             "settings": settings.model_dump(),
             "n_samples": len(inputs.samples),
             "notes": list(inputs.notes),
+            "tables_per_module": {m["module_id"]: m["tables"] for m in index},
+            "plot_files": [*plots, *(f"{m['directory']}/{p}" for m in index for p in m["plots"])],
+            "annotation_provided": structure is not None,
+            "annotation_columns": [] if structure is None else list(structure.columns),
+            "vae_attribution_available": settings.vae_attribution,
+            "ig_attribution_available": settings.integrated_gradients,
             "modules": index,
         },
         root / _MANIFEST,
@@ -277,40 +313,100 @@ def _summary(module_id: str, genes: set[str], drivers: pd.DataFrame, polarity: p
     return summary
 
 
-def _write(explanation: ModuleExplanation, root: Path, inputs: _Inputs) -> dict[str, Any]:
+def _attributed(
+    explanation: ModuleExplanation, inputs: _Inputs, weights: VaeWeights | None, settings: ExplainParameters
+) -> ModuleExplanation:
+    if weights is None:
+        return explanation
+    profile, meta = inputs.profiles[explanation.module_id], inputs.score_meta.reset_index(drop=True)
+    drivers = attributions = None
+    if settings.vae_attribution:
+        drivers = tables.VAE_DRIVERS.conform(
+            vae_drivers(
+                weights,
+                inputs.scores,
+                meta,
+                profile,
+                explanation.gene_drivers,
+                fdr=settings.vae_fdr_threshold,
+                percentile=settings.vae_percentile_threshold,
+            )[tables.VAE_DRIVERS.names]
+        )
+    if settings.integrated_gradients:
+        genes = set(inputs.fit.modules.members[explanation.module_id])
+        attributions = tables.IG_ATTRIBUTIONS.conform(
+            integrated_gradients(
+                weights,
+                inputs.scores,
+                meta,
+                profile,
+                genes,
+                n_steps=settings.ig_n_steps,
+                baseline=settings.ig_baseline,
+            )[tables.IG_ATTRIBUTIONS.names]
+        )
+    return replace(explanation, vae_drivers=drivers, ig_attributions=attributions)
+
+
+def _with_structure(explanation: ModuleExplanation, inputs: _Inputs, structure: pd.DataFrame) -> ModuleExplanation:
+    meta = inputs.table_meta.dropna(subset=["transcript_id"]).drop_duplicates("transcript_id")
+    owner = pd.Series(meta["gene_id"].to_numpy(), index=meta["transcript_id"].astype(str))
+    return replace(
+        explanation,
+        transcript_polarity=explanation.transcript_polarity.join(structure, on="transcript_id"),
+        gene_drivers=explanation.gene_drivers.join(structure_by_gene(structure, owner), on="gene_id"),
+    )
+
+
+def _draw_eigengenes(fit: FitFiles, root: Path, settings: ExplainParameters) -> list[str]:
+    if not settings.plot or not len(fit.eigengenes):
+        return []
+    from cellkey.isoforms.figures.modules import eigengene_heatmap
+    from cellkey.isoforms.figures.saving import save_figure
+    from cellkey.plots._style import figure_of
+
+    name = f"eigengene_heatmap.{settings.output_format}"
+    save_figure(figure_of(eigengene_heatmap(fit.eigengenes)), root / name)
+    return [name]
+
+
+def _draw(explanation: ModuleExplanation, inputs: _Inputs, directory: Path, kind: str) -> list[str]:
+    from cellkey.isoforms.figures.saving import explanation_figures, gene_names, save_figure
+
+    meta = inputs.table_meta
+    usage = pd.DataFrame(inputs.table, columns=list(meta["feature_id"]))
+    transcripts = meta[meta["feature_type"] == "transcript_usage"]
+    profile = inputs.profiles[explanation.module_id]
+    names = []
+    for name, figure in explanation_figures(explanation, usage, transcripts, profile, gene_names(inputs.fit)):
+        names.append(f"{name}.{kind}")
+        save_figure(figure, directory / names[-1])
+    return names
+
+
+def _write(explanation: ModuleExplanation, root: Path, inputs: _Inputs, settings: ExplainParameters) -> dict[str, Any]:
     directory = root / safe_name(explanation.module_id)
     directory.mkdir(parents=True, exist_ok=True)
-    written = {
-        schema.name: (write_table(frame, schema, directory), frame)
-        for schema, frame in (
-            (tables.GENE_DRIVERS, explanation.gene_drivers),
-            (tables.TRANSCRIPT_POLARITY, explanation.transcript_polarity),
-            (tables.HIGH_VS_LOW, explanation.high_vs_low),
-        )
+    frames = {
+        "gene_driver_table": explanation.gene_drivers,
+        "transcript_polarity_table": explanation.transcript_polarity,
+        "high_vs_low_table": explanation.high_vs_low,
+        "vae_drivers": explanation.vae_drivers,
+        "ig_attributions": explanation.ig_attributions,
     }
+    files: list[dict[str, Any]] = []
+    for name, frame in frames.items():
+        path = directory / f"{name}.parquet"
+        if frame is None:
+            path.unlink(missing_ok=True)  # an earlier explanation may have left one that is no longer true
+            continue
+        write_parquet(frame, path)
+        files.append(_entry(path, name) | {"rows": len(frame), "columns": list(frame.columns)})
+    written = [f["name"] for f in files]
     write_json(explanation.summary, directory / "module_summary.json")
-    files = [
-        {
-            "name": name,
-            "path": path.name,
-            "bytes": path.stat().st_size,
-            "sha256": sha256_of(path),
-            "rows": len(frame),
-            "columns": list(frame.columns),
-        }
-        for name, (path, frame) in written.items()
-    ]
-    summary = directory / "module_summary.json"
-    files.append(
-        {
-            "name": "module_summary",
-            "path": summary.name,
-            "bytes": summary.stat().st_size,
-            "sha256": sha256_of(summary),
-            "rows": None,
-            "columns": None,
-        }
-    )
+    files.append(_entry(directory / "module_summary.json", "module_summary"))
+    plots = _draw(explanation, inputs, directory, settings.output_format) if settings.plot else []
+    files += [_entry(directory / p, p.rpartition(".")[0]) for p in plots]
     write_json(
         {"module_id": explanation.module_id, "isograph_version": f"cellkey {__version__}", "files": files},
         directory / _MANIFEST,
@@ -320,6 +416,19 @@ def _write(explanation: ModuleExplanation, root: Path, inputs: _Inputs) -> dict[
         "directory": directory.name,
         "manifest": f"{directory.name}/{_MANIFEST}",
         "n_genes": explanation.summary["n_module_genes"],
+        "tables": written,
+        "plots": plots,
+    }
+
+
+def _entry(path: Path, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "path": path.name,
+        "bytes": path.stat().st_size,
+        "sha256": sha256_of(path),
+        "rows": None,
+        "columns": None,
     }
 
 

@@ -39,6 +39,27 @@ _MULTIPLEX_EDGES = {
     "alpha_abundance_grid": [0.05, 0.10, 0.15, 0.20, 0.25, 0.30],
 }
 
+_VAE = {
+    "toy_v1": {"latent_dim": 4, "hidden_dim": 64},
+    "medium_v1": {"latent_dim": 12},
+    "realistic_v1": {"hidden_dim": 64},
+    "realistic_unequal_v1": {"hidden_dim": 64},
+    "noisy_v1": {"alpha": 0.65},
+    "large_v1": {"latent_dim": 10},
+    "nonlinear_v1": {"latent_dim": 4, "alpha": 0.80, "n_epochs": 800},
+}
+_VAE_MULTIPLEX = {
+    "toy_multiplex_v1": {"latent_dim": 4, "hidden_dim": 64},
+    "medium_multiplex_v1": {"latent_dim": 12},
+    "noisy_multiplex_v1": {},
+    "large_multiplex_v1": {"latent_dim": 10},
+}
+_VAE_MULTIPLEX_EDGES = {
+    "alpha": 0.70,
+    "alpha_switch": 0.70,
+    "alpha_abundance_grid": [0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90],
+}
+
 FIXTURE_SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "baseline": {
@@ -52,6 +73,8 @@ FIXTURE_SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyTy
             for name, alpha in _LATENT_ALPHAS.items()
         }
         | {name: {"graph": _MULTIPLEX_EDGES | {"gamma": 0.3}} for name in _MULTIPLEX},
+        "vae": {name: {"channels": "switch", "vae": own} for name, own in _VAE.items()}
+        | {name: {"vae": {**_VAE_MULTIPLEX_EDGES, **own}} for name, own in _VAE_MULTIPLEX.items()},
         "wgcna": {name: {"wgcna": {"min_module_size": 5}} for name in (*_LATENT_ALPHAS, *_MULTIPLEX, *_SCALE)},
     }
 )
@@ -82,6 +105,7 @@ RECOVERY_THRESHOLDS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "baseline": {"toy_v1": 0.95, "medium_v1": 0.825},
         "latent": {"toy_v1": 0.95, "realistic_v1": 0.95},
         "graph": {"toy_v1": 0.95, "realistic_v1": 0.95},
+        "vae": {"toy_v1": 0.95, "realistic_v1": 0.95},
         "wgcna": {"toy_v1": 0.95, "medium_v1": 0.95},
     }
 )

@@ -11,6 +11,7 @@ __all__ = [
     "GENE_DRIVERS",
     "HIDDEN_FACTORS",
     "HIGH_VS_LOW",
+    "IG_ATTRIBUTIONS",
     "MEMBERSHIP",
     "MODULES",
     "MODULE_EVIDENCE",
@@ -276,6 +277,41 @@ HIGH_VS_LOW = TableSchema(
     ),
 )
 
+VAE_DRIVERS = TableSchema(
+    "vae_drivers",
+    "Genes of a module with the response of the decoder to the module's latent dimension, high confidence first.",
+    (
+        _GENE,
+        Column("r", "float", "r of the gene with the module eigengene"),
+        Column("qvalue", "float", "q value of r"),
+        Column("feature_id", "string", "feature of the gene with the strongest response"),
+        _TYPE,
+        Column("decoded_response", "float", "change of the feature per unit of the latent dimension"),
+        Column("latent_dim", "int", "latent dimension that follows the eigengene most"),
+        Column("latent_eigengene_r", "float", "r of that dimension with the eigengene"),
+        Column("decoded_response_percentile", "float", "rank of the absolute response among module genes, in per cent"),
+        Column("sign_agreement", "bool", "response and r point the same way"),
+        Column("passes_filter", "bool", "q value, percentile and sign pass"),
+        Column("high_confidence", "bool", "the same"),
+    ),
+)
+
+IG_ATTRIBUTIONS = TableSchema(
+    "ig_attributions",
+    "Integrated gradients of the module's latent dimension, for every feature, strongest first.",
+    (
+        _GENE,
+        _FEATURE,
+        _TYPE,
+        Column("mean_ig", "float", "mean attribution over samples"),
+        Column("mean_ig_corrected", "float", "the same in the direction of the eigengene"),
+        Column("mean_abs_ig", "float", "mean absolute attribution over samples"),
+        Column("latent_dim", "int", "latent dimension that follows the eigengene most"),
+        Column("latent_eigengene_r", "float", "r of that dimension with the eigengene"),
+        Column("in_module", "bool", "gene belongs to the module"),
+    ),
+)
+
 MODULE_GENE_SETS = TableSchema(
     "module_gene_sets",
     "Over-representation of gene sets in modules.",
@@ -311,5 +347,7 @@ def isoform_tables() -> tuple[TableSchema, ...]:
         GENE_DRIVERS,
         TRANSCRIPT_POLARITY,
         HIGH_VS_LOW,
+        VAE_DRIVERS,
+        IG_ATTRIBUTIONS,
         MODULE_GENE_SETS,
     )

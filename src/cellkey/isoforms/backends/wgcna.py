@@ -84,9 +84,7 @@ def _edges(features: FeatureMatrix, found: Detection, parameters: WgcnaParameter
     _, numbers = gene_numbers(features)
     rows = unit_rows(features.values)
     threshold = correlation_of_adjacency(parameters.min_adjacency, found.power, parameters.network_type)
-    pairs = best_gene_pairs(
-        rows, numbers, max(threshold, MIN_EDGE_CORRELATION), max_pairs=parameters.max_edges
-    )
+    pairs = best_gene_pairs(rows, numbers, max(threshold, MIN_EDGE_CORRELATION), max_pairs=parameters.max_edges)
     signed = parameters.network_type != "unsigned"
     keep = pairs.weight > 0 if signed else np.ones(len(pairs), dtype=bool)
     r = pairs.weight[keep]

@@ -59,9 +59,7 @@ def raised(base: NDArray[Any], power: float) -> NDArray[Any]:
     return base if result is None else result
 
 
-def adjacency_strip(
-    rows: NDArray[Any], start: int, stop: int, power: float, network_type: NetworkType
-) -> NDArray[Any]:
+def adjacency_strip(rows: NDArray[Any], start: int, stop: int, power: float, network_type: NetworkType) -> NDArray[Any]:
     """Return rows ``start:stop`` of the adjacency (zero diagonal) of unit rows (features x samples).
 
     ``signed``: ((1 + r) / 2) ** power; ``unsigned``: abs(r) ** power; ``signed_hybrid``: r ** power, 0 below 0.
@@ -155,9 +153,7 @@ def soft_threshold_table(rows: Array, powers: Sequence[int], network_type: Netwo
     for power, k in zip(powers, connectivities(rows, powers, network_type), strict=True):
         r2, slope, truncated = scale_free_fit(k)
         records.append((int(power), r2, slope, truncated, float(k.mean()), float(np.median(k)), float(k.max())))
-    return pd.DataFrame(
-        records, columns=["power", "sft_r2", "slope", "truncated_r2", "mean_k", "median_k", "max_k"]
-    )
+    return pd.DataFrame(records, columns=["power", "sft_r2", "slope", "truncated_r2", "mean_k", "median_k", "max_k"])
 
 
 def choose_power(table: pd.DataFrame, min_r2: float, fallback: float | None = None) -> SoftThreshold:

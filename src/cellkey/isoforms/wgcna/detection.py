@@ -66,9 +66,7 @@ def detect(values: Array, parameters: WgcnaParameters, seed: int = 0) -> Detecti
     labels, merges = merge_by_eigengene(rows, labels, parameters.merge_cut_height)
     full = np.zeros(len(values), dtype=np.intp)
     full[varying] = labels
-    return Detection(
-        full, chosen.power, chosen.r2, chosen.reached, chosen.table, merges, tuple(len(b) for b in blocks)
-    )
+    return Detection(full, chosen.power, chosen.r2, chosen.reached, chosen.table, merges, tuple(len(b) for b in blocks))
 
 
 def fallback_power(parameters: WgcnaParameters, n_samples: int) -> int | None:

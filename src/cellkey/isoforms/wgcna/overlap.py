@@ -32,9 +32,7 @@ def _strips(n: int, strip: int) -> list[tuple[int, int]]:
     return [(s, min(s + strip, n)) for s in range(0, n, strip)]
 
 
-def _overlap_blocks(
-    rows: Array, power: float, network_type: NetworkType, strip: int
-) -> Any:
+def _overlap_blocks(rows: Array, power: float, network_type: NetworkType, strip: int) -> Any:
     """Yield ``(i, j, overlap)`` for strips i <= j: the overlap of rows of strip i with rows of strip j."""
     n = len(rows)
     unit = rows if n <= DOUBLE_UP_TO else rows.astype(np.float32)
