@@ -14,7 +14,6 @@ from cellkey.annotation.suggest import candidates_for, suggest_for_cells, sugges
 from cellkey.errors import HierarchyError
 from cellkey.hierarchy import Hierarchy, get_builtin
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:.*holds counts:cellkey.errors.CellkeyWarning")
 
 
