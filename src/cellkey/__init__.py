@@ -24,6 +24,9 @@ _WHERE = {
     "compare_runs": "cellkey.annotation.compare",
     "lint_hierarchy": "cellkey.hierarchy",
     "read_hierarchy": "cellkey.hierarchy",
+    "refine": "cellkey.refinement",
+    "refine_run": "cellkey.refinement",
+    "undo": "cellkey.refinement",
     "write_hierarchy": "cellkey.hierarchy",
 }
 
