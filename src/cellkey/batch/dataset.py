@@ -364,7 +364,7 @@ def _write_annotation(
     from cellkey.records.tables import ALL_TABLES
 
     settings, dataset = job.settings, job.dataset
-    for name in ("cluster_annotations", "decision_steps"):
+    for name in ("cluster_annotations", "decision_steps", "marker_evidence"):
         ALL_TABLES[name].write_csv(cells.tables[name], details / f"{dataset.prefix}_{name}.csv")
     if model is not None:
         files = model.write(details, dataset.prefix, store_prompts=settings.store_prompts)

@@ -13,6 +13,7 @@ _COMMANDS = {
     "refine": ("refine", "refine"),
     "diagnose": ("refine", "diagnose"),
     "batch": ("batch", "batch"),
+    "report": ("report", "report"),
     "export-markers": ("keys", "export_markers"),
     "validate-markers": ("keys", "validate_markers"),
     "demo": ("demo", "demo"),

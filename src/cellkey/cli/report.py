@@ -1,0 +1,31 @@
+"""``cellkey report``: one HTML file about a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["report"]
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory that 'annotate' or 'batch' wrote.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; RUN/report.html if not given.")
+    ] = None,
+) -> None:
+    """Write one HTML file with every cluster of a run: label, evidence, conversation, score and cost.
+
+    The file needs no network and no other file. It is made from the tables of the run; nothing is computed again,
+    and no model is asked.
+
+    \b
+    Examples:
+      cellkey report demo_run
+      cellkey report batch_results/run_brain_20260216_151425 --output brain.html
+    """
+    from cellkey.report import write_report
+
+    typer.echo(f"written to {write_report(run, output)}")
