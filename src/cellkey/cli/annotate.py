@@ -74,7 +74,9 @@ def annotate(
     no_normalize: Annotated[bool, typer.Option("--no-normalize", help="Use counts as they are.")] = False,
     assume: Annotated[str | None, typer.Option(help="counts, lognorm or intensity: overrides the check.")] = None,
     compute_umap: Annotated[bool, typer.Option("--compute-umap", help="Add a UMAP embedding (extra 'umap').")] = False,
-    x_format: Annotated[Literal["csr", "as-input"], typer.Option(help="csr, or as-input: how X is stored in the output.")] = "csr",
+    x_format: Annotated[
+        Literal["csr", "as-input"], typer.Option(help="csr, or as-input: how X is stored in the output.")
+    ] = "csr",
     slim: Annotated[bool, typer.Option("--slim", help="Leave embedding and neighbour graph out of the files.")] = False,
     skip_cells: Annotated[bool, typer.Option("--skip-cells", help="Write tables only, no .h5ad files.")] = False,
     skip_figures: Annotated[bool, typer.Option("--skip-figures", help="Draw no figures.")] = False,

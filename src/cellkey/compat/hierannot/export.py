@@ -145,7 +145,8 @@ def make_cluster_annotation_export_summary(
 
 def _plain_text(table: pd.DataFrame) -> pd.DataFrame:
     """Text as plain strings: R receives members of an enumeration as environments it cannot merge."""
-    texts = {c: table[c].map(lambda v: str(v) if isinstance(v, str) else v) for c in table.select_dtypes(object)}
+    names = table.select_dtypes(object).columns
+    texts = {str(c): table[c].map(lambda v: str(v) if isinstance(v, str) else v) for c in names}
     return table.assign(**texts)
 
 
