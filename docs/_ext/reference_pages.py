@@ -117,7 +117,19 @@ def render_tables() -> str:
             schema = ALL_TABLES[name]
             lines += [f"(table-{name})=", f"### {name}.csv", "", schema.meaning, ""]
             lines += _columns_of(schema, names)
+    lines += [*_isoform_tables()]
     return "\n".join([*lines, *_vocabularies()]) + "\n"
+
+
+def _isoform_tables() -> list[str]:
+    from cellkey.isoforms.tables import isoform_tables
+
+    lines = ["## Isoform modules", "", "Parquet files of `cellkey isoforms fit`, `explain-module` and `enrich`.", ""]
+    for schema in isoform_tables():
+        lines += [f"(table-{schema.name})=", f"### {schema.name}.parquet", "", schema.meaning, ""]
+        rows = [(f"`{c.name}`", KIND_WORDS[c.kind], _with_allowed(c.meaning, c.allowed)) for c in schema.columns]
+        lines += [*_table(("Column", "Type", "Meaning"), rows), ""]
+    return lines
 
 
 def _columns_of(schema: Any, names: Sequence[str]) -> list[str]:

@@ -65,10 +65,12 @@ def gene_names(fit: FitFiles) -> dict[str, str]:
     return dict(zip(known["gene_id"].astype(str), known["gene_name"].astype(str), strict=True))
 
 
-def main_trait(fit: FitFiles) -> str | None:
-    """Return the trait with the smallest p value, of those with groups if there is one."""
+def main_trait(fit: FitFiles, module: str | None = None) -> str | None:
+    """Return the trait with the smallest p value (of one module or all), of those with groups if there is one."""
     samples = _samples(fit)
     traits = fit.table("traits")
+    if module is not None:
+        traits = traits[traits["module_id"] == module]
     if samples is None or not len(traits):
         return None
     order = traits.sort_values(["pvalue", "trait"], kind="stable")["trait"].drop_duplicates()
@@ -101,6 +103,7 @@ def fit_figures(fit: FitFiles, *, most_modules: int = 6) -> Iterator[tuple[str, 
     for module in list(fit.modules)[:most_modules]:
         view = network_view(edges, membership, roles, module, names=names)
         yield f"{module}_network", figure_of(modules.module_network(view, module=module))
+        trait = main_trait(fit, module)
         if samples is not None and trait is not None:
             profile = _profile(fit, module)
             row = traits[(traits["module_id"] == module) & (traits["trait"] == trait)].iloc[0]
