@@ -196,7 +196,8 @@ def _clustered(prepared: PreparedCells, job: DatasetJob, work: _Work) -> CellRes
     from cellkey.batch.hierarchies import hierarchy_for
 
     settings = job.settings
-    hierarchy = hierarchy_for(job.dataset.tissue, settings.hierarchy)
+    chosen = hierarchy_for(job.dataset.tissue, settings.hierarchy)
+    work.notes.append(chosen.reason)
     options: dict[str, Any] = {
         "groupby": settings.cluster_key,
         "layer": prepared.layer,
@@ -210,12 +211,12 @@ def _clustered(prepared: PreparedCells, job: DatasetJob, work: _Work) -> CellRes
         },
     }
     try:
-        result = annotate(prepared.adata, hierarchy, umap=settings.umap, **options)
+        result = annotate(prepared.adata, chosen.hierarchy, umap=settings.umap, **options)
     except MissingDependencyError as error:
         if not settings.umap:
             raise
         work.notes.append(f"no UMAP embedding: {error}")
-        result = annotate(prepared.adata, hierarchy, umap=False, **options)
+        result = annotate(prepared.adata, chosen.hierarchy, umap=False, **options)
     work.notes += [f"marker hierarchy: {result.facts['hierarchy']}", *result.messages]
     return result
 
@@ -241,7 +242,7 @@ def _ask_model(
     asked = markers[markers["cluster"].map(lambda c: sizes[c] >= _FEWEST_CELLS)]
     calls = {c: label.detailed for c, label in by_markers.items() if label.status == "ok"}
     knowledge = bundled_knowledge(
-        hierarchy_for(dataset.tissue, settings.hierarchy),
+        hierarchy_for(dataset.tissue, settings.hierarchy).hierarchy,
         settings.ontology,
         calls if settings.annotator is Annotator.BOTH else None,
     )

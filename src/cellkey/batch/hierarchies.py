@@ -1,37 +1,41 @@
-"""Which marker hierarchy belongs to a tissue."""
+"""Which marker hierarchy a dataset is read with, and by which rule it was chosen."""
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cellkey.hierarchy import Hierarchy
 
-__all__ = ["hierarchy_for"]
+__all__ = ["ChosenHierarchy", "hierarchy_for"]
 
 
-def hierarchy_for(tissue: str, given: str | None = None) -> Hierarchy | None:
-    """Return the hierarchy that was named or the built-in one of the tissue; None leaves the choice to the data.
+@dataclass(frozen=True, slots=True)
+class ChosenHierarchy:
+    """A hierarchy and why it was taken; without one, the built-in default for the kind of data is used."""
 
-    A built-in hierarchy belongs to a tissue when its name or the tissue it is made for is, word by word, part of
-    the tissue's name. Several that do are ordered by the number of words, then by name.
+    hierarchy: Hierarchy | None
+    reason: str
+
+
+def hierarchy_for(tissue: str, given: str | None = None) -> ChosenHierarchy:
+    """Return the hierarchy for a dataset, with the rule that chose it.
+
+    1. The hierarchy that was named (a file or a built-in name).
+    2. The built-in hierarchy that the name of the tissue asks for, see
+       :func:`~cellkey.hierarchy.matching.match_hierarchy`.
+    3. None: the built-in default for the kind of data, ``default`` or, for protein panels, ``protein``.
     """
-    from cellkey.hierarchy import DEFAULT, builtin_names, get_builtin, read_hierarchy
+    from cellkey.errors import HierarchyError
+    from cellkey.hierarchy import get_builtin, read_hierarchy
+    from cellkey.hierarchy.matching import match_hierarchy
 
     if given is not None:
-        return read_hierarchy(given)
-    wanted = _words(tissue)
-    best: tuple[int, str] | None = None
-    for name in builtin_names():
-        if name == DEFAULT:
-            continue
-        for text in (name, str(get_builtin(name).metadata.get("tissue", ""))):
-            words = _words(text)
-            if words and words <= wanted and (best is None or (-len(words), name) < best):
-                best = (-len(words), name)
-    return get_builtin(best[1]) if best else None
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(w.removesuffix("s") for w in re.findall(r"[a-z]+", text.casefold()))
+        return ChosenHierarchy(read_hierarchy(given), f"marker hierarchy {given!r} was named")
+    try:
+        name = match_hierarchy(tissue)
+    except HierarchyError:
+        reason = f"no built-in marker hierarchy fits the tissue {tissue!r}: the default for the kind of data is used"
+        return ChosenHierarchy(None, reason)
+    return ChosenHierarchy(get_builtin(name), f"built-in marker hierarchy {name!r} fits the tissue {tissue!r}")
