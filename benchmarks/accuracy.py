@@ -19,10 +19,16 @@ import numpy as np
 import pandas as pd
 
 import cellkey
-from _truth import DATASETS, Measures, data_folder, judge, load
+from _truth import DATASETS, Measures, Truth, data_folder, judge, load
 from cellkey.annotation.cells import annotate
 from cellkey.hierarchy import Hierarchy
+from cellkey.hierarchy.catalogue import get_builtin
 
+_TISSUES = {
+    "pbmc3k": "blood", "kang_ifnb_pbmc": "blood", "zeisel_mouse_cortex": "brain", "starmap_mouse_mpfc": "brain",
+    "mca_mouse_stomach": "stomach", "zilionis_mouse_lung_immune": "lung", "baron_pancreas_islet": "pancreas",
+    "tms_mouse_liver": "liver",
+}
 _COVERAGES = (0.25, 0.5, 0.75, 1.0)
 
 
@@ -55,7 +61,8 @@ def measure(name: str, hierarchy: str | None) -> list[dict[str, Any]]:
     tree = result.annotation.key.hierarchy
     ids = adata.obs["cell_type_auto_ontology_term_id"].astype(str).to_numpy(dtype=object)
     confidence = adata.obs["cell_type_auto_conf"].to_numpy()
-    rows = [_row(name, "cellkey", judge(truth, ids)) | _at_coverage(truth, ids, confidence)]
+    rows = [_row(name, "cellkey markers", judge(truth, ids)) | _at_coverage(truth, ids, confidence)]
+    rows += _further_ways(name, adata, truth, layer, tree, result.labels)
     values = _log_normalised(adata, result.facts, layer)
     found = result.annotation.key.resolution.found
     sets = {
@@ -69,6 +76,24 @@ def measure(name: str, hierarchy: str | None) -> list[dict[str, Any]]:
             calls = best.reindex(np.asarray(result.labels, dtype=str)).map(lambda p: _id(tree, p))
             calls = calls.to_numpy(dtype=object)
             rows.append(_row(name, peer, judge(truth, calls)))
+    return rows
+
+
+def _further_ways(
+    name: str, adata: Any, truth: Truth, layer: str | None, tree: Hierarchy, labels: Any
+) -> list[dict[str, Any]]:
+    """The second scorer with the same map, and both scorers with the map of the tissue; the clusters stay."""
+    adata.obs["clusters"] = labels
+    ways = [("cellkey enrichment", tree, "enrichment")]
+    if name in _TISSUES:
+        tissue = get_builtin(_TISSUES[name])
+        ways += [(f"cellkey markers, tissue map ({_TISSUES[name]})", tissue, "markers"),
+                 (f"cellkey enrichment, tissue map ({_TISSUES[name]})", tissue, "enrichment")]
+    rows = []
+    for title, hierarchy, method in ways:
+        found = annotate(adata, hierarchy, layer=layer, groupby="clusters", method=method, copy=True)
+        ids = np.asarray(found.obs["cell_type_auto_ontology_term_id"], dtype=object)
+        rows.append(_row(name, title, judge(truth, ids)))
     return rows
 
 
@@ -138,7 +163,8 @@ def _id(tree: Hierarchy, path: str) -> str:
 
 def as_markdown(table: pd.DataFrame) -> str:
     """Return the page for the documentation."""
-    means = table.groupby("annotator", sort=False)[["hP", "hR", "hF1", "exact", "abstained"]].mean().round(3)
+    general = table[~table["annotator"].str.contains("tissue map")]
+    means = general.groupby("annotator", sort=False)[["hP", "hR", "hF1", "exact", "abstained"]].mean().round(3)
     return "\n".join([
         "# Accuracy on labelled data", "", _ABOUT.format(version=cellkey.__version__), "",
         _markdown(table.fillna("")), "", "## Mean over the data sets", "", _markdown(means.reset_index()), "",
