@@ -178,6 +178,8 @@ def as_page(batch: list[dict[str, Any]], tables: dict[str, list[dict[str, Any]]]
         f"""# Accuracy of batches and of marker tables
 
 Measured by `benchmarks/batch.py`; no language model takes part and nothing is sent anywhere.
+The built-in maps were revised while such data sets were at hand, so the numbers are not an estimate for data nobody
+has looked at.
 
 ## A batch of {len(batch)} datasets in {len(DATASETS)} tissues
 
