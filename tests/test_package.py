@@ -85,7 +85,7 @@ def test_lists_of_offered_names_are_true() -> None:
 
 def test_the_source_is_plain() -> None:
     """No pickle, no shell, no machine path, no registry host."""
-    forbidden = ("import pickle", "shell=True", "os.system(", "pypi.org", "pythonhosted", "/root/", "allow_pickle=True")
+    forbidden = ("import pickle", "shell=True", "os.system(", "pypi" + ".org", "python" + "hosted", "/ro" + "ot/", "allow_pickle=True")
     for path in SOURCE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert [f for f in forbidden if f in text] == [], path
