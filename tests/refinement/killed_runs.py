@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -42,23 +43,28 @@ def content(directory: Path) -> dict[str, str]:
 def in_child(directory: Path, kill_at: int | None) -> tuple[int, int]:
     """Refine in a child that dies at the given moment; return its signal (0 if it lived) and the moments seen."""
     counter = directory.parent / "moments"
-    child = os.fork()
-    if child == 0:
-        seen = 0
+    # A process of its own and not a fork: OpenMP's threads of the parent do not survive one.
+    status = subprocess.run(
+        [sys.executable, __file__, "--child", str(directory), "" if kill_at is None else str(kill_at)],
+        check=False, timeout=300,
+    ).returncode
+    return -min(status, 0), int(counter.read_text()) if counter.is_file() else 0
 
-        def watch(event: str, arguments: tuple[object, ...]) -> None:
-            nonlocal seen
-            if event in ("os.rename", "os.remove", "os.rmdir") and str(directory) in str(arguments[0]):
-                if seen == kill_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                seen += 1
 
-        sys.addaudithook(watch)
-        refine_run(directory, parameters=SETTINGS, figures=False)
-        counter.write_text(str(seen))
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, int(counter.read_text()) if counter.is_file() else 0
+def refine_and_die(directory: Path, kill_at: int | None) -> None:
+    """Refine, and die at the given rename or removal; write down how many there were."""
+    seen = 0
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal seen
+        if event in ("os.rename", "os.remove", "os.rmdir") and str(directory) in str(arguments[0]):
+            if seen == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            seen += 1
+
+    sys.addaudithook(watch)
+    refine_run(directory, parameters=SETTINGS, figures=False)
+    (directory.parent / "moments").write_text(str(seen))
 
 
 def main() -> None:
@@ -86,4 +92,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1] == "--child":
+        warnings.simplefilter("ignore")
+        refine_and_die(Path(sys.argv[2]), int(sys.argv[3]) if sys.argv[3] else None)
+    else:
+        main()
