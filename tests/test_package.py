@@ -85,7 +85,8 @@ def test_lists_of_offered_names_are_true() -> None:
 
 def test_the_source_is_plain() -> None:
     """No pickle, no shell, no machine path, no registry host."""
-    forbidden = ("import pickle", "shell=True", "os.system(", "pypi" + ".org", "python" + "hosted", "/ro" + "ot/", "allow_pickle=True")
+    hosts_and_paths = ("pypi" + ".org", "python" + "hosted", "/ro" + "ot/")  # in parts, so that they are not here
+    forbidden = ("import pickle", "shell=True", "os.system(", "allow_pickle=True", *hosts_and_paths)
     for path in SOURCE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert [f for f in forbidden if f in text] == [], path
