@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Kind",
     "MatrixReport",
+    "MatrixScan",
     "Transform",
     "inspect_matrix",
+    "scan_matrix",
 ]
 
 Kind = Literal["counts", "log-normalised", "intensity"]
@@ -131,6 +133,7 @@ def inspect_matrix(
     assume: str | None = None,
     name: str = "X",
     warn: bool = True,
+    scan: MatrixScan | None = None,
 ) -> MatrixReport:
     """Find out on which scale the values of a matrix are, in one sweep that never makes it dense.
 
@@ -161,6 +164,8 @@ def inspect_matrix(
         How to call the matrix in messages.
     warn
         Whether notes are given as :class:`~cellkey.errors.CellkeyWarning`.
+    scan
+        What :func:`scan_matrix` found in these values, if they were swept before.
 
     Raises
     ------
@@ -171,7 +176,7 @@ def inspect_matrix(
     """
     assumed = _assumed_kind(assume)
     _require_numbers(X, name)
-    scan = _scan(X)
+    scan = scan_matrix(X) if scan is None else scan
     if scan.n_not_finite:
         raise ScaleError(_where(X, name, var_names, lambda v: ~np.isfinite(v), "NaN or infinite values"))
     negative = scan.minimum < 0
@@ -208,7 +213,9 @@ def inspect_matrix(
 
 
 @dataclass(slots=True)
-class _Scan:
+class MatrixScan:
+    """Extremes and numbers of values; ``has_value`` tells of each cell whether any of its values is not zero."""
+
     minimum: float
     maximum: float
     n_not_finite: int
@@ -217,7 +224,8 @@ class _Scan:
     has_value: NDArray[np.bool_]
 
 
-def _scan(X: Any) -> _Scan:
+def scan_matrix(X: Any) -> MatrixScan:
+    """Sweep a matrix once and return what :func:`inspect_matrix` decides from."""
     low, high, n_bad, n_not_zero, whole = np.inf, -np.inf, 0, 0, True
     has_value = np.zeros(X.shape[0], dtype=bool)
     for axis, start, block in sweep(X):
@@ -230,7 +238,7 @@ def _scan(X: Any) -> _Scan:
         n_not_zero += some
         whole = whole and not fraction
         _mark_cells(has_value, axis, start, block)
-    return _Scan(float(low), float(high), int(n_bad), int(n_not_zero), bool(whole), has_value)
+    return MatrixScan(float(low), float(high), int(n_bad), int(n_not_zero), bool(whole), has_value)
 
 
 def _scan_values(values: NDArray[Any]) -> tuple[float, float, int, int, bool]:
@@ -260,7 +268,7 @@ def _mark_cells(has_value: NDArray[np.bool_], axis: int, start: int, block: Any)
 
 
 def _classify(
-    scan: _Scan, n_vars: int, density: float, common_total: float | None, assumed: Kind | None, name: str
+    scan: MatrixScan, n_vars: int, density: float, common_total: float | None, assumed: Kind | None, name: str
 ) -> tuple[Kind, Transform, tuple[str, ...]]:
     panel = n_vars <= _PANEL_VARIABLES
     large = scan.maximum > _LARGEST_LOG
@@ -299,7 +307,9 @@ def _classify(
     return "counts", "normalise", (note,)
 
 
-def _classify_whole(scan: _Scan, n_vars: int, density: float, name: str) -> tuple[Kind, Transform, tuple[str, ...]]:
+def _classify_whole(
+    scan: MatrixScan, n_vars: int, density: float, name: str
+) -> tuple[Kind, Transform, tuple[str, ...]]:
     shallow = scan.maximum > 1 and n_vars > _SHALLOW_VARIABLES and density < _SHALLOW_DENSITY
     if not shallow and scan.maximum <= _LARGEST_LOG:
         note = (

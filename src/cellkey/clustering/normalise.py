@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cellkey.clustering.inspect import MatrixReport
 
-__all__ = ["cell_factors", "working_scale"]
+__all__ = ["cell_factors", "cell_totals", "factors_from_totals", "working_scale"]
 
 
 def cell_factors(X: Any, target_sum: float | None = 1e4) -> NDArray[np.float64]:
@@ -32,12 +32,22 @@ def cell_factors(X: Any, target_sum: float | None = 1e4) -> NDArray[np.float64]:
     -------
     Shape (cells,), float64. Cells without any count have factor 0, so that their values stay 0.
     """
+    return factors_from_totals(cell_totals(X), target_sum)
+
+
+def cell_totals(X: Any) -> NDArray[np.float64]:
+    """Return the sum of each cell, shape (cells,), in one sweep."""
     totals = np.zeros(X.shape[0], dtype=np.float64)
     for axis, start, block in sweep(X):
         if axis == 1:
             totals += np.bincount(block.indices, weights=block.data, minlength=X.shape[0])
         else:
             totals[start : start + block.shape[0]] = _row_sums(block)
+    return totals
+
+
+def factors_from_totals(totals: NDArray[np.float64], target_sum: float | None = 1e4) -> NDArray[np.float64]:
+    """Return the factors of :func:`cell_factors` for the totals of cells."""
     some = totals > 0
     if target_sum is None:
         target_sum = float(np.median(totals[some])) if some.any() else 1.0

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from cellkey.clustering.features import Moments
     from cellkey.profiles.expression import Expression
 
-__all__ = ["Components", "principal_components"]
+__all__ = [
+    "Components", "FeatureScaling", "ScaledBlocks", "leading_components", "principal_components", "project",
+    "scaled_covariance",
+]
 
 _TILE = 64
 _PANEL = 256
@@ -98,19 +101,19 @@ def principal_components(
     if n_features > _MAX_FEATURES:
         msg = f"{n_features:,} features asked for; components are computed for at most {_MAX_FEATURES:,}"
         raise ParameterError(msg)
-    scaling = _Scaling.of(moments, clip)
-    blocks = _Blocks(expression, features, rows, block_cells, scaling)
+    scaling = FeatureScaling.of(moments, clip)
+    blocks = ScaledBlocks(expression, features, rows, block_cells, scaling)
     n_cells = moments.n_cells
     with single_threaded_blas():
-        mean, covariance = _covariance(blocks, scaling.offset, n_cells)
+        mean, covariance = scaled_covariance(blocks, scaling.offset, n_cells)
         n_kept = max(1, min(n_components, n_features - 1, n_cells - 1))
-        variance, loadings = _leading(covariance, n_kept)
-        scores = _project(blocks, scaling.offset, mean, loadings, n_cells)
+        variance, loadings = leading_components(covariance, n_kept)
+        scores = project(blocks, scaling.offset, mean, loadings, n_cells)
     return Components(scores, loadings, variance, float(np.trace(covariance)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Scaling:
+class FeatureScaling:
     """Clips and scales a block; sparse blocks keep their zeros and so leave out ``offset``."""
 
     mean: NDArray[np.float64]
@@ -120,7 +123,8 @@ class _Scaling:
     keeps_zero: bool
 
     @classmethod
-    def of(cls, moments: Moments, clip: float) -> _Scaling:
+    def of(cls, moments: Moments, clip: float) -> FeatureScaling:
+        """Return the scaling of features with these moments, clipped at ``clip`` deviations (0: not)."""
         sd = moments.sd * np.sqrt(moments.n_cells / max(1, moments.n_cells - 1))
         sd = np.where(sd > 0, sd, 1.0)
         reach = clip * sd if clip > 0 else np.full_like(sd, np.inf)
@@ -135,6 +139,7 @@ class _Scaling:
         return self.mean / self.sd
 
     def apply(self, block: Any) -> Any:
+        """Return a block of cells x features, scaled: CSR without the offset, or dense with it."""
         full = block.shape[0] * block.shape[1]
         if sp.issparse(block) and self.keeps_zero and block.nnz <= _SPARSE_LIMIT * full:
             return self._apply_sparse(block)
@@ -159,17 +164,17 @@ class _Scaling:
         return sp.csr_matrix((data, at, block.indptr), shape=block.shape)
 
 
-class _Blocks:
+class ScaledBlocks:
     """Scaled blocks of cells; unscaled ones are kept for the second pass as far as the memory allowed
     reaches."""
 
     def __init__(
         self,
         expression: Expression,
-        features: NDArray[np.intp],
+        features: NDArray[np.intp] | None,
         rows: NDArray[np.intp] | None,
         block_cells: int,
-        scaling: _Scaling,
+        scaling: FeatureScaling,
     ) -> None:
         self._expression, self._features = expression, features
         self._rows = rows
@@ -207,7 +212,7 @@ class _Blocks:
             yield self._scaling.apply(block[start:stop])
 
 
-def _covariance(
+def scaled_covariance(
     blocks: Iterable[Any], offset: NDArray[np.float64], n_cells: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean (features,) and covariance (features x features, population) of the scaled values."""
@@ -252,7 +257,10 @@ def _add_dense(pool: ThreadPoolExecutor, block: NDArray[np.float64], out: NDArra
     list(pool.map(panel, range(0, len(out), _PANEL)))
 
 
-def _leading(covariance: NDArray[np.float64], n_kept: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def leading_components(
+    covariance: NDArray[np.float64], n_kept: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the largest eigenvalues, descending, and their vectors with the sign rule of :class:`Components`."""
     n = len(covariance)
     if n > _FULL_EIGEN and n_kept * 5 < n:
         from scipy.linalg.blas import dsymv
@@ -273,13 +281,14 @@ def _leading(covariance: NDArray[np.float64], n_kept: int) -> tuple[NDArray[np.f
     return values, vectors * np.where(vectors[largest, np.arange(n_kept)] < 0, -1.0, 1.0)
 
 
-def _project(
+def project(
     blocks: Iterable[Any],
     offset: NDArray[np.float64],
     mean: NDArray[np.float64],
     loadings: NDArray[np.float64],
     n_cells: int,
 ) -> NDArray[np.float32]:
+    """Return the components of scaled blocks, cells x components."""
     scores = np.empty((n_cells, loadings.shape[1]), dtype=np.float32)
     start = 0
     for block in blocks:

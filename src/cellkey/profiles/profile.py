@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from cellkey.profiles.expression import Expression
 
-__all__ = ["POSITIVE_QUANTILES", "ClusterProfiles", "natural_key", "profile_clusters"]
+__all__ = [
+    "POSITIVE_QUANTILES", "ClusterProfiles", "assemble_profiles", "cell_groups", "gene_statistics", "natural_key",
+    "profile_clusters",
+]
 
 PositiveBasis = Literal["auto", "nonzero", "all"]
 
@@ -148,7 +151,7 @@ def profile_clusters(
     ValueError
         If lengths disagree or no cell has a group.
     """
-    groups, codes = _codes(labels)
+    groups, codes = cell_groups(labels)
     if len(codes) != expression.n_obs or len(var_names) != expression.n_vars:
         msg = f"{len(codes)} labels and {len(var_names)} names for a {expression.shape} matrix"
         raise ValueError(msg)
@@ -162,11 +165,7 @@ def profile_clusters(
     def work(span: tuple[int, int]) -> int:
         start, stop = span
         block = _gene_block(expression, start, stop)
-        parts = _kernels.profile_genes(
-            block.data, block.indices.astype(np.int32, copy=False), block.indptr.astype(np.int64, copy=False),
-            codes, sizes, asked, _BASIS_CODES[basis],
-        )
-        for name, part in zip(_PARTS, parts, strict=True):
+        for name, part in gene_statistics(block, codes, sizes, asked, basis).items():
             result[name][start:stop] = part
         return stop - start
 
@@ -175,13 +174,34 @@ def profile_clusters(
         done += n_genes
         if progress is not None:
             progress(done / expression.n_vars)
-    return _assemble(result, groups, sizes, np.asarray(var_names, dtype=object), tuple(map(float, quantiles)), basis)
+    names = np.asarray(var_names, dtype=object)
+    return assemble_profiles(result, groups, sizes, names, tuple(map(float, quantiles)), basis)
+
+
+def gene_statistics(
+    block: sp.csc_matrix,
+    codes: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    quantiles: NDArray[np.float64],
+    basis: PositiveBasis = "auto",
+) -> dict[str, NDArray[np.float64]]:
+    """Return the statistics of a block of genes (float32 CSC, all cells), which :func:`assemble_profiles` takes.
+
+    ``codes`` is the group of each cell (-1: none) and ``sizes`` the cells of each group. Each array has one row
+    per gene, so blocks of genes are stacked in their order.
+    """
+    parts = _kernels.profile_genes(
+        block.data, block.indices.astype(np.int32, copy=False), block.indptr.astype(np.int64, copy=False),
+        codes, sizes, quantiles, _BASIS_CODES[basis],
+    )
+    return dict(zip(_PARTS, parts, strict=True))
 
 
 _PARTS = ("sums", "medians", "above", "rank_sums", "positive", "thresholds", "overall")
 
 
-def _codes(labels: Sequence[str | None] | NDArray[np.object_]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def cell_groups(labels: Sequence[str | None] | NDArray[np.object_]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the groups in natural order and the position of each cell's group, -1 for None and NaN."""
     values = np.asarray(labels, dtype=object)
     missing = np.array([v is None or v != v for v in values], dtype=bool)
     names = np.array([str(v) for v in values[~missing]], dtype=object)
@@ -229,7 +249,7 @@ def _run(work: Callable[[tuple[int, int]], int], spans: list[tuple[int, int]], n
         yield from pool.map(work, spans)
 
 
-def _assemble(
+def assemble_profiles(
     parts: dict[str, NDArray[np.float64]],
     groups: tuple[str, ...],
     sizes: NDArray[np.int64],
@@ -237,6 +257,7 @@ def _assemble(
     quantiles: tuple[float, ...],
     basis: PositiveBasis,
 ) -> ClusterProfiles:
+    """Return the profiles from the statistics of all genes, genes x groups; see :func:`gene_statistics`."""
     n = sizes.astype(np.float64)[:, None]
     overall = parts["overall"]
     return ClusterProfiles(
