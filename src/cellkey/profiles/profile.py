@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellkey.profiles.expression import Expression
+    from cellkey.profiles.resampling import Resampler
 
 __all__ = [
     "POSITIVE_QUANTILES", "ClusterProfiles", "assemble_profiles", "cell_groups", "gene_statistics", "natural_key",
@@ -121,6 +122,7 @@ def profile_clusters(
     quantiles: Sequence[float] = POSITIVE_QUANTILES,
     basis: PositiveBasis = "auto",
     n_jobs: int = 1,
+    resampler: Resampler | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> ClusterProfiles:
     """Summarise groups of cells in one gene-wise pass over the matrix.
@@ -143,6 +145,8 @@ def profile_clusters(
         Rule of the positivity threshold; see :class:`ClusterProfiles`.
     n_jobs
         Threads.
+    resampler
+        Collects profiles of resampled cells in the same pass; see :mod:`cellkey.profiles.resampling`.
     progress
         Called with the share of genes done.
 
@@ -161,12 +165,16 @@ def profile_clusters(
     sizes = np.bincount(codes[codes >= 0], minlength=len(groups)).astype(np.int64)
     result = _empty(len(groups), expression.n_vars, len(quantiles))
     asked = np.asarray(quantiles, dtype=np.float64)
+    if resampler is not None:
+        resampler.begin(codes, groups, np.asarray(var_names, dtype=object), basis)
 
     def work(span: tuple[int, int]) -> int:
         start, stop = span
         block = _gene_block(expression, start, stop)
         for name, part in gene_statistics(block, codes, sizes, asked, basis).items():
             result[name][start:stop] = part
+        if resampler is not None:
+            resampler.add(block, start)
         return stop - start
 
     done = 0

@@ -1,0 +1,200 @@
+"""Profiles of resampled cells: the bootstrap behind confidence, made in the same pass over the matrix.
+
+Every cell occurs in every resample with a weight drawn from a Poisson distribution of mean 1, which is the
+bootstrap for data that are read once (Hanley & MacGibbon 2006, Chamandy et al. 2012): conditional on the number
+of cells in a group it is the usual drawing with replacement. The draw of a cell depends on its name and the seed
+alone, so neither the order of cells nor blocks, threads or storage change a number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellkey.profiles import _resample_kernels as kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import scipy.sparse as sp
+    from numpy.typing import NDArray
+
+    from cellkey.profiles.profile import ClusterProfiles, PositiveBasis
+
+__all__ = ["N_RESAMPLES", "Resampler", "Resamples", "cell_keys"]
+
+N_RESAMPLES = 50
+"""Resamples unless another number is asked for: the standard error of a share is then at most 0.07, and 0.03 at 0.95."""
+
+_BY_GROUP = ("mean", "median", "detection", "positive", "rank_z")
+_OVERALL = ("overall_mean", "overall_median", "overall_std", "zero_share", "thresholds")
+
+
+@dataclass(frozen=True, slots=True)
+class Resamples:
+    """Profiles of some genes in resamples of the cells.
+
+    Attributes
+    ----------
+    groups
+        Names of the groups, as in the profiles.
+    genes
+        Names of the genes that are held, object array, shape (held,); a name that occurs twice is held twice.
+    columns
+        Their columns in the profiles, int64, shape (held,).
+    n_cells
+        Cells per group, int64, resamples x groups; 0 where a small group vanished.
+    mean, median, detection, positive, rank_z
+        As in :class:`~cellkey.profiles.profile.ClusterProfiles`, float32, resamples x groups x held;
+        ``positive`` at one quantile.
+    overall_mean, overall_median, overall_std, zero_share, thresholds
+        Over all cells, float32, resamples x held.
+    quantile, basis
+        Quantile and rule of the positivity threshold.
+    seed
+        Of the draws.
+    info
+        Plain facts for the record.
+    """
+
+    groups: tuple[str, ...]
+    genes: NDArray[np.object_]
+    columns: NDArray[np.int64]
+    n_cells: NDArray[np.int64]
+    mean: NDArray[np.float32]
+    median: NDArray[np.float32]
+    detection: NDArray[np.float32]
+    positive: NDArray[np.float32]
+    rank_z: NDArray[np.float32]
+    overall_mean: NDArray[np.float32]
+    overall_median: NDArray[np.float32]
+    overall_std: NDArray[np.float32]
+    zero_share: NDArray[np.float32]
+    thresholds: NDArray[np.float32]
+    quantile: float
+    basis: PositiveBasis
+    seed: int
+    info: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def n_resamples(self) -> int:
+        """Number of resamples."""
+        return len(self.n_cells)
+
+    def profiles(self, original: ClusterProfiles, index: int) -> ClusterProfiles:
+        """Return the profiles of one resample: ``original`` with the genes that are held replaced.
+
+        Genes that are not held keep the values of the whole data; scorers use them as background only (controls
+        of enrichment), where the mean over many genes hardly changes.
+        """
+        at = self.columns
+
+        def by_group(name: str) -> NDArray[np.float64]:
+            values = getattr(original, name).copy()
+            values[:, at] = getattr(self, name)[index]
+            return np.asarray(values)
+
+        def overall(name: str) -> NDArray[np.float64]:
+            values = getattr(original, name).copy()
+            values[at] = getattr(self, name)[index]
+            return np.asarray(values)
+
+        quantile = original.at_quantile(self.quantile)
+        positive, thresholds = original.positive[[quantile]].copy(), original.thresholds[[quantile]].copy()
+        positive[0][:, at], thresholds[0][at] = self.positive[index], self.thresholds[index]
+        return replace(
+            original, n_cells=self.n_cells[index], positive=positive, thresholds=thresholds,
+            quantiles=(self.quantile,),
+            **{name: by_group(name) for name in ("mean", "median", "detection", "rank_z")},
+            **{name: overall(name) for name in _OVERALL[:-1]},
+        )
+
+
+def cell_keys(names: Sequence[str] | NDArray[np.object_]) -> NDArray[np.uint64]:
+    """Return one number per cell that depends on its name alone; cells of one name are counted through."""
+    import pandas as pd
+
+    texts = np.asarray(names, dtype=object).astype(str)
+    hashed = np.asarray(pd.util.hash_array(texts.astype(object), categorize=False), dtype=np.uint64)
+    if len(np.unique(hashed)) < len(hashed):
+        occurrence = pd.Series(texts).groupby(texts, sort=False).cumcount().to_numpy(np.uint64)
+        hashed = hashed + occurrence * np.uint64(0x9E3779B97F4A7C15)
+    return hashed
+
+
+class Resampler:
+    """Collects resamples while :func:`~cellkey.profiles.profile.profile_clusters` reads the matrix.
+
+    Parameters
+    ----------
+    names
+        Names of the cells, shape (cells,); the draws hang on them.
+    columns
+        Genes to hold, as columns of the matrix.
+    n_resamples
+        Number of resamples; more cost time and memory in proportion.
+    seed
+        Of the draws.
+    quantile
+        Quantile of the positivity threshold to hold.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str] | NDArray[np.object_],
+        columns: Sequence[int] | NDArray[np.intp],
+        *,
+        n_resamples: int = N_RESAMPLES,
+        seed: int = 0,
+        quantile: float = 0.75,
+    ) -> None:
+        self.columns = np.unique(np.asarray(columns, dtype=np.int64))
+        self.seed = int(seed)
+        self.quantile = float(quantile)
+        self._weights = kernels.draw_weights(cell_keys(names), np.uint64(self.seed % 2**64), int(n_resamples))
+        self._codes = np.zeros(0, dtype=np.int64)
+
+    @property
+    def weights(self) -> NDArray[np.uint8]:
+        """How often each cell occurs in each resample, cells x resamples."""
+        weights: NDArray[np.uint8] = self._weights
+        return weights
+
+    def begin(
+        self, codes: NDArray[np.int64], groups: tuple[str, ...], var_names: NDArray[np.object_], basis: PositiveBasis
+    ) -> None:
+        """Get ready for the genes of a matrix: the group of each cell (-1 for none), group and gene names."""
+        n_times, n_held = self._weights.shape[1], len(self.columns)
+        self._codes, self._groups, self._basis = codes, groups, basis
+        self._genes = np.asarray(var_names, dtype=object)[self.columns]
+        self._sizes = np.zeros((len(groups), n_times), dtype=np.int64)
+        for group in range(len(groups)):
+            self._sizes[group] = self._weights[codes == group].sum(axis=0, dtype=np.int64)
+        self._by_group = np.zeros((len(_BY_GROUP), n_held, len(groups), n_times), dtype=np.float32)
+        self._overall = np.zeros((len(_OVERALL), n_held, n_times), dtype=np.float32)
+
+    def add(self, block: sp.csc_matrix, start: int) -> None:
+        """Take in the genes ``start, start + 1, ...`` of the matrix: float32 values, cells x genes.
+
+        May be called from several threads, each gene once and in any order.
+        """
+        low, high = np.searchsorted(self.columns, [start, start + block.shape[1]])
+        if low == high:
+            return
+        kept = block[:, self.columns[low:high] - start]
+        codes = {"auto": kernels.AUTO, "nonzero": kernels.NONZERO, "all": kernels.ALL}
+        self._by_group[:, low:high], self._overall[:, low:high] = kernels.resample_genes(
+            kept.data, kept.indices.astype(np.int64), kept.indptr.astype(np.int64), self._codes, self._weights,
+            self._sizes, self.quantile, codes[self._basis],
+        )
+
+    def result(self) -> Resamples:
+        """Return what was collected."""
+        by_group = {n: np.ascontiguousarray(self._by_group[i].transpose(2, 1, 0)) for i, n in enumerate(_BY_GROUP)}
+        overall = {n: np.ascontiguousarray(self._overall[i].T) for i, n in enumerate(_OVERALL)}
+        return Resamples(
+            groups=self._groups, genes=self._genes, columns=self.columns, n_cells=np.ascontiguousarray(self._sizes.T),
+            quantile=self.quantile, basis=self._basis, seed=self.seed, **by_group, **overall,
+        )
