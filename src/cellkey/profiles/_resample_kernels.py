@@ -7,8 +7,18 @@ from numba import njit
 
 from cellkey.profiles._kernels import ALL, AUTO, NONZERO, _order_by_value
 
-__all__ = ["ALL", "AUTO", "NONZERO", "MEAN", "MEDIAN", "DETECTION", "POSITIVE", "RANK_Z", "draw_weights",
-           "resample_genes"]
+__all__ = [
+    "ALL",
+    "AUTO",
+    "DETECTION",
+    "MEAN",
+    "MEDIAN",
+    "NONZERO",
+    "POSITIVE",
+    "RANK_Z",
+    "draw_weights",
+    "resample_genes",
+]
 
 MEAN, MEDIAN, DETECTION, POSITIVE, RANK_Z = 0, 1, 2, 3, 4
 """Position of each statistic in the result of :func:`resample_genes`."""

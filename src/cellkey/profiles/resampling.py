@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["N_RESAMPLES", "Resampler", "Resamples", "cell_keys"]
 
 N_RESAMPLES = 50
-"""Resamples unless another number is asked for: the standard error of a share is then at most 0.07, and 0.03 at 0.95."""
+"""Resamples unless another number is asked for: the standard error of a share is then 0.07 at most, 0.03 at 0.95."""
 
 _BY_GROUP = ("mean", "median", "detection", "positive", "rank_z")
 _OVERALL = ("overall_mean", "overall_median", "overall_std", "zero_share", "thresholds")
