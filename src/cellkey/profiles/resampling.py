@@ -9,7 +9,7 @@ alone, so neither the order of cells nor blocks, threads or storage change a num
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -89,27 +89,22 @@ class Resamples:
         Genes that are not held keep the values of the whole data; scorers use them as background only (controls
         of enrichment), where the mean over many genes hardly changes.
         """
-        at = self.columns
-
-        def by_group(name: str) -> NDArray[np.float64]:
-            values = getattr(original, name).copy()
-            values[:, at] = getattr(self, name)[index]
-            return np.asarray(values)
-
-        def overall(name: str) -> NDArray[np.float64]:
-            values = getattr(original, name).copy()
-            values[at] = getattr(self, name)[index]
-            return np.asarray(values)
-
         quantile = original.at_quantile(self.quantile)
-        positive, thresholds = original.positive[[quantile]].copy(), original.thresholds[[quantile]].copy()
-        positive[0][:, at], thresholds[0][at] = self.positive[index], self.thresholds[index]
-        return replace(
-            original, n_cells=self.n_cells[index], positive=positive, thresholds=thresholds,
-            quantiles=(self.quantile,),
-            **{name: by_group(name) for name in ("mean", "median", "detection", "rank_z")},
-            **{name: overall(name) for name in _OVERALL[:-1]},
-        )
+        if quantile is None:
+            msg = f"the profiles do not hold the quantile {self.quantile} of these resamples"
+            raise ValueError(msg)
+        at = self.columns
+        changes: dict[str, Any] = {
+            "n_cells": self.n_cells[index], "quantiles": (self.quantile,),
+            "positive": original.positive[[quantile]].copy(), "thresholds": original.thresholds[[quantile]].copy(),
+        }
+        changes["positive"][0][:, at] = self.positive[index]
+        changes["thresholds"][0][at] = self.thresholds[index]
+        for name in (*_BY_GROUP, *_OVERALL):
+            if name not in changes:
+                changes[name] = getattr(original, name).copy()
+                changes[name][..., at] = getattr(self, name)[index]
+        return replace(original, **changes)
 
 
 def cell_keys(names: Sequence[str] | NDArray[np.object_]) -> NDArray[np.uint64]:
@@ -192,9 +187,11 @@ class Resampler:
 
     def result(self) -> Resamples:
         """Return what was collected."""
-        by_group = {n: np.ascontiguousarray(self._by_group[i].transpose(2, 1, 0)) for i, n in enumerate(_BY_GROUP)}
-        overall = {n: np.ascontiguousarray(self._overall[i].T) for i, n in enumerate(_OVERALL)}
+        held: dict[str, Any] = {
+            n: np.ascontiguousarray(self._by_group[i].transpose(2, 1, 0)) for i, n in enumerate(_BY_GROUP)
+        }
+        held |= {n: np.ascontiguousarray(self._overall[i].T) for i, n in enumerate(_OVERALL)}
         return Resamples(
             groups=self._groups, genes=self._genes, columns=self.columns, n_cells=np.ascontiguousarray(self._sizes.T),
-            quantile=self.quantile, basis=self._basis, seed=self.seed, **by_group, **overall,
+            quantile=self.quantile, basis=self._basis, seed=self.seed, **held,
         )
