@@ -23,6 +23,7 @@ BELOW = {
     "routing": ("calls", "annotation", "refinement", "llm", "batch", "cli", "plots", "io"),
     "records": ("profiles", "scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli", "plots"),
     "clustering": ("hierarchy", "scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli"),
+    "workers": ("hierarchy", "scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli"),
     "isoforms": ("scoring", "routing", "refinement", "llm", "batch", "cli"),
     "llm": ("clustering", "annotation", "refinement", "batch", "cli", "io"),
 }

@@ -13,10 +13,11 @@ from cellkey.annotation.core import Annotation, annotate_profiles, hold_votes
 from cellkey.annotation.enrichment import control_notes, decided_by_enrichment, enrichment_of
 from cellkey.annotation.fields import labels_by_cell, record_fields
 from cellkey.annotation.methods import plan_methods
+from cellkey.annotation.passes import InThisProcess, Passes
 from cellkey.annotation.tables import annotation_tables
 from cellkey.errors import CellkeyWarning, InputError, MissingFieldError, ParameterError, did_you_mean
 from cellkey.profiles.expression import Expression
-from cellkey.profiles.profile import POSITIVE_QUANTILES, ClusterProfiles, profile_clusters
+from cellkey.profiles.profile import POSITIVE_QUANTILES, ClusterProfiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -122,6 +123,7 @@ def annotate(
     umap: bool = False,
     copy: bool = False,
     n_jobs: int | None = None,
+    passes: Passes | None = None,
     progress: Callable[[str, float | None], None] | None = None,
 ) -> AnnotationResult:
     """Name every cluster of cells, with the reasons.
@@ -164,6 +166,9 @@ def annotate(
         Leave ``adata`` untouched; labels are then in the result only.
     n_jobs
         Threads; all processors if None.
+    passes
+        Where the passes over the matrix run; in this process if None. See
+        :class:`~cellkey.workers.passes.DaskPasses`.
     progress
         Called with the name of the step and the share done.
 
@@ -189,6 +194,7 @@ def annotate(
 
     started = time.perf_counter()
     clock = _Clock(progress)
+    passes = InThisProcess() if passes is None else passes
     key = None if hierarchy is None else _hierarchy(hierarchy)
     plan = plan_methods(method, scoring=scoring, gating=gating, export=export)
     score_parameters, gate_settings = plan.marker_scoring, plan.gates
@@ -196,7 +202,7 @@ def annotate(
     var_columns = _symbol_columns(adata)
     layer_name, X = pick_layer(adata, layer)
     messages: list[str] = []
-    expression, report = _expression(X, layer_name, var_names, normalize, assume, profiles, messages)
+    expression, report = _expression(X, layer_name, var_names, normalize, assume, profiles, messages, passes)
     if key is None:
         key = _default_hierarchy(report, profiles, adata.n_vars, messages)
     resolution = _resolved(key, gate_settings, var_names, var_columns)
@@ -205,7 +211,7 @@ def annotate(
     clock.step("clustering")
     grouping = None
     if groupby is None:
-        grouping = _cluster(expression, var_names, clustering, resolution, is_feature)
+        grouping = _cluster(expression, var_names, clustering, resolution, is_feature, passes)
         labels = np.asarray(grouping.labels, dtype=object)
         messages.extend(grouping.notes)
     else:
@@ -220,7 +226,7 @@ def annotate(
     quantiles = sorted({*POSITIVE_QUANTILES, score_parameters.positive_quantile})
     threads = n_jobs or _processors()
     if not _sufficient(profiles, score_parameters):
-        profiles = profile_clusters(
+        profiles = passes.profiles(
             expression, labels, var_names, quantiles=quantiles, basis=score_parameters.positive_basis,
             n_jobs=threads, progress=clock.share,
         )
@@ -320,14 +326,13 @@ def _expression(
     assume: str | None,
     profiles: ClusterProfiles | None,
     messages: list[str],
+    passes: Passes,
 ) -> tuple[Expression, MatrixReport | None]:
-    from cellkey.clustering import inspect_matrix, working_scale
-
     if profiles is not None and "transform" in profiles.info:  # checked when the profiles were made
         return _LazyExpression(X, profiles.info["transform"]), None
-    report = inspect_matrix(X, var_names=[str(v) for v in var_names], assume=assume, name=layer)
+    report = passes.inspect(X, var_names=[str(v) for v in var_names], assume=assume, name=layer)
     messages.append(report.describe())
-    scale = working_scale(X, report) if normalize else None
+    scale = passes.scale(X, report if normalize else None)
     if not normalize and report.transform != "none":
         messages.append("Values are used as they are (normalisation was switched off).")
     return Expression(X, scale=scale), report
@@ -388,10 +393,11 @@ def _cluster(
     parameters: Any,
     resolution: Resolution,
     is_feature: NDArray[np.bool_],
+    passes: Passes,
 ) -> Clustering:
-    from cellkey.clustering import ClusteringParameters, cluster_cells
+    from cellkey.clustering import ClusteringParameters
 
-    return cluster_cells(
+    return passes.cluster(
         expression, list(var_names), params=_parsed(ClusteringParameters, parameters, "clustering parameters"),
         allowed=is_feature, always_use=sorted(set(resolution.found.values())),
     )

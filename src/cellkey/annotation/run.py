@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,12 +21,14 @@ from cellkey.records.tables import ALL_TABLES
 from cellkey.scoring.marker_evidence import MarkerScoring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from anndata import AnnData
 
+    from cellkey.annotation.passes import Passes
     from cellkey.profiles.profile import ClusterProfiles
     from cellkey.refinement.chained import Chained
+    from cellkey.workers.connection import WorkerPlan
 
 __all__ = ["PROFILES_FILE", "AnnotationRun", "annotate_file", "load_tables"]
 
@@ -57,6 +60,7 @@ def annotate_file(
     slim: bool = False,
     refinement: Any = None,
     diagnostic: bool = False,
+    workers: WorkerPlan | None = None,
     progress: Callable[[str, float | None], None] | None = None,
     **options: Any,
 ) -> AnnotationRun:
@@ -90,6 +94,8 @@ def annotate_file(
         nothing.
     diagnostic
         Diagnose the clusters and write a plan, but refine nothing.
+    workers
+        Dask workers for the passes over the matrix, which then stays on disk (``.h5ad`` and Zarr only).
     progress
         Called with the name of the step and the share done.
     options
@@ -98,13 +104,15 @@ def annotate_file(
     started = time.perf_counter()
     path = Path(source)
     with staged(output_dir) as staging:
-        job = _Job(path, annotation_only, cluster_key, options)
+        job = _Job(path, annotation_only, cluster_key, options, on_disk=workers is not None)
         adata, profiles = job.open(progress)
         if hierarchy is None and annotation_only:
             hierarchy = _earlier_hierarchy(adata)
-        result = annotate(
-            adata, hierarchy, groupby=job.groupby(adata), profiles=profiles, progress=progress, copy=True, **options
-        )
+        with _passes(None if profiles is not None else workers, path) as passes:
+            result = annotate(
+                adata, hierarchy, groupby=job.groupby(adata), profiles=profiles, passes=passes, progress=progress,
+                copy=True, **options,
+            )
         _say(progress, "writing")
         for name, table in result.tables.items():
             ALL_TABLES[name].write_csv(table, staging / f"{name}.csv")
@@ -139,17 +147,39 @@ def annotate_file(
     return AnnotationRun(Path(output_dir), result, read_matrix, refined)
 
 
+@contextlib.contextmanager
+def _passes(workers: WorkerPlan | None, path: Path) -> Iterator[Passes | None]:
+    """Passes on Dask workers as long as the block lasts; None, that is this process, without a plan."""
+    if workers is None:
+        yield None
+        return
+    from cellkey.workers.passes import DaskPasses
+
+    with workers.connect() as connected:
+        yield DaskPasses(connected, path)
+
+
 class _Job:
     """How one input is opened: whole, or without its matrix when stored profiles can stand in for it."""
 
-    def __init__(self, path: Path, annotation_only: bool, cluster_key: str | None, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        annotation_only: bool,
+        cluster_key: str | None,
+        options: Mapping[str, Any],
+        *,
+        on_disk: bool = False,
+    ) -> None:
         self.path = path
         self.annotation_only = annotation_only
         self.cluster_key = cluster_key
         self.options = options
+        self.on_disk = on_disk
         self.backed = False
 
     def open(self, progress: Callable[[str, float | None], None] | None) -> tuple[AnnData, ClusterProfiles | None]:
+        from cellkey.io.on_disk import open_on_disk
         from cellkey.io.read import read_cells
 
         _say(progress, "reading")
@@ -160,7 +190,7 @@ class _Job:
                 self.backed = True
                 return adata, profiles
             adata.file.close()
-        return read_cells(self.path), None
+        return open_on_disk(self.path) if self.on_disk else read_cells(self.path), None
 
     def _stored_profiles(self, adata: AnnData) -> ClusterProfiles | None:
         """Profiles beside the input, if they are of this matrix, these clusters and these settings."""

@@ -82,6 +82,12 @@ def annotate(
     skip_figures: Annotated[bool, typer.Option("--skip-figures", help="Draw no figures.")] = False,
     dpi: Annotated[int, typer.Option(help="Resolution of the figures.")] = 200,
     threads: Annotated[int | None, typer.Option(help="Threads; all processors if not given.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers read and summarise the matrix.")
+    ] = None,
+    local_cluster: Annotated[
+        int | None, typer.Option(metavar="N", help="The same on N Dask workers started on this machine.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and warnings.")] = False,
 ) -> None:
     """Cluster cells and name every cluster, with the reasons.
@@ -99,6 +105,8 @@ def annotate(
       cellkey annotate cells.h5ad -o run3 --cluster-key leiden
       cellkey annotate cells.h5ad -o run4 --method enrichment --export-params '{"unknown_branch_raw_threshold": 0.1}'
       cellkey annotate cells.h5ad -o run5 --method both
+      cellkey annotate atlas.h5ad -o run6 --local-cluster 8
+      cellkey annotate atlas.zarr -o run7 --scheduler tcp://node7:8786
     """
     from cellkey.annotation.run import annotate_file
     from cellkey.cli._common import progress_on_terminal
@@ -111,12 +119,13 @@ def annotate(
     }
     options = _checked_options(method, scoring_params, gating_params, export_params, clustering_params, settings)
     refinement = _refinement(refinement_params, settings, skip=skip_refinement)
+    workers = _workers(scheduler, local_cluster)
     with progress_on_terminal(quiet=quiet) as progress:
         run = annotate_file(
             path, directory, hierarchy=marker_map, annotation_only=annotation_only, cluster_key=cluster_key,
             figures=not skip_figures, dpi=dpi, cells=not skip_cells, x_format=x_format, slim=slim, progress=progress,
             layer=layer, technical_markers=_names(technical_markers), normalize=not no_normalize, assume=assume,
-            umap=compute_umap, n_jobs=threads, diagnostic=diagnostic,
+            umap=compute_umap, n_jobs=threads, diagnostic=diagnostic, workers=workers,
             refinement=refinement, **options,
         )
     if not quiet:
@@ -190,6 +199,15 @@ def _required(value: Path | None, message: str) -> Path:
     if value is None:
         raise ParameterError(message)
     return value
+
+
+def _workers(scheduler: str | None, local: int | None) -> Any:
+    """Where the passes over the matrix run; None is this process."""
+    if scheduler is None and local is None:
+        return None
+    from cellkey.workers.connection import WorkerPlan
+
+    return WorkerPlan(scheduler, local)
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from cellkey.profiles.expression import Expression
 
 __all__ = [
-    "Components", "FeatureScaling", "ScaledBlocks", "leading_components", "principal_components", "project",
-    "scaled_covariance",
+    "MAX_FEATURES", "Components", "FeatureScaling", "ScaledBlocks", "leading_components", "principal_components",
+    "project", "scaled_covariance",
 ]
 
 _TILE = 64
 _PANEL = 256
 _SPARSE_LIMIT = 0.2
-_MAX_FEATURES = 10_000
+MAX_FEATURES = 10_000
+"""Most features of which components are computed: their covariance takes 800 MB."""
 _FULL_EIGEN = 400
 _KEPT_BYTES = 256_000_000
 _DENSE_ROWS = 2048
@@ -98,8 +99,8 @@ def principal_components(
     its largest loading (the first by position among equals).
     """
     n_features = len(features)
-    if n_features > _MAX_FEATURES:
-        msg = f"{n_features:,} features asked for; components are computed for at most {_MAX_FEATURES:,}"
+    if n_features > MAX_FEATURES:
+        msg = f"{n_features:,} features asked for; components are computed for at most {MAX_FEATURES:,}"
         raise ParameterError(msg)
     scaling = FeatureScaling.of(moments, clip)
     blocks = ScaledBlocks(expression, features, rows, block_cells, scaling)

@@ -16,13 +16,13 @@ from cellkey.clustering.parameters import ClusteringParameters
 from cellkey.clustering.pca import Components, principal_components
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from cellkey.profiles.expression import Expression
 
-__all__ = ["Clustering", "cluster_cells", "cluster_components"]
+__all__ = ["Clustering", "cluster_cells", "cluster_components", "cluster_features"]
 
 # Fewer cells than this have no graph worth parting.
 _FEWEST_CELLS = 3
@@ -104,23 +104,43 @@ def cluster_cells(
     name, and cells by their components before neighbours and communities are sought. Nor does it depend on
     the number of threads or on the storage of the matrix.
     """
-    params = params or ClusteringParameters()
     moments = gene_moments(expression, rows=rows, block_cells=block_cells)
+
+    def components_of(features: NDArray[np.intp], of_features: Moments, params: ClusteringParameters) -> Components:
+        return principal_components(
+            expression, features, of_features, n_components=params.n_pcs, clip=params.clip, rows=rows,
+            block_cells=block_cells,
+        )
+
+    return cluster_features(
+        moments, components_of, var_names, params=params or ClusteringParameters(), always_use=always_use,
+        allowed=allowed, chosen=chosen,
+    )
+
+
+def cluster_features(
+    moments: Moments,
+    components_of: Callable[[NDArray[np.intp], Moments, ClusteringParameters], Components],
+    var_names: Sequence[str],
+    *,
+    params: ClusteringParameters,
+    always_use: Iterable[str] = (),
+    allowed: NDArray[np.bool_] | None = None,
+    chosen: NDArray[np.bool_] | None = None,
+) -> Clustering:
+    """Group cells whose moments are known and whose components someone else computes.
+
+    ``components_of`` takes the positions of the features, their moments and the parameters; for the rest see
+    :func:`cluster_cells`.
+    """
     features = choose_features(
         moments, var_names, n_top=params.n_top_genes, allowed=allowed, always_use=always_use, chosen=chosen
     )
     if len(features) == 0:
         return _one_group(moments.n_cells, features, None, params, "no feature varies; all cells form one cluster")
-    components = principal_components(
-        expression,
-        features,
-        Moments(moments.n_cells, moments.mean[features], moments.sd[features]),
-        n_components=params.n_pcs,
-        clip=params.clip,
-        rows=rows,
-        block_cells=block_cells,
-    )
-    notes = (f"{len(features):,} of {expression.n_vars:,} variables and {components.scores.shape[1]} components",)
+    of_features = Moments(moments.n_cells, moments.mean[features], moments.sd[features])
+    components = components_of(features, of_features, params)
+    notes = (f"{len(features):,} of {len(moments.mean):,} variables and {components.scores.shape[1]} components",)
     return cluster_components(components, features, params=params, notes=notes)
 
 

@@ -1,0 +1,103 @@
+"""Where the passes over the matrix run: in this process, or wherever another implementation takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cellkey.profiles.profile import POSITIVE_QUANTILES, profile_clusters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cellkey.clustering import Clustering, ClusteringParameters, MatrixReport
+    from cellkey.profiles.expression import Expression
+    from cellkey.profiles.profile import ClusterProfiles, PositiveBasis
+
+__all__ = ["InThisProcess", "Passes"]
+
+
+class Passes(Protocol):
+    """The four things that need all values: their check, factors per cell, clusters and profiles."""
+
+    def inspect(
+        self, X: Any, *, var_names: Sequence[str] | None = None, assume: str | None = None, name: str = "X"
+    ) -> MatrixReport:
+        """See :func:`~cellkey.clustering.inspect.inspect_matrix`."""
+
+    def scale(self, X: Any, report: MatrixReport | None) -> NDArray[np.float64] | None:
+        """Return the factor of each cell; None for ``report`` leaves values as they are."""
+
+    def cluster(
+        self,
+        expression: Expression,
+        var_names: Sequence[str],
+        *,
+        params: ClusteringParameters,
+        always_use: Iterable[str] = (),
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Clustering:
+        """See :func:`~cellkey.clustering.pipeline.cluster_cells`."""
+
+    def profiles(
+        self,
+        expression: Expression,
+        labels: Sequence[str | None] | NDArray[np.object_],
+        var_names: Sequence[str] | NDArray[np.object_],
+        *,
+        quantiles: Sequence[float] = POSITIVE_QUANTILES,
+        basis: PositiveBasis = "auto",
+        n_jobs: int = 1,
+        progress: Callable[[float], None] | None = None,
+    ) -> ClusterProfiles:
+        """See :func:`~cellkey.profiles.profile.profile_clusters`."""
+
+
+class InThisProcess:
+    """The passes in this process, on the matrix in memory or on disk."""
+
+    def inspect(
+        self, X: Any, *, var_names: Sequence[str] | None = None, assume: str | None = None, name: str = "X"
+    ) -> MatrixReport:
+        """Sweep the matrix once."""
+        from cellkey.clustering import inspect_matrix
+
+        return inspect_matrix(X, var_names=var_names, assume=assume, name=name)
+
+    def scale(self, X: Any, report: MatrixReport | None) -> NDArray[np.float64] | None:
+        """Sweep the matrix once if its cells are to be normalised."""
+        from cellkey.clustering import working_scale
+
+        return None if report is None else working_scale(X, report)
+
+    def cluster(
+        self,
+        expression: Expression,
+        var_names: Sequence[str],
+        *,
+        params: ClusteringParameters,
+        always_use: Iterable[str] = (),
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Clustering:
+        """Cluster with this process's threads."""
+        from cellkey.clustering import cluster_cells
+
+        return cluster_cells(expression, list(var_names), params=params, allowed=allowed, always_use=always_use)
+
+    def profiles(
+        self,
+        expression: Expression,
+        labels: Sequence[str | None] | NDArray[np.object_],
+        var_names: Sequence[str] | NDArray[np.object_],
+        *,
+        quantiles: Sequence[float] = POSITIVE_QUANTILES,
+        basis: PositiveBasis = "auto",
+        n_jobs: int = 1,
+        progress: Callable[[float], None] | None = None,
+    ) -> ClusterProfiles:
+        """Profile with ``n_jobs`` threads."""
+        return profile_clusters(
+            expression, labels, var_names, quantiles=quantiles, basis=basis, n_jobs=n_jobs, progress=progress
+        )

@@ -1,0 +1,151 @@
+"""What a worker does with one part of a matrix: plain functions of small values and one slice of the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellkey.clustering._threads import single_threaded_blas
+from cellkey.clustering.features import Moments, gene_moments
+from cellkey.clustering.inspect import MatrixScan, scan_matrix
+from cellkey.clustering.normalise import cell_totals, factors_from_totals
+from cellkey.clustering.pca import FeatureScaling, ScaledBlocks, project, scaled_covariance
+from cellkey.profiles.expression import Expression
+from cellkey.profiles.profile import gene_statistics
+from cellkey.workers.merging import Covariance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from cellkey.clustering.inspect import Transform
+    from cellkey.profiles.profile import PositiveBasis
+    from cellkey.workers.matrix import DiskMatrix, Span
+
+__all__ = [
+    "Part", "covariance", "feature_pieces", "features_of_cells", "file_seen", "gene_pieces", "genes", "inspected",
+    "joined_cells", "joined_genes", "moments", "scores", "statistics",
+]
+
+_BLOCK_CELLS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A slice of a matrix and the way to the scoring scale.
+
+    ``totals`` holds the sum of every cell where a slice of genes is to be normalised; slices of cells find
+    their own, so that nothing of the size of the cells travels.
+    """
+
+    matrix: DiskMatrix
+    span: Span
+    transform: Transform = "none"
+
+    def expression(self, totals: NDArray[np.float64] | None = None) -> Expression:
+        """Read the slice and return it on the scoring scale."""
+        block = self.matrix.read(self.span)
+        if self.transform == "none":
+            return Expression(block)
+        if self.transform == "log1p":
+            return Expression(block, scale=np.ones(block.shape[0]))
+        own = cell_totals(block) if totals is None else totals
+        return Expression(block, scale=factors_from_totals(own))
+
+
+def file_seen(path: str) -> tuple[str, int]:
+    """Return the version of cellkey and the size of the file at ``path``, -1 if it is not there."""
+    from pathlib import Path
+
+    import cellkey
+
+    source = Path(path)
+    found = source.exists()
+    return cellkey.__version__, (source.stat().st_size if source.is_file() else 0) if found else -1
+
+
+def inspected(part: Part) -> tuple[MatrixScan, NDArray[np.float64]]:
+    """Return what the values look like, and the total of every cell over this part."""
+    block = part.matrix.read(part.span)
+    return scan_matrix(block), cell_totals(block)
+
+
+def moments(part: Part, totals: NDArray[np.float64] | None = None) -> Moments:
+    """Return mean and deviation of genes over this part."""
+    return gene_moments(part.expression(totals))
+
+
+def features_of_cells(part: Part, features: NDArray[np.intp]) -> Any:
+    """Return the chosen features of a slice of cells on the scoring scale, float32."""
+    blocks = [b for _, b in part.expression().row_blocks(features, None, _BLOCK_CELLS)]
+    return sp.vstack(blocks, format="csr") if sp.issparse(blocks[0]) else np.concatenate(blocks)
+
+
+def feature_pieces(
+    part: Part, features: NDArray[np.intp], totals: NDArray[np.float64] | None, cells: Sequence[Span]
+) -> list[sp.csr_matrix]:
+    """Return the chosen features of a slice of genes, cut into spans of cells; features in order of position."""
+    start, stop = part.span
+    inside = np.sort(features[(features >= start) & (features < stop)]) - start
+    turned = sp.csr_matrix(part.expression(totals).columns(inside))
+    return [turned[a:b] for a, b in cells]
+
+
+def joined_genes(pieces: Sequence[sp.csr_matrix], features: NDArray[np.intp]) -> sp.csr_matrix:
+    """Return the features of one span of cells in the order asked for, from the pieces of all slices of genes."""
+    block = sp.hstack(pieces, format="csr")
+    place = np.empty(len(features), dtype=np.int64)
+    place[np.argsort(features, kind="stable")] = np.arange(len(features))
+    chosen = sp.csr_matrix(block[:, place])
+    chosen.sort_indices()
+    return chosen
+
+
+def covariance(block: Any, scaling: FeatureScaling) -> Covariance:
+    """Return the covariance of scaled features over a block of cells."""
+    with single_threaded_blas():
+        mean, values = scaled_covariance(_scaled(block, scaling), scaling.offset, block.shape[0])
+    return Covariance(block.shape[0], mean, values)
+
+
+def scores(
+    block: Any, scaling: FeatureScaling, mean: NDArray[np.float64], loadings: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return the components of a block of cells."""
+    with single_threaded_blas():
+        return project(_scaled(block, scaling), scaling.offset, mean, loadings, block.shape[0])
+
+
+def _scaled(block: Any, scaling: FeatureScaling) -> ScaledBlocks:
+    return ScaledBlocks(Expression(block), None, None, _BLOCK_CELLS, scaling)
+
+
+def gene_pieces(part: Part, spans: Sequence[Span]) -> list[sp.csc_matrix]:
+    """Return a slice of cells cut into spans of genes."""
+    expression = part.expression()
+    return [expression.columns(np.arange(start, stop)) for start, stop in spans]
+
+
+def joined_cells(pieces: Sequence[sp.csc_matrix]) -> sp.csc_matrix:
+    """Return one span of genes over all cells, from the pieces of all slices of cells in order."""
+    return sp.vstack(pieces, format="csc")
+
+
+def genes(part: Part, totals: NDArray[np.float64] | None) -> sp.csc_matrix:
+    """Return a slice of genes over all cells."""
+    return part.expression(totals).columns(np.arange(part.span[1] - part.span[0]))
+
+
+def statistics(
+    block: sp.csc_matrix, codes: NDArray[Any], n_groups: int, quantiles: Sequence[float], basis: PositiveBasis
+) -> dict[str, NDArray[np.float64]]:
+    """See :func:`~cellkey.profiles.profile.gene_statistics`; ``codes`` may be of any integer type."""
+    groups = codes.astype(np.int64)
+    sizes = np.bincount(groups[groups >= 0], minlength=n_groups).astype(np.int64)
+    return gene_statistics(block, groups, sizes, np.asarray(quantiles, dtype=np.float64), basis)
+
+

@@ -1,0 +1,175 @@
+"""The same numbers on a cluster as in memory, for every form, and the same answer after a worker was killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cellkey.annotation.passes import InThisProcess
+from cellkey.clustering import ClusteringParameters, choose_features, gene_moments
+from cellkey.clustering.features import Moments
+from cellkey.clustering.pca import principal_components
+from cellkey.errors import RunError
+from cellkey.io.on_disk import open_on_disk
+from cellkey.io.read import read_cells
+from cellkey.profiles.expression import Expression
+from cellkey.profiles.profile import ClusterProfiles
+from cellkey.workers import passes as passes_module
+from cellkey.workers.connection import WorkerPlan, Workers
+from cellkey.workers.passes import DaskPasses
+
+pytestmark = pytest.mark.filterwarnings("ignore::cellkey.errors.CellkeyWarning")
+PARAMETERS = ClusteringParameters(n_pcs=8, n_top_genes=300, device="cpu")
+SMALL_PARTS = 9000  # of the small cells, five parts if sparse
+FORMS = ("csr.h5ad", "csc.h5ad", "dense.h5ad", "csr.zarr", "csc.zarr", "dense.zarr")
+
+
+def expression_of(passes: Any, X: Any, names: list[str]) -> tuple[Expression, Any]:
+    report = passes.inspect(X, var_names=names)
+    return Expression(X, scale=passes.scale(X, report)), report
+
+
+def assert_equal_profiles(found: ClusterProfiles, expected: ClusterProfiles) -> None:
+    for field in dataclasses.fields(ClusterProfiles):
+        a, b = getattr(found, field.name), getattr(expected, field.name)
+        if isinstance(a, np.ndarray):
+            np.testing.assert_array_equal(a, b, err_msg=field.name)
+            assert a.dtype == b.dtype, field.name
+        else:
+            assert a == b
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_numbers_of_memory(form: str, stored: Callable[..., Path], workers: Workers) -> None:
+    """Profiles and factors bit by bit, components to rounding, clusters exactly."""
+    path = stored(form)
+    names = list(read_cells(path).var_names)
+    memory, cluster = InThisProcess(), DaskPasses(workers, path, part_values=27_000 if "dense" in form else SMALL_PARTS)
+    here, report = expression_of(memory, read_cells(path).X, names)
+    there, far_report = expression_of(cluster, open_on_disk(path).X, names)
+    assert dataclasses.replace(far_report, storage=report.storage) == report
+    np.testing.assert_array_equal(there.scale, here.scale)
+    assert len(cluster._parts()) > 3
+    assert len(cluster._rounds()[0]) > 3
+
+    moments, expected = cluster.moments(), gene_moments(here)
+    np.testing.assert_allclose(moments.mean, expected.mean, rtol=1e-12)
+    np.testing.assert_allclose(moments.sd, expected.sd, rtol=1e-10)
+    features = choose_features(expected, names, n_top=300)
+    chosen = Moments(expected.n_cells, expected.mean[features], expected.sd[features])
+    components = cluster.components(features, chosen, n_components=5)
+    usual = principal_components(here, features, chosen, n_components=5)
+    np.testing.assert_allclose(components.variance, usual.variance, rtol=1e-9)
+    np.testing.assert_allclose(components.scores, usual.scores, atol=2e-5)
+
+    groups = cluster.cluster(there, names, params=PARAMETERS)
+    own = memory.cluster(here, names, params=PARAMETERS)
+    np.testing.assert_array_equal(groups.labels, own.labels)
+    assert groups.n_clusters > 1
+    labels = own.labels.astype(object)
+    labels[:5] = None
+    assert_equal_profiles(cluster.profiles(there, labels, names), memory.profiles(here, labels, names))
+
+
+class Cramped(Workers):
+    """Workers that claim to have hardly any memory."""
+
+    memory = 300_000  # type: ignore[assignment]
+
+
+def test_little_memory_means_several_rounds_and_equal_profiles(stored: Callable[..., Path], workers: Workers) -> None:
+    path = stored("csr.h5ad")
+    adata = read_cells(path)
+    names, labels = list(adata.var_names), adata.obs["truth"].astype(object).to_numpy()
+    cluster = DaskPasses(Cramped(workers.client), path, part_values=SMALL_PARTS)
+    there, _ = expression_of(cluster, open_on_disk(path).X, names)
+    assert len(cluster._rounds()) > 1
+    seen: list[float] = []
+    found = cluster.profiles(there, labels, names, progress=seen.append)
+    here, _ = expression_of(InThisProcess(), adata.X, names)
+    assert_equal_profiles(found, InThisProcess().profiles(here, labels, names))
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1.0)
+
+
+def test_log_normalised_values_and_layers(small_cells: Callable[..., Any], tmp_path: Path, workers: Workers) -> None:
+    """A layer is read as it is; nothing is normalised twice."""
+    adata = small_cells()
+    adata.layers["aligned"] = np.log1p(adata.X.toarray() if hasattr(adata.X, "toarray") else adata.X).astype(np.float32)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    on_disk = open_on_disk(tmp_path / "cells.h5ad")
+    cluster = DaskPasses(workers, tmp_path / "cells.h5ad", part_values=SMALL_PARTS)
+    report = cluster.inspect(on_disk.layers["aligned"], name="aligned")
+    assert (report.name, report.transform) == ("aligned", "none")
+    assert cluster.scale(on_disk.layers["aligned"], report) is None
+    expected = gene_moments(Expression(adata.layers["aligned"]))
+    np.testing.assert_allclose(cluster.moments().mean, expected.mean, rtol=1e-12)
+
+
+def _kill_one(workers: Workers) -> None:
+    pids = workers.client.run(os.getpid)
+    os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+
+def _deadly(parent: int) -> None:
+    if os.getpid() != parent:
+        os._exit(9)
+
+
+@pytest.mark.slow
+def test_killed_workers_change_no_number(
+    stored: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is killed with features in its memory, one in the middle of the profiles; a task that kills every worker
+    is an error with the likely reason. Afterwards nothing is left."""
+    pytest.importorskip("distributed", reason="the extra dask is not installed")
+    path = stored("csr.h5ad")
+    adata = read_cells(path)
+    names, labels = list(adata.var_names), adata.obs["truth"].astype(object).to_numpy()
+    here, _ = expression_of(InThisProcess(), adata.X, names)
+    expected = InThisProcess().cluster(here, names, params=PARAMETERS)
+    usual = passes_module.leading_components
+    killed = []
+    with WorkerPlan(local=2).connect() as workers:
+        folder = Path(workers.client.cluster.workers[0].local_directory).parent
+        pids = list(workers.client.run(os.getpid).values())
+        cluster = DaskPasses(workers, path, part_values=SMALL_PARTS)
+        there, _ = expression_of(cluster, open_on_disk(path).X, names)
+
+        def kill_then_decompose(*arguments: Any) -> Any:
+            _kill_one(workers)
+            killed.append("features")
+            return usual(*arguments)
+
+        monkeypatch.setattr(passes_module, "leading_components", kill_then_decompose)
+        found = cluster.cluster(there, names, params=PARAMETERS)
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        np.testing.assert_allclose(found.components.scores, expected.components.scores, atol=2e-5)
+
+        def kill_once(share: float) -> None:
+            if len(killed) == 1:
+                _kill_one(workers)
+                killed.append("profiles")
+
+        profiles = cluster.profiles(there, labels, names, progress=kill_once)
+        assert killed == ["features", "profiles"]
+        assert_equal_profiles(profiles, InThisProcess().profiles(here, labels, names))
+
+        workers.client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
+        workers.client.wait_for_workers(2, timeout=30)
+        with pytest.raises(RunError, match="memory was short"):
+            workers.gather([passes_module._delayed(_deadly)(os.getpid())])
+        pids += list(workers.client.run(os.getpid).values())
+    assert not folder.exists()
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
