@@ -81,9 +81,9 @@ def test_composition_and_trace_are_json(run: Path) -> None:
 def test_annotation_only_repeats_the_labels_without_reading_the_matrix(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import cellkey.annotation.cells as cells
+    import cellkey.annotation.passes as passes
 
-    monkeypatch.setattr(cells, "profile_clusters", lambda *_a, **_k: pytest.fail("the matrix was read"))
+    monkeypatch.setattr(passes, "profile_clusters", lambda *_a, **_k: pytest.fail("the matrix was read"))
     again = annotate_file(run / "output.h5ad", tmp_path / "run2", annotation_only=True, figures=False)
     assert not again.read_matrix
     for name in TABLES:
