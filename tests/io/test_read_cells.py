@@ -87,6 +87,7 @@ def test_files_of_another_kind(tmp_path, content, match):
     [
         (["a"], "no obs and var, but a"),
         (["matrix", "row_attrs"], "looks like a loom file"),
+        (["row_attrs", "col_attrs"], "looks like a loom file"),
         (["mod"], "looks like a MuData file"),
         ([], "nothing"),
     ],
@@ -171,6 +172,8 @@ def test_zarr_without_its_package_names_the_extra(tmp_path, monkeypatch):
     import sys
 
     (tmp_path / "zarr.json").write_text("{}")
+    for slot in ("obs", "var"):
+        (tmp_path / slot).mkdir()
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(MissingDependencyError, match=r"cellkey\[spatial\]"):
         read_cells(tmp_path)

@@ -61,6 +61,8 @@ def annotate_file(
     refinement: Any = None,
     diagnostic: bool = False,
     workers: WorkerPlan | None = None,
+    table: str | None = None,
+    modality: str | None = None,
     progress: Callable[[str, float | None], None] | None = None,
     **options: Any,
 ) -> AnnotationRun:
@@ -96,6 +98,8 @@ def annotate_file(
         Diagnose the clusters and write a plan, but refine nothing.
     workers
         Dask workers for the passes over the matrix, which then stays on disk (``.h5ad`` and Zarr only).
+    table, modality
+        Which table of a SpatialData store, or which modality of MuData, is meant; needed where there are several.
     progress
         Called with the name of the step and the share done.
     options
@@ -104,7 +108,8 @@ def annotate_file(
     started = time.perf_counter()
     path = Path(source)
     with staged(output_dir) as staging:
-        job = _Job(path, annotation_only, cluster_key, options, on_disk=workers is not None)
+        part = {"table": table, "modality": modality}
+        job = _Job(path, annotation_only, cluster_key, options, part, on_disk=workers is not None)
         adata, profiles = job.open(progress)
         if hierarchy is None and annotation_only:
             hierarchy = _earlier_hierarchy(adata)
@@ -134,7 +139,8 @@ def annotate_file(
         read_matrix = profiles is None
         write_manifest(staging, {
             "kind": "annotation",
-            "input": {"name": path.name, "bytes": path.stat().st_size if path.is_file() else None,
+            "input": {"name": path.name, **{k: v for k, v in job.part.items() if v is not None},
+                      "bytes": path.stat().st_size if path.is_file() else None,
                       "fingerprint": stamp, "matrix_read": read_matrix},
             "parameters": {**result.facts, "gating": result.annotation.gating.model_dump(mode="json")},
             "refinement": {} if refined is None else refined.record(),
@@ -168,10 +174,12 @@ class _Job:
         annotation_only: bool,
         cluster_key: str | None,
         options: Mapping[str, Any],
+        part: Mapping[str, str | None],
         *,
         on_disk: bool = False,
     ) -> None:
         self.path = path
+        self.part = part
         self.annotation_only = annotation_only
         self.cluster_key = cluster_key
         self.options = options
@@ -190,7 +198,7 @@ class _Job:
                 self.backed = True
                 return adata, profiles
             adata.file.close()
-        return open_on_disk(self.path) if self.on_disk else read_cells(self.path), None
+        return open_on_disk(self.path) if self.on_disk else read_cells(self.path, **self.part), None
 
     def _stored_profiles(self, adata: AnnData) -> ClusterProfiles | None:
         """Profiles beside the input, if they are of this matrix, these clusters and these settings."""

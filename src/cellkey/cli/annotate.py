@@ -12,7 +12,11 @@ __all__ = ["annotate", "compare", "explain"]
 
 def annotate(
     source: Annotated[
-        Path | None, typer.Argument(metavar="INPUT", help="Cells: .h5ad file.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="INPUT", show_default=False,
+            help="Cells: .h5ad, .h5mu or .loom file, Zarr or SpatialData store, 10x .h5 file or folder.",
+        ),
     ] = None,
     extra: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     source_option: Annotated[Path | None, typer.Option("--input", "-i", help="Same as INPUT.")] = None,
@@ -20,6 +24,8 @@ def annotate(
         Path | None,
         typer.Option("--output-dir", "--output", "--out", "-o", help="Run directory; made if needed."),
     ] = None,
+    table: Annotated[str | None, typer.Option(help="Table of a SpatialData store that holds several.")] = None,
+    modality: Annotated[str | None, typer.Option(help="Modality of MuData that holds several, such as rna.")] = None,
     marker_map: Annotated[
         str | None,
         typer.Option(help="Marker hierarchy: a file, or the name of a built-in one. The default map if not given."),
@@ -107,6 +113,8 @@ def annotate(
       cellkey annotate cells.h5ad -o run5 --method both
       cellkey annotate atlas.h5ad -o run6 --local-cluster 8
       cellkey annotate atlas.zarr -o run7 --scheduler tcp://node7:8786
+      cellkey annotate xenium.zarr --table cells -o run8
+      cellkey annotate multiome.h5mu --modality rna -o run9
     """
     from cellkey.annotation.run import annotate_file
     from cellkey.cli._common import progress_on_terminal
@@ -126,7 +134,7 @@ def annotate(
             figures=not skip_figures, dpi=dpi, cells=not skip_cells, x_format=x_format, slim=slim, progress=progress,
             layer=layer, technical_markers=_names(technical_markers), normalize=not no_normalize, assume=assume,
             umap=compute_umap, n_jobs=threads, diagnostic=diagnostic, workers=workers,
-            refinement=refinement, **options,
+            table=table, modality=modality, refinement=refinement, **options,
         )
     if not quiet:
         for message in run.result.messages:

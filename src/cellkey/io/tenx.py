@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import h5py
     from anndata import AnnData
 
-__all__ = ["read_10x_folder", "read_10x_h5"]
+__all__ = ["read_10x_folder", "read_10x_h5", "read_10x_h5_v2"]
 
 _GENES = "Gene Expression"
 
@@ -45,12 +45,33 @@ def read_10x_h5(path: Path) -> AnnData:
         return _assemble(X, _texts(group["barcodes"]), _texts(features["name"]), var)
 
 
+def read_10x_h5_v2(path: Path) -> AnnData:
+    """Read a 10x Genomics file of version 2, which has one group per genome; there must be one genome only."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        genomes = sorted(file)
+        if len(genomes) > 1:
+            msg = (f"{path} holds the genomes {', '.join(genomes)}: annotate one species at a time, from a file that "
+                   "holds one genome")
+            raise InputError(msg)
+        group = file[genomes[0]]
+        n_vars, n_obs = (int(n) for n in group["shape"][:])
+        X = sp.csr_matrix((group["data"][:], group["indices"][:], group["indptr"][:]), shape=(n_obs, n_vars))
+        var = pd.DataFrame({"gene_ids": _texts(group["genes"]), "feature_types": [_GENES] * n_vars})
+        return _assemble(X, _texts(group["barcodes"]), _texts(group["gene_names"]), var)
+
+
 def read_10x_folder(path: Path) -> AnnData:
-    """Read ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv`` (or ``genes.tsv``), gzipped or not."""
+    """Read ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv`` (or ``genes.tsv``), gzipped or not.
+
+    The three files may share one prefix, such as ``GSM1_``, which repositories put before them.
+    """
     from scipy.io import mmread
 
-    matrix, barcodes = _member(path, "matrix.mtx"), _member(path, "barcodes.tsv")
-    table = _table(_member(path, "features.tsv", "genes.tsv"))
+    prefix = _prefix(path)
+    matrix, barcodes = _member(path, f"{prefix}matrix.mtx"), _member(path, f"{prefix}barcodes.tsv")
+    table = _table(_member(path, f"{prefix}features.tsv", f"{prefix}genes.tsv"))
     cells = _table(barcodes)[0].to_numpy(dtype=object)
     X = sp.csr_matrix(mmread(matrix)).T.tocsr()
     if X.shape != (len(cells), len(table)):
@@ -63,6 +84,15 @@ def read_10x_folder(path: Path) -> AnnData:
     kinds = table[2].to_numpy(dtype=object) if n_columns > 2 else np.full(len(table), _GENES, dtype=object)
     var = pd.DataFrame({"gene_ids": table[0].to_numpy(dtype=object), "feature_types": kinds})
     return _assemble(X, cells, table[1 if n_columns > 1 else 0].to_numpy(dtype=object), var)
+
+
+def _prefix(folder: Path) -> str:
+    names = {p.name.removesuffix(".gz").removesuffix("matrix.mtx") for p in folder.iterdir()
+             if p.name.removesuffix(".gz").endswith("matrix.mtx")}
+    if "" in names or len(names) == 1:
+        return "" if "" in names else names.pop()
+    msg = f"{folder} holds {len(names)} matrices ({', '.join(sorted(names)[:5])}): give each a folder of its own"
+    raise InputError(msg)
 
 
 def _member(folder: Path, *names: str) -> Path:
