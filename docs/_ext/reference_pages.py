@@ -30,6 +30,7 @@ KIND_WORDS = {
     "float64": "number (float64)",
     "float32": "number (float32)",
     "mapping": "dictionary",
+    "colours": "array of `#RRGGBB`",
     "rank_genes_groups": "structure of scanpy's rank_genes_groups",
 }
 

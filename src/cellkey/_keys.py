@@ -15,6 +15,7 @@ FINAL: Final = "annotation"
 """Label after the last step that ran."""
 
 REFINED_CLUSTER: Final = "cluster_lvl1"
+REFINED_LABEL: Final = "cell_type_lvl1"
 
 PARAMS: Final = "stage_h_params"
 GATING: Final = "stage_h_gating_params"
@@ -29,3 +30,13 @@ UNASSIGNED: Final = "Unassigned"
 def differential(layer: str) -> str:
     """Key of the differential expression results of a layer."""
     return f"de_wilcoxon_{layer}"
+
+
+def level(prefix: str, number: int | str) -> str:
+    """Column of the labels at one level of the hierarchy, beside the label column ``prefix``."""
+    return f"{prefix}_level_{number}"
+
+
+def colours(column: str) -> str:
+    """Key of the colours of a column, one per category in the order of the categories."""
+    return f"{column}_colors"

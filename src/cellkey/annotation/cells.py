@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellkey import _keys
 from cellkey.annotation.core import Annotation, annotate_profiles, hold_votes
 from cellkey.annotation.enrichment import control_notes, decided_by_enrichment, enrichment_of
-from cellkey.annotation.fields import labels_by_cell, record_fields
+from cellkey.annotation.fields import colour_fields, labels_by_cell, record_fields
 from cellkey.annotation.methods import plan_methods
 from cellkey.annotation.passes import InThisProcess, Passes
 from cellkey.annotation.tables import annotation_tables
@@ -20,7 +21,7 @@ from cellkey.profiles.expression import Expression
 from cellkey.profiles.profile import POSITIVE_QUANTILES, ClusterProfiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from cellkey.parameters import Parameters
     from cellkey.scoring.marker_evidence import MarkerScoring
 
-__all__ = ["AnnotationResult", "annotate", "write_result"]
+__all__ = ["AnnotationResult", "annotate", "outdated_levels", "write_result"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +181,11 @@ def annotate(
     Writes
     ------
     ``obs``: ``cluster_lvl0``, ``cell_type_auto``, ``cell_type_auto_root``, ``cell_type_auto_path`` and
-    ``annotation`` (categorical), ``cell_type_auto_conf`` and ``cell_type_auto_score`` (float64), and
-    ``<marker>_intensity`` (float32). ``uns``: ``stage_h_params``, ``stage_h_gating_params``,
-    ``stage_h_marker_map``, ``stage_h_timestamp`` and ``de_wilcoxon_<layer>``. A column of yours with one of
-    these names is kept as ``<name>_input``.
+    ``annotation`` (categorical), ``cell_type_auto_conf`` and ``cell_type_auto_score`` (float64), the columns of
+    :func:`cellkey.calls.columns.companions` and ``<marker>_intensity`` (float32). ``uns``: ``<column>_colors``
+    for every column of labels, which ``scanpy.pl.umap(adata, color="cell_type_auto")`` takes; ``stage_h_params``,
+    ``stage_h_gating_params``, ``stage_h_marker_map``, ``stage_h_timestamp`` and ``de_wilcoxon_<layer>``. A column of
+    yours with one of these names is kept as ``<name>_input``, its colours likewise.
 
     Raises
     ------
@@ -265,10 +267,8 @@ def annotate(
         "seconds": {**clock.seconds(), "total": round(time.perf_counter() - started, 3)},
     }
     obs: dict[str, Any] = {**labels_by_cell(annotation, labels), **technical_intensities(expression, technical)}
-    result = AnnotationResult(
-        annotation, tables, labels, facts, tuple(messages), obs, record_fields(annotation, facts, gate_settings),
-        grouping, embedding,
-    )
+    uns = {**record_fields(annotation, facts, gate_settings), **colour_fields(obs, annotation.key.hierarchy)}
+    result = AnnotationResult(annotation, tables, labels, facts, tuple(messages), obs, uns, grouping, embedding)
     if not copy:
         write_result(adata, result)
     return result
@@ -441,8 +441,17 @@ def write_result(adata: AnnData, result: AnnotationResult, *, slim: bool = False
     """Write the labels of a result into ``adata``; ``slim`` leaves out the embedding and the graph."""
     from cellkey.io.fields import write_fields
 
+    if _keys.PARAMS in adata.uns:
+        for column in outdated_levels(adata.obs.columns, result.obs):
+            del adata.obs[column]
     obsm, obsp = ({}, {}) if slim else (_embeddings(result), _graph(result))
     write_fields(adata, result.obs, result.uns, obsm=obsm, obsp=obsp)
+
+
+def outdated_levels(columns: Iterable[str], written: Iterable[str]) -> list[str]:
+    """Return the columns of levels that an earlier run with a deeper hierarchy left."""
+    now = set(written)
+    return [c for c in map(str, columns) if c.startswith(_keys.level(_keys.LABEL, "")) and c not in now]
 
 
 def _embeddings(result: AnnotationResult) -> dict[str, Any]:

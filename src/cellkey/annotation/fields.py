@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellkey import _keys
-from cellkey.profiles.profile import natural_key
+from cellkey.calls.columns import companions, nearest_ontology_id, path_text, spread, tree_order
 from cellkey.records.run import package_versions, timestamp
 
 if TYPE_CHECKING:
@@ -17,40 +17,67 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellkey.annotation.core import Annotation
+    from cellkey.hierarchy.tree import Hierarchy
 
-__all__ = ["labels_by_cell", "record_fields"]
+__all__ = ["colour_fields", "labels_by_cell", "record_fields"]
 
 
 def labels_by_cell(annotation: Annotation, labels: NDArray[np.object_]) -> dict[str, Any]:
     """Return the obs columns of an annotation, one value per cell; cells without a group are Unassigned."""
     import pandas as pd
 
+    tree = annotation.key.hierarchy
     groups = list(annotation.evidence.groups)
     position = {g: i for i, g in enumerate(groups)}
     codes = np.array([position.get(v, -1) if v is not None else -1 for v in labels], dtype=np.int64)
-    calls = {c.group: c for c in annotation.calls}
-    ordered = [calls[g] for g in groups]
-
-    def spread(values: Sequence[str], missing: str) -> pd.Categorical:
-        whole = np.array([*values, missing], dtype=object)
-        names = sorted(set(whole[codes]), key=natural_key) if len(codes) else []
-        return pd.Categorical(whole[codes], categories=names)
+    found = {c.group: c for c in annotation.calls}
+    calls = [found[g] for g in groups]
+    rank = tree_order(tree)
+    reported = _reported_labels(annotation)
 
     def number(values: Sequence[float]) -> NDArray[np.float64]:
         return np.array([*values, 0.0])[codes]
 
-    label = spread([c.label for c in ordered], _keys.UNASSIGNED)
-    reported = _reported_labels(annotation)
     return {
         _keys.CLUSTER: pd.Categorical.from_codes(codes, categories=pd.Index(groups, dtype=object)),
-        _keys.LABEL: label,
-        _keys.ROOT: spread([c.root_label for c in ordered], _keys.UNASSIGNED),
-        _keys.CONFIDENCE: number([c.confidence for c in ordered]),
-        _keys.PATH: spread([" / ".join(c.path) or (c.label if c.level == 0 else "") for c in ordered], ""),
-        _keys.SCORE: number([c.score for c in ordered]),
-        _keys.ONTOLOGY: spread([_ontology_id(annotation, c.node) for c in ordered], ""),
-        _keys.FINAL: spread([reported.get(g, calls[g].label) for g in groups], _keys.UNASSIGNED),
+        _keys.LABEL: spread(codes, [c.label for c in calls], _keys.UNASSIGNED, rank),
+        _keys.ROOT: spread(codes, [c.root_label for c in calls], _keys.UNASSIGNED, rank),
+        _keys.CONFIDENCE: number([c.confidence for c in calls]),
+        _keys.PATH: spread(codes, [path_text(c) for c in calls], "", rank),
+        _keys.SCORE: number([c.score for c in calls]),
+        _keys.ONTOLOGY: spread(codes, [nearest_ontology_id(c, tree) for c in calls], "", {}),
+        **companions(_keys.LABEL, calls, codes, tree),
+        _keys.FINAL: spread(codes, [reported.get(c.group, c.label) for c in calls], _keys.UNASSIGNED, rank),
     }
+
+
+def colour_fields(obs: Mapping[str, Any], hierarchy: Hierarchy) -> dict[str, Any]:
+    """Return ``uns["<column>_colors"]`` for the columns of labels, one colour per category in their order.
+
+    The colours follow from the hierarchy alone: a cell type has the same one in every data set.
+    """
+    from cellkey.plots.colours import UNASSIGNED, hierarchy_colours, lineage_colours
+
+    by_path = hierarchy_colours(n.path for n in hierarchy.nodes)
+    known: dict[str, str] = {}
+    for node in hierarchy.nodes:
+        known.setdefault(node.name, by_path[node.path])
+    fields = {}
+    for column, values in obs.items():
+        if column not in _LABEL_COLUMNS and not column.startswith(_LEVEL_COLUMNS):
+            continue
+        names = [str(n) for n in values.categories]
+        others = lineage_colours(n for n in names if n not in known and n != _keys.UNASSIGNED)
+        shades = {_keys.UNASSIGNED: UNASSIGNED, **others, **known}
+        undecided = {n: shades.get(n.split("~")[0], shades[n]) for n in names if "~" in n}
+        fields[_keys.colours(column)] = np.array([{**shades, **undecided}[n] for n in names], dtype="U7")
+    return fields
+
+
+_LABEL_COLUMNS = frozenset({
+    _keys.LABEL, _keys.ROOT, _keys.FINAL, _keys.REFINED_LABEL, "cell_type_lvl0",
+})
+_LEVEL_COLUMNS = (_keys.level(_keys.LABEL, ""), _keys.level(_keys.REFINED_LABEL, ""))
 
 
 def _reported_labels(annotation: Annotation) -> dict[str, str]:
@@ -59,18 +86,6 @@ def _reported_labels(annotation: Annotation) -> dict[str, str]:
     if calls is None or calls.method != annotation.method:
         return {}
     return dict(zip(calls.table["cluster_id"], calls.table["annot_export_label"], strict=True))
-
-
-def _ontology_id(annotation: Annotation, node: int | None) -> str:
-    """Cell Ontology id of the node, or of its nearest ancestor that has one."""
-    nodes = annotation.key.hierarchy.nodes
-    parents = annotation.key.parents
-    while node is not None and node >= 0:
-        found = nodes[node].ontology_id
-        if found:
-            return found
-        node = int(parents[node])
-    return ""
 
 
 def record_fields(annotation: Annotation, facts: Mapping[str, Any], gating: Mapping[str, Any]) -> dict[str, Any]:

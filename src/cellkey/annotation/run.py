@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cellkey import _keys
-from cellkey.annotation.cells import AnnotationResult, annotate
+from cellkey.annotation.cells import AnnotationResult, annotate, outdated_levels
 from cellkey.errors import InputError, MissingFieldError, RunError
 from cellkey.io.write import link_or_copy
 from cellkey.profiles.storage import fingerprint, load_profiles, save_profiles
@@ -268,6 +268,8 @@ def _write_cells(
 
     target = staging / _CELLS_FILE
     outdated = outdated_fields(adata)
+    if _keys.PARAMS in adata.uns:
+        outdated += [f"obs/{c}" for c in outdated_levels(adata.obs.columns, result.obs)]
     if job.backed:
         update_copy(job.path, target, obs=result.obs, uns=dict(result.uns), drop=outdated)
     else:

@@ -50,6 +50,8 @@ def write_fields(
     moved = kept_columns(adata.obs.columns, obs, own_output=own)
     for old, new in moved.items():
         adata.obs[new] = adata.obs[old]
+        if _keys.colours(old) in adata.uns:
+            adata.uns[_keys.colours(new)] = adata.uns[_keys.colours(old)]
         msg = f"obs[{old!r}] existed already; its values are kept as obs[{new!r}]"
         warnings.warn(msg, CellkeyWarning, stacklevel=3)
     for name, values in obs.items():

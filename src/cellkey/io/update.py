@@ -48,6 +48,8 @@ def update_copy(
             own = _keys.PARAMS in file.get("uns", {})
             for old, new in kept_columns(frame.columns, obs, own_output=own).items():
                 frame[new] = frame[old]
+                if f"uns/{_keys.colours(old)}" in file:
+                    file.copy(file[f"uns/{_keys.colours(old)}"], file["uns"], name=_keys.colours(new))
             for name, values in obs.items():
                 frame[name] = values
             write_elem(file, "obs", frame)

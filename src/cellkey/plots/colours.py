@@ -8,6 +8,7 @@ of the names, so that a hierarchy always gives the same colours, whatever the da
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "PALETTE",
     "STOP_REASON_COLOURS",
     "UNASSIGNED",
+    "hierarchy_colours",
     "lineage_colours",
     "mix",
     "path_colour",
@@ -112,6 +114,74 @@ def path_colour(path: Sequence[str], lineages: Mapping[str, str]) -> str:
     return (
         mix(colour, "#FFFFFF", 0.15 + 0.13 * step) if step < 4 else mix(colour, "#000000", 0.12 * (step - 3))
     )
+
+
+def hierarchy_colours(paths: Iterable[Sequence[str]]) -> dict[tuple[str, ...], str]:
+    """Return a colour for every cell type of a hierarchy: siblings are shades of their parent's hue.
+
+    Parameters
+    ----------
+    paths
+        Labels from the top-level type to each cell type. Give all of the hierarchy: colours then are the same for
+        every data set that is annotated with it. Order and repetition do not matter.
+
+    Notes
+    -----
+    Top-level types have the colours of :func:`lineage_colours`. Below them each type owns a part of its parent's range
+    of hues (80 degrees for a top-level type, in OKLCH), and siblings differ in lightness as well, which readers with
+    colour blindness see.
+    """
+    known = {tuple(p[: i + 1]) for p in paths for i in range(len(p))}
+    children: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for path in sorted(known):
+        children.setdefault(path[:-1], []).append(path)
+    roots = lineage_colours(p[0] for p in children.get((), []))
+    colours: dict[tuple[str, ...], str] = {}
+    todo: list[tuple[tuple[str, ...], float, float]] = []
+    for root in children.get((), []):
+        colours[root] = roots[root[0]]
+        todo.append((root, _oklch(roots[root[0]])[2], _HUES))
+    for parent, hue, width in todo:  # grows while it is worked through, from the top down
+        _, chroma, _ = _oklch(colours[parent])
+        below = children.get(parent, [])
+        for i, child in enumerate(below):
+            own = hue + width * ((i + 0.5) / len(below) - 0.5)
+            light = _LIGHTNESS[(i + len(child)) % len(_LIGHTNESS)]
+            colours[child] = _from_oklch(light, max(chroma, 0.09), own)
+            todo.append((child, own, width / len(below)))
+    return colours
+
+
+_HUES = 80.0
+_LIGHTNESS = (0.55, 0.78, 0.43, 0.68, 0.86)
+
+
+def _oklch(colour: str) -> tuple[float, float, float]:
+    """Lightness (0 to 1), chroma and hue (degrees) of ``#RRGGBB`` in the colour space OKLCH (Ottosson 2020)."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+                        for c in (v / 255 for v in _channels(colour)))
+    cone_l = math.cbrt(0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue)
+    cone_m = math.cbrt(0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue)
+    cone_s = math.cbrt(0.0883024619 * red + 0.2817188376 * green + 0.6299787005 * blue)
+    light = 0.2104542553 * cone_l + 0.7936177850 * cone_m - 0.0040720468 * cone_s
+    a = 1.9779984951 * cone_l - 2.4285922050 * cone_m + 0.4505937099 * cone_s
+    b = 0.0259040371 * cone_l + 0.7827717662 * cone_m - 0.8086757660 * cone_s
+    return light, math.hypot(a, b), math.degrees(math.atan2(b, a)) % 360
+
+
+def _from_oklch(light: float, chroma: float, hue: float) -> str:
+    """The colour ``#RRGGBB``; channels beyond what a screen shows are cut off."""
+    a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
+    cone_l = (light + 0.3963377774 * a + 0.2158037573 * b) ** 3
+    cone_m = (light - 0.1055613458 * a - 0.0638541728 * b) ** 3
+    cone_s = (light - 0.0894841775 * a - 1.2914855480 * b) ** 3
+    linear = (
+        4.0767416621 * cone_l - 3.3077115913 * cone_m + 0.2309699292 * cone_s,
+        -1.2684380046 * cone_l + 2.6097574011 * cone_m - 0.3413193965 * cone_s,
+        -0.0041960863 * cone_l - 0.7034186147 * cone_m + 1.7076147010 * cone_s,
+    )
+    channels = (12.92 * c if c <= 0.0031308 else 1.055 * c ** (1 / 2.4) - 0.055 for c in (max(v, 0.0) for v in linear))
+    return "#" + "".join(f"{round(255 * min(c, 1.0)):02X}" for c in channels)
 
 
 def mix(colour: str, other: str, share: float) -> str:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from cellkey.records.vocabulary import RefinementAction
+from cellkey.records.vocabulary import CallStatus, RefinementAction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +19,7 @@ __all__ = ["ALL_FILES", "COARSE_CLUSTERS", "REFINED", "FieldSpec", "FileSpec"]
 
 Slot = Literal["obs", "uns"]
 FieldKind = Literal[
-    "categorical", "float64", "float32", "int", "string", "json", "mapping", "rank_genes_groups"
+    "categorical", "float64", "float32", "int", "string", "json", "mapping", "rank_genes_groups", "colours"
 ]
 
 _PLACEHOLDER = re.compile(r"<[a-zA-Z_]+>")
@@ -34,7 +34,8 @@ class FieldSpec:
     slot, name, kind
         Where it is, its key (with at most one placeholder) and its type. ``categorical`` holds strings,
         ``json`` is strict JSON text, ``mapping`` a dictionary of strings, numbers, booleans and arrays of
-        strings, ``rank_genes_groups`` the structure that scanpy's function of that name writes.
+        strings, ``rank_genes_groups`` the structure that scanpy's function of that name writes, ``colours`` one
+        ``#RRGGBB`` per category.
     meaning
         One sentence for the reference page, with unit or scale.
     allowed
@@ -75,6 +76,21 @@ class FileSpec:
         return [f.name for f in wanted if not any(f.matches(k) for k in present)]
 
 
+def _companions(prefix: str) -> tuple[FieldSpec, ...]:
+    """Columns beside a column of labels."""
+    return (
+        FieldSpec("obs", f"{prefix}_level_<N>", "categorical", "Label at level N of the hierarchy, 0 the broadest;"
+                  " below the deepest one that was reached it is repeated. There are as many columns as the hierarchy"
+                  " has levels."),
+        FieldSpec("obs", f"{prefix}_status", "categorical", "What the label stands for.", tuple(CallStatus)),
+        FieldSpec("obs", f"{prefix}_margin", "float64", "Least margin along the path, in score units."),
+        FieldSpec("obs", f"{prefix}_runner_up", "categorical", "Closest sibling at the tightest step; empty if there"
+                  " was none."),
+        FieldSpec("obs", f"{prefix}_stop_reason", "categorical", "Why the walk stopped, as in cluster_annotations.csv;"
+                  " empty for cells without a cluster."),
+    )
+
+
 COARSE_CLUSTERS = FileSpec(
     "coarse_clusters.h5ad",
     "The cells with their clusters and labels after annotation. X, layers, obsm, varm, obsp and uns of the"
@@ -91,12 +107,15 @@ COARSE_CLUSTERS = FileSpec(
         FieldSpec("obs", "cell_type_auto_score", "float64", "Score of the assigned cell type."),
         FieldSpec("obs", "cell_type_auto_ontology_term_id", "categorical", "Cell Ontology identifier of"
                   " the assigned cell type or of its nearest ancestor that has one; empty if none has."),
+        *_companions("cell_type_auto"),
         FieldSpec("obs", "annotation", "categorical", "The final label at this point; here equal to"
         " cell_type_auto."),
         FieldSpec("obs", "<marker>_intensity", "float32", "Values of a technical marker (DAPI, Collagen IV,"
         " Beta-actin, or those named with --technical-markers), which is not used for clustering; every"
         " character that is not a letter, digit or underscore becomes '_'.",
                   condition="the technical marker is measured"),
+        FieldSpec("uns", "<column>_colors", "colours", "Colours of a column of labels in the order of its categories,"
+                  " derived from the hierarchy: the same for a cell type in every data set."),
         FieldSpec("uns", "de_wilcoxon_<layer>", "rank_genes_groups", "Rank-sum test of every cluster against"
         " all other cells on the layer that was used; 'X' for the main matrix.",
                   condition="there are two clusters or more"),
@@ -130,6 +149,7 @@ REFINED = FileSpec(
         " cluster that give the same label; missing where it was not measured."),
         FieldSpec("obs", "cell_type_lvl1_ontology_term_id", "categorical", "Cell Ontology id of the label or of its"
         " nearest ancestor that has one."),
+        *_companions("cell_type_lvl1"),
         FieldSpec("obs", "annotation", "categorical", "The final label; here equal to cell_type_lvl1."),
         FieldSpec("obs", "cluster_lvl1_prev<N>", "categorical", "Identifier before the N-th later refinement command.",
                   condition="a refined file was refined again"),

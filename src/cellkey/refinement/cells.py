@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cellkey.annotation.fields import colour_fields
 from cellkey.refinement import record
 from cellkey.refinement.call_stability import CallStability, call_stability
 from cellkey.refinement.diagnosis import Diagnosis, diagnostic_report
@@ -239,6 +240,7 @@ def _result(
     obs = record.obs_columns(done.last, source.first_labels, stability)
     if source.n_done and done.iterations:
         obs |= _previous(source, commands)
+    fields |= colour_fields(obs, done.last.verdict.key.hierarchy)
     history = record.history_frame(source.history, done.iterations, source.index)
     operations = [op for i in done.iterations for op in i.plan.operations]
     return RefinementResult(
@@ -266,7 +268,7 @@ def write_fields_of(adata: AnnData, result: RefinementResult, *, restart: bool =
     forget(adata, result, everything=restart)
     from cellkey.io.fields import kept_columns
 
-    names = [n for n in result.obs if n in record.REFINED_COLUMNS]
+    names = [n for n in result.obs if record.is_refined_column(n)]
     for old, new in kept_columns(adata.obs.columns, names, own_output=own).items():
         adata.obs[new] = adata.obs[old]
     for name, values in result.obs.items():

@@ -105,8 +105,8 @@ def outdated_fields(adata: AnnData) -> list[str]:
     """Return the fields of an earlier refinement in ``adata``, as ``slot/name``: a new annotation voids them."""
     if record.PARAMETERS not in adata.uns:
         return []
-    own = {*record.REFINED_COLUMNS}
-    columns = [str(c) for c in adata.obs.columns if str(c) in own or str(c).startswith("cluster_lvl1_prev")]
+    columns = [c for c in map(str, adata.obs.columns)
+               if record.is_refined_column(c) or c.startswith("cluster_lvl1_prev")]
     records = [str(k) for k in adata.uns if str(k).startswith(record.ITERATION)]
     return [
         *(f"obs/{c}" for c in columns),

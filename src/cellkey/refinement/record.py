@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellkey import _keys
+from cellkey.calls.columns import companions, nearest_ontology_id, path_text, spread, tree_order
 from cellkey.profiles.profile import natural_key
 from cellkey.records.vocabulary import RefinementAction
 from cellkey.refinement.lineage import with_label
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HISTORY", "ITERATION", "PARAMETERS", "REFINED_COLUMNS", "SUMMARY", "clusters_text", "flat", "history_frame",
-    "iteration_record", "obs_columns", "parameters_sum", "path_text", "restored", "summary_record",
+    "is_refined_column", "iteration_record", "obs_columns", "parameters_sum", "path_text", "restored", "summary_record",
 ]
 
 HISTORY = "refinement_history"
@@ -48,7 +49,12 @@ REFINED_COLUMNS = (
     "refinement_reason", "cell_type_lvl1_conf", "cell_type_lvl1_path", "cell_type_lvl1_stability",
     "cell_type_lvl1_ontology_term_id",
 )
-"""Columns of ``obs`` that refinement owns."""
+"""Columns of ``obs`` that refinement owns, beside the companions of the refined label."""
+
+
+def is_refined_column(name: str) -> bool:
+    """Return whether a column of ``obs`` is one that refinement writes."""
+    return name in REFINED_COLUMNS or name.startswith(f"{_keys.REFINED_LABEL}_")
 
 
 def obs_columns(
@@ -68,52 +74,35 @@ def obs_columns(
     calls = [state.calls[c] for c in clusters]
     touches = [state.touches.get(c, Touch()) for c in clusters]
     origins = sorted(first_labels, key=natural_key)
-    label = _spread(codes, [c.label for c in calls], _keys.UNASSIGNED)
+    tree = state.verdict.key.hierarchy
+    rank = tree_order(tree)
+    label = spread(codes, [c.label for c in calls], _keys.UNASSIGNED, rank)
     import pandas as pd
 
     return {
         "cluster_lvl1": pd.Categorical.from_codes(codes, categories=pd.Index(clusters)),
         "cell_type_lvl1": label,
-        "cell_type_lvl0": _spread(_codes(state.origin, origins), [first_labels[c] for c in origins], _keys.UNASSIGNED),
-        "refinement_action": _spread(codes, [str(t.action) for t in touches], str(RefinementAction.KEEP)),
+        "cell_type_lvl0": spread(_codes(state.origin, origins), [first_labels[c] for c in origins],
+                                 _keys.UNASSIGNED, rank),
+        "refinement_action": spread(codes, [str(t.action) for t in touches], str(RefinementAction.KEEP), {}),
         "refinement_iteration": np.array([*(t.iteration for t in touches), 0], dtype=np.int64)[codes],
-        "refinement_reason": _spread(codes, [t.reason for t in touches], ""),
+        "refinement_reason": spread(codes, [t.reason for t in touches], "", {}),
         "cell_type_lvl1_conf": np.array([*(c.confidence for c in calls), 0.0])[codes],
-        "cell_type_lvl1_path": _spread(codes, [path_text(c) for c in calls], ""),
+        "cell_type_lvl1_path": spread(codes, [path_text(c) for c in calls], "", rank),
         "cell_type_lvl1_stability": np.array([
             *(stability[c].cells if c in stability else math.nan for c in clusters), math.nan
         ])[codes],
-        "cell_type_lvl1_ontology_term_id": _spread(codes, [_ontology_id(state, c) for c in calls], ""),
+        "cell_type_lvl1_ontology_term_id": spread(
+            codes, [nearest_ontology_id(c, tree) for c in calls], "", {}
+        ),
+        **companions(_keys.REFINED_LABEL, calls, codes, tree),
         _keys.FINAL: label,
     }
-
-
-def path_text(call: Call) -> str:
-    """The path as text; ``A~B`` where the lineage is undecided."""
-    return " / ".join(call.path) or (call.label if call.level == 0 else "")
-
-
-def _ontology_id(state: State, call: Call) -> str:
-    """Cell Ontology id of the label, or of its nearest ancestor that has one."""
-    tree = state.verdict.key.hierarchy
-    node = tree.nodes[call.node] if call.node is not None else None
-    while node is not None:
-        if node.ontology_id:
-            return node.ontology_id
-        node = tree.parent(node.path)
-    return ""
 
 
 def _codes(ids: NDArray[np.object_], names: Sequence[str]) -> NDArray[np.int64]:
     place = {name: i for i, name in enumerate(names)}
     return np.array([-1 if i is None else place.get(str(i), -1) for i in ids], dtype=np.int64)
-
-
-def _spread(codes: NDArray[np.int64], values: Sequence[str], missing: str) -> Any:
-    import pandas as pd
-
-    whole = np.array([*values, missing], dtype=object)[codes]
-    return pd.Categorical(whole, categories=sorted(set(whole), key=natural_key))
 
 
 # --- provenance ---

@@ -297,7 +297,7 @@ class _Job:
         from cellkey.io.write import link_or_copy
 
         own = record.PARAMETERS in adata.uns
-        names = [n for n in result.obs if n in record.REFINED_COLUMNS]
+        names = [n for n in result.obs if record.is_refined_column(n)]
         obs = {new: adata.obs[old].array for old, new in kept_columns(adata.obs.columns, names, own_output=own).items()}
         drop = [f"uns/{k}" for k in adata.uns if str(k).startswith(record.ITERATION)
                 and (restart or k in result.dropped)]
