@@ -24,6 +24,7 @@ BELOW = {
     "records": ("profiles", "scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli", "plots"),
     "clustering": ("hierarchy", "scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli"),
     "workers": ("hierarchy", "scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli"),
+    "exports": ("scoring", "routing", "clustering", "profiles", "llm", "batch", "report", "cli"),
     "isoforms": ("scoring", "routing", "refinement", "llm", "batch", "cli"),
     "llm": ("clustering", "annotation", "refinement", "batch", "cli", "io"),
 }

@@ -14,7 +14,7 @@ def test_promised_fields_are_declared() -> None:
         "cluster_lvl0", "cell_type_auto", "cell_type_auto_root", "cell_type_auto_conf", "cell_type_auto_path"}
     assert {f.name for f in COARSE_CLUSTERS.of("uns")} == {
         "de_wilcoxon_<layer>", "stage_h_params", "stage_h_gating_params", "stage_h_marker_map",
-        "stage_h_timestamp"}
+        "stage_h_timestamp", "<column>_colors"}
     assert {f.name for f in REFINED.of("obs")} >= {
         "cluster_lvl1", "cell_type_lvl1", "cell_type_lvl0", "refinement_action", "refinement_iteration"}
     action = next(f for f in REFINED.fields if f.name == "refinement_action")

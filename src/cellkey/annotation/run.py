@@ -119,8 +119,8 @@ def annotate_file(
                 copy=True, **options,
             )
         _say(progress, "writing")
-        for name, table in result.tables.items():
-            ALL_TABLES[name].write_csv(table, staging / f"{name}.csv")
+        for name, frame in result.tables.items():
+            ALL_TABLES[name].write_csv(frame, staging / f"{name}.csv")
         stamp = _write_cells(job, adata, result, staging, x_format=x_format, slim=slim) if cells else ""
         refined = None
         if refinement is not None or diagnostic:
@@ -179,7 +179,7 @@ class _Job:
         on_disk: bool = False,
     ) -> None:
         self.path = path
-        self.part = part
+        self.part: Mapping[str, Any] = part
         self.annotation_only = annotation_only
         self.cluster_key = cluster_key
         self.options = options

@@ -14,6 +14,7 @@ _COMMANDS = {
     "diagnose": ("refine", "diagnose"),
     "batch": ("batch", "batch"),
     "report": ("report", "report"),
+    "export": ("export", "export"),
     "export-markers": ("keys", "export_markers"),
     "validate-markers": ("keys", "validate_markers"),
     "demo": ("demo", "demo"),

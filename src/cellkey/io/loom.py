@@ -63,7 +63,8 @@ def read_loom(path: Path) -> AnnData:
 def _attributes(
     group: h5py.Group, n: int, path: Path, axis: str
 ) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, np.ndarray[Any, Any]]]:
-    columns, tables = {}, {}
+    columns: dict[str, np.ndarray[Any, Any]] = {}
+    tables: dict[str, np.ndarray[Any, Any]] = {}
     for name, stored in group.items():
         values = stored.asstr()[:] if stored.dtype.kind in "OS" else stored[:]
         if len(values) != n:

@@ -128,32 +128,45 @@ def hierarchy_colours(paths: Iterable[Sequence[str]]) -> dict[tuple[str, ...], s
     Notes
     -----
     Top-level types have the colours of :func:`lineage_colours`. Below them each type owns a part of its parent's range
-    of hues (80 degrees for a top-level type, in OKLCH), and siblings differ in lightness as well, which readers with
-    colour blindness see.
+    of hues in OKLCH, as large as its share of the terminal types: a lineage has at least 80 degrees, and up to 300
+    where it is nearly all of the hierarchy. From one type to the next in the order of the tree the lightness changes
+    too, which readers with colour blindness see.
     """
     known = {tuple(p[: i + 1]) for p in paths for i in range(len(p))}
     children: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for path in sorted(known):
         children.setdefault(path[:-1], []).append(path)
+    leaves = _leaf_counts(known, children)
     roots = lineage_colours(p[0] for p in children.get((), []))
     colours: dict[tuple[str, ...], str] = {}
-    todo: list[tuple[tuple[str, ...], float, float]] = []
     for root in children.get((), []):
         colours[root] = roots[root[0]]
-        todo.append((root, _oklch(roots[root[0]])[2], _HUES))
-    for parent, hue, width in todo:  # grows while it is worked through, from the top down
-        _, chroma, _ = _oklch(colours[parent])
-        below = children.get(parent, [])
-        for i, child in enumerate(below):
-            own = hue + width * ((i + 0.5) / len(below) - 0.5)
-            light = _LIGHTNESS[(i + len(child)) % len(_LIGHTNESS)]
-            colours[child] = _from_oklch(light, max(chroma, 0.09), own)
-            todo.append((child, own, width / len(below)))
+        _, chroma, hue = _oklch(colours[root])
+        width = min(max(360.0 * leaves[root] / max(sum(leaves[r] for r in children[()]), 1), _HUES[0]), _HUES[1])
+        ranges = {root: (hue - width / 2, width)}
+        below = [p for p in sorted(known) if p[0] == root[0] and len(p) > 1]
+        for i, path in enumerate(below):  # parents come before their children
+            start, whole = ranges[path[:-1]]
+            sisters = children[path[:-1]]
+            before = sum(leaves[s] for s in sisters[: sisters.index(path)])
+            total = sum(leaves[s] for s in sisters)
+            ranges[path] = (start + whole * before / total, whole * leaves[path] / total)
+            own = ranges[path][0] + ranges[path][1] / 2
+            colours[path] = _from_oklch(_LIGHTNESS[i % len(_LIGHTNESS)], max(chroma, 0.11), own)
     return colours
 
 
-_HUES = 80.0
+_HUES = (80.0, 300.0)
 _LIGHTNESS = (0.55, 0.78, 0.43, 0.68, 0.86)
+
+
+def _leaf_counts(
+    known: Iterable[tuple[str, ...]], children: Mapping[tuple[str, ...], Sequence[tuple[str, ...]]]
+) -> dict[tuple[str, ...], int]:
+    counts: dict[tuple[str, ...], int] = {}
+    for path in sorted(known, key=len, reverse=True):
+        counts[path] = sum(counts[c] for c in children.get(path, ())) or 1
+    return counts
 
 
 def _oklch(colour: str) -> tuple[float, float, float]:

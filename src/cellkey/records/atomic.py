@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellkey.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["atomic_path", "fsync_directory", "safe_name", "write_text"]
+__all__ = ["atomic_directory", "atomic_path", "fsync_directory", "safe_name", "write_text"]
 
 _FORBIDDEN = '<>:"/\\|?*\0'
 
@@ -44,6 +45,45 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise RunError(msg) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | Path, *, ours: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yield a new folder beside ``path``; put it in the place of ``path`` as a whole when the block succeeds.
+
+    Parameters
+    ----------
+    ours
+        Says of a folder that is there already whether it may be replaced; an empty one always may.
+
+    Raises
+    ------
+    RunError
+        If there is something else at ``path``, or the file system refuses. What was there stays as it was.
+    """
+    target = Path(path)
+    if target.exists() and not (target.is_dir() and (not any(target.iterdir()) or ours(target))):
+        msg = f"{target} holds something else: name a new or empty folder with --output"
+        raise RunError(msg)
+    suffix = secrets.token_hex(4)
+    temporary, old = (target.with_name(f".{target.name[:60]}.{kind}-{suffix}") for kind in ("partial", "old"))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if target.exists():
+            target.replace(old)
+        temporary.replace(target)
+        fsync_directory(target.parent)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        msg = f"cannot write {target}: {error.strerror}"
+        raise RunError(msg) from error
+    finally:
+        if old.exists() and not target.exists():
+            old.replace(target)
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

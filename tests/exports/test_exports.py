@@ -1,0 +1,284 @@
+"""What is written for each viewer and archive, read back without it."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import gzip
+import json
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from cellkey import _keys
+from cellkey.errors import InputError, ParameterError, RunError
+from cellkey.exports import FORMS, export_run
+from cellkey.exports.labelled import open_labelled
+from cellkey.exports.settings import parse_settings
+from cellkey.records.run import read_manifest
+
+TYPES = ["T Cells", "B Cells", "Ciliated Epithelium", "Secretory Epithelium"]
+
+
+def rows(path: Path, separator: str = ",") -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle, delimiter=separator))
+
+
+def labels_of(run: Path) -> pd.Series:
+    return ad.read_h5ad(run / "output.h5ad").obs[_keys.FINAL].astype(str)
+
+
+# --- the door ---
+
+
+def test_folders_appear_whole_and_are_replaced(run_directory: Path, tmp_path: Path) -> None:
+    """A second export replaces the first; a folder of something else is left alone, and so is one after a failure."""
+    folder, _ = export_run(run_directory, "xenium")
+    assert folder == run_directory / "exports" / "xenium"
+    manifest = read_manifest(folder)
+    assert (manifest["kind"], manifest["form"], manifest["input"]["name"]) == ("export", "xenium", "run")
+    (folder / "stale.csv").write_text("x")
+    export_run(run_directory, "xenium")
+    assert not (folder / "stale.csv").exists()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="holds something else"):
+        export_run(run_directory, "xenium", other)
+    assert [p.name for p in other.iterdir()] == ["thesis.txt"]
+    with pytest.raises(InputError):
+        export_run(run_directory, "cas", tmp_path / "cas")
+    assert not (tmp_path / "cas").exists()
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_requests_that_cannot_be_met(run_directory: Path, tmp_path: Path, cells_file: Path) -> None:
+    """Unknown forms, unknown settings, and cells without labels are told apart."""
+    with pytest.raises(ParameterError, match=r"no export to 'vitesse'; did you mean 'vitessce'"):
+        export_run(run_directory, "vitesse")
+    with pytest.raises(InputError, match=r"unknown setting; did you mean 'cell_id'"):
+        export_run(run_directory, "xenium", settings={"cel_id": "x"})
+    with pytest.raises(InputError, match=r"holds no labels of this version: it lacks obs\['annotation'\]"):
+        export_run(cells_file, "seurat", tmp_path / "out")
+    with pytest.raises(InputError, match="holds no labelled cells"):
+        export_run(tmp_path, "seurat", tmp_path / "out")
+
+
+def test_settings_are_pairs() -> None:
+    """NAME=VALUE, the value with any further equals sign."""
+    assert parse_settings(["uns.title=a = b"]) == {"uns.title": "a = b"}
+    with pytest.raises(ParameterError, match="not of the form NAME=VALUE"):
+        parse_settings(["title"])
+    with pytest.raises(ParameterError, match="gives a twice"):
+        parse_settings(["a=1", "a=2"])
+
+
+def test_every_form_has_a_writer() -> None:
+    """Names lead to modules whose settings say what they mean."""
+    for form in FORMS.values():
+        assert all(form.settings().values()) or not form.settings()
+
+
+def test_refined_labels_go_first(run_directory: Path) -> None:
+    """After refinement its labels, clusters and tables are exported."""
+    from cellkey.refinement import refine_run
+
+    plan = {"operations": [{"op_type": "override", "cluster_id": "T Cells", "label": "B Cells"}]}
+    refine_run(run_directory, plan=plan, figures=False)
+    cells = open_labelled(run_directory)
+    assert cells.is_refined
+    assert cells.key == "cell_type_lvl1"
+    assert set(cells.labels) == set(TYPES) - {"T Cells"}
+    assert cells.call("T Cells")["assigned_label"] == "B Cells"
+    assert len(cells.colours("cell_type_lvl1")) == 3
+
+
+# --- tables ---
+
+
+def test_xenium_explorer(run_directory: Path) -> None:
+    """Every level is a file of its own, every cell is in it once."""
+    folder, _ = export_run(run_directory, "xenium")
+    labels = labels_of(run_directory)
+    found = rows(folder / "label.csv")
+    assert [r["cell_id"] for r in found] == labels.index.tolist()
+    assert [r["group"] for r in found] == labels.tolist()
+    assert {r["group"] for r in rows(folder / "level_0.csv")} == {"Immune Cells", "Epithelium"}
+    assert (folder / "label.csv").read_text(encoding="utf-8").startswith("cell_id,group\n")
+
+
+def test_xenium_ids_come_from_their_column(run_directory: Path) -> None:
+    """A named column is used; ids that repeat are refused."""
+    with pytest.raises(InputError, match="cell ids repeat in 'truth'"):
+        export_run(run_directory, "xenium", settings={"cell_id": "truth"})
+    with pytest.raises(InputError, match="no column 'cell_idd'"):
+        export_run(run_directory, "xenium", settings={"cell_id": "cell_idd"})
+
+
+def test_seurat(run_directory: Path) -> None:
+    """One row per cell with prefixed columns; a colour for every label."""
+    folder, _ = export_run(run_directory, "seurat")
+    found = rows(folder / "metadata.csv")
+    assert [r["cell"] for r in found] == labels_of(run_directory).index.tolist()
+    assert [r["cellkey_label"] for r in found] == labels_of(run_directory).tolist()
+    assert all(k == "cell" or k.startswith("cellkey_") for k in found[0])
+    assert found[0]["cellkey_level_1"] == found[0]["cellkey_label"]
+    colours = rows(folder / "colours.csv")
+    assert [c["label"] for c in colours if c["column"] == "cellkey_label"] == TYPES
+
+
+# --- viewers ---
+
+
+def test_cell_browser(run_directory: Path) -> None:
+    """Matrix, metadata, coordinates and markers agree with the cells; the configuration holds literals only."""
+    folder, _ = export_run(run_directory, "cellbrowser", settings={"shortLabel": 'it\'s "x"\n__import__("os")'})
+    adata = ad.read_h5ad(run_directory / "output.h5ad")
+    meta = rows(folder / "meta.tsv", "\t")
+    assert [m["cellId"] for m in meta] == adata.obs_names.tolist()
+    assert [m["Cell type"] for m in meta] == labels_of(run_directory).tolist()
+    with gzip.open(folder / "exprMatrix.tsv.gz", "rt") as handle:
+        matrix = pd.read_csv(handle, sep="\t", index_col=0)
+    np.testing.assert_array_equal(matrix.to_numpy().T, adata.X.toarray())
+    assert matrix.index.tolist() == adata.var_names.tolist()
+    tree = ast.parse((folder / "cellbrowser.conf").read_text(encoding="utf-8"))
+    config = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body}
+    assert config["shortLabel"] == 'it\'s "x"\n__import__("os")'
+    assert [c["shortLabel"] for c in config["coords"]] == ["umap", "spatial"] or (
+        {c["shortLabel"] for c in config["coords"]} == {"umap", "spatial"})
+    for entry in (*config["coords"], *config["markers"]):
+        assert (folder / entry["file"]).is_file()
+    markers = rows(folder / "markers.tsv", "\t")
+    assert {m["cluster"] for m in markers} == set(TYPES)
+    assert {m["gene"] for m in markers if m["cluster"] == "T Cells"} == {"CD3D", "CD3E", "TRAC"}
+
+
+def test_vitessce(run_directory: Path) -> None:
+    """Levels are one nested set from broad to fine, every path of the configuration leads to stored values."""
+    zarr = pytest.importorskip("zarr")
+    folder, _ = export_run(run_directory, "vitessce", settings={"url": "https://example.org/cells.zarr"})
+    config = json.loads((folder / "vitessce.json").read_text(encoding="utf-8"))
+    file = config["datasets"][0]["files"][0]
+    assert file["url"] == "https://example.org/cells.zarr"
+    sets = {s["name"]: s["path"] for s in file["options"]["obsSets"]}
+    assert sets["Cell type by level"] == ["obs/level_0", "obs/level_1"]
+    store = zarr.open_group(str(folder / "cells.zarr"), mode="r")
+    embedded = [e["path"] for e in file["options"]["obsEmbedding"]]
+    for path in [*sets["Cell type by level"], sets["Cell type"], sets["Cluster"], "X", *embedded,
+                 file["options"]["obsLocations"]["path"]]:
+        assert path in store
+    stored = ad.read_zarr(folder / "cells.zarr")
+    assert stored.obs["label"].astype(str).tolist() == labels_of(run_directory).tolist()
+    nested = [c["path"] for c in config["coordinationSpace"]["obsSetColor"]["A"] if c["path"][0] != "Cell type"]
+    assert ["Cell type by level", "Immune Cells", "T Cells"] in nested
+    used = {v["component"] for v in config["layout"]}
+    assert {"scatterplot", "spatial", "obsSets", "featureList"} <= used
+    assert all(0 <= v["x"] < 12 and v["h"] > 0 for v in config["layout"])
+
+
+def test_spatialdata_table(run_directory: Path) -> None:
+    """The table carries its encoding; without a link to regions it says so."""
+    zarr = pytest.importorskip("zarr")
+    folder, notes = export_run(run_directory, "spatialdata", settings={"table": "labelled"})
+    attrs = dict(zarr.open_group(str(folder / "labelled.zarr"), mode="r")["tables/labelled"].attrs)
+    assert attrs["spatialdata-encoding-type"] == "ngff:regions_table"
+    assert attrs["region"] is None
+    assert "annotates no region" in notes[0]
+    for name in ("../up", "a/b", "", "__x"):
+        with pytest.raises(ParameterError, match="no name of an element"):
+            export_run(run_directory, "spatialdata", settings={"table": name})
+
+
+def test_spatialdata_refuses_a_broken_link(run_directory: Path) -> None:
+    """Every way in which the table would not be valid is named."""
+    adata = ad.read_h5ad(run_directory / "output.h5ad")
+    adata.uns["spatialdata_attrs"] = {"region": "cells", "region_key": "region", "instance_key": "cell_id"}
+    adata.obs["a b"] = 1
+    adata.obs["Notes"] = 1
+    adata.write_h5ad(run_directory / "output.h5ad")
+    with pytest.raises(InputError) as caught:
+        export_run(run_directory, "spatialdata")
+    for text in ("no column 'region'", "no column 'cell_id'", "'a b'", "differ in case only"):
+        assert text in str(caught.value)
+
+
+# --- archives ---
+
+SUBMISSION = {
+    "uns.title": "Test", "uns.organism_ontology_term_id": "NCBITaxon:9606",
+    "obs.assay_ontology_term_id": "EFO:0009922", "obs.development_stage_ontology_term_id": "unknown",
+    "obs.disease_ontology_term_id": "PATO:0000461", "obs.donor_id": "d1", "obs.is_primary_data": "false",
+    "obs.self_reported_ethnicity_ontology_term_id": "unknown", "obs.sex_ontology_term_id": "unknown",
+    "obs.suspension_type": "cell", "obs.tissue_ontology_term_id": "UBERON:0000178", "obs.tissue_type": "tissue",
+}
+
+
+def test_cellxgene_reports_all_that_is_missing(run_directory: Path) -> None:
+    """Nothing is invented: every required field without a value is in one message."""
+    with pytest.raises(InputError) as caught:
+        export_run(run_directory, "cellxgene")
+    for name in SUBMISSION:
+        assert f"--set {name}=" in str(caught.value)
+
+
+def test_cellxgene_fields(run_directory: Path) -> None:
+    """Ids are those of the called types, the author's column moves, and the portal's own columns are not written."""
+    folder, _ = export_run(run_directory, "cellxgene", settings=SUBMISSION)
+    adata = ad.read_h5ad(folder / "cellxgene.h5ad")
+    found = dict(zip(adata.obs["author_cell_type"], adata.obs["cell_type_ontology_term_id"], strict=True))
+    assert found == {"T Cells": "CL:0000084", "B Cells": "CL:0000236", "Ciliated Epithelium": "CL:0000067",
+                     "Secretory Epithelium": "CL:0000066"}  # its parent's: the type itself has none
+    exact = dict(zip(adata.obs["author_cell_type"], adata.obs["author_cell_type_is_exact"], strict=True))
+    assert [t for t, own in exact.items() if not own] == ["Secretory Epithelium"]
+    assert "cell_type" not in adata.obs
+    assert adata.obs["author_cell_type_input"].tolist() == ad.read_h5ad(
+        run_directory / "output.h5ad").obs["truth"].tolist()
+    assert not [c for c in adata.obs if c.startswith(("cell_type_auto", "cluster_lvl"))]
+    assert adata.obs["is_primary_data"].dtype == bool
+    assert adata.var_names[0] == "ENSG00000000000"
+    assert not adata.var["feature_is_filtered"].any()
+    for key in [k for k in adata.uns if k.endswith("_colors")]:
+        assert len(adata.uns[key]) == len(adata.obs[key.removesuffix("_colors")].cat.categories)
+
+
+def test_cellxgene_unusable_terms(run_directory: Path, tmp_path: Path) -> None:
+    """Forbidden and unknown terms give way to the next one above, undecided cells are unknown."""
+    adata = ad.read_h5ad(run_directory / "output.h5ad")
+    text = adata.uns[_keys.MARKER_MAP].replace("CL:0000084", "CL:0000255").replace("CL:0000067", "CL:9999999")
+    adata.uns[_keys.MARKER_MAP] = text
+    status = adata.obs["cell_type_auto_status"].astype(str)
+    status[adata.obs["truth"] == "B Cells"] = "mixed"
+    adata.obs["cell_type_auto_status"] = status.astype("category")
+    adata.write_h5ad(tmp_path / "labelled.h5ad")
+    obo = tmp_path / "cl.obo"
+    obo.write_text("format-version: 1.2\nontology: cl\n\n" + "".join(
+        f"[Term]\nid: {i}\nname: n{i}\n\n" for i in ("CL:0000738", "CL:0000236", "CL:0000066")))
+    folder, _ = export_run(tmp_path / "labelled.h5ad", "cellxgene", settings={**SUBMISSION, "ontology": str(obo)})
+    out = ad.read_h5ad(folder / "cellxgene.h5ad")
+    found = dict(zip(out.obs["author_cell_type"], out.obs["cell_type_ontology_term_id"], strict=True))
+    assert found == {"T Cells": "CL:0000738", "B Cells": "unknown", "Ciliated Epithelium": "CL:0000066",
+                     "Secretory Epithelium": "CL:0000066"}
+    assert not out.obs.loc[out.obs["author_cell_type"] == "T Cells", "author_cell_type_is_exact"].any()
+
+
+def test_cell_annotation_schema(run_directory: Path) -> None:
+    """Evidence are the markers that are on, the rationale is the trace, ranks begin with the broadest level."""
+    with pytest.raises(InputError, match=r"author_name(.|\n)*title"):
+        export_run(run_directory, "cas")
+    folder, _ = export_run(run_directory, "cas", settings={"author_name": "A. Uthor", "title": "Test"})
+    obs = ad.read_h5ad(folder / "cas.h5ad").obs
+    t = obs[obs["cell_type"] == "T Cells"].iloc[0]
+    assert t["cell_type--cell_ontology_term_id"] == "CL:0000084"
+    assert t["cell_type--cell_ontology_term"] == "T cell"
+    assert set(t["cell_type--marker_gene_evidence"].split(", ")) == {"CD3D", "CD3E", "TRAC"}
+    assert t["cell_type--cell_fullname"] == "Immune Cells / T Cells"
+    assert t["cell_type--category_fullname"] == "Immune Cells"
+    assert "which top-level type?" in t["cell_type--rationale"]
+    record = json.loads((folder / "cas.json").read_text(encoding="utf-8"))
+    assert sorted(c for a in record["annotations"] for c in a["cell_ids"]) == sorted(obs.index)
+    assert all(len(a["rationale"]) <= 2000 for a in record["annotations"])
+    assert record["labelsets"][0]["annotation_method"] == "algorithmic"
