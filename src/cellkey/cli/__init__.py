@@ -15,6 +15,7 @@ _COMMANDS = {
     "batch": ("batch", "batch"),
     "report": ("report", "report"),
     "export": ("export", "export"),
+    "mcp": ("mcp", "mcp"),
     "export-markers": ("keys", "export_markers"),
     "validate-markers": ("keys", "validate_markers"),
     "demo": ("demo", "demo"),

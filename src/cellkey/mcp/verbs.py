@@ -1,0 +1,216 @@
+"""What an assistant may ask of the runs below one folder; plain functions, without any protocol.
+
+Runs are named by their place below the folder. Nothing outside it is ever opened. A change of labels is first a plan
+beside the run, which a person can read; carrying it out is a verb of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from cellkey import _keys
+from cellkey.annotation.explain import explain_cluster
+from cellkey.annotation.run import load_tables
+from cellkey.errors import CellkeyError, InputError, ParameterError, did_you_mean
+from cellkey.hierarchy.catalogue import get_builtin, list_builtin
+from cellkey.hierarchy.tree import Hierarchy
+from cellkey.records.run import MANIFEST, read_manifest
+from cellkey.records.tables import ALL_TABLES
+from cellkey.refinement.plan import Plan
+from cellkey.refinement.plan_files import read_plan, write_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+__all__ = ["RunFolder"]
+
+_DEPTH: Final = 4
+_MOST_RUNS: Final = 200
+_MOST_CLUSTERS: Final = 500
+_PLANS: Final = "proposed_plans"
+_PLAN_ID: Final = re.compile(r"^[0-9a-f]{12}$")
+_SHOWN: Final = ("cluster_id", "assigned_label", "assigned_path", "n_cells", "confidence", "stop_reason",
+                 "runner_up_label")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The runs below a folder.
+
+    Parameters
+    ----------
+    root
+        The folder; nothing outside it is read or written.
+    allow_apply
+        Whether :meth:`apply_plan` may change a run.
+    """
+
+    root: Path
+    allow_apply: bool = False
+
+    def list_runs(self) -> list[dict[str, Any]]:
+        """Return the finished runs, each with the id that the other verbs take."""
+        found = []
+        for directory in self._directories():
+            manifest = read_manifest(directory)
+            if manifest.get("kind") == "export":
+                continue
+            found.append({
+                "run": directory.relative_to(self.root.resolve()).as_posix(), "kind": manifest.get("kind", ""),
+                "input": manifest.get("input", {}).get("name", ""), "created": manifest.get("created", ""),
+                "hierarchy": manifest.get("parameters", {}).get("hierarchy", ""),
+                "n_clusters": manifest.get("parameters", {}).get("n_clusters"),
+            })
+        return found[:_MOST_RUNS]
+
+    def describe_run(self, run: str) -> dict[str, Any]:
+        """Return what a run was made of and one row per cluster, refined ones where it was refined."""
+        directory = self._run(run)
+        manifest = read_manifest(directory)
+        table = _calls(directory)
+        rows = table[[c for c in _SHOWN if c in table]].head(_MOST_CLUSTERS)
+        return {
+            "run": run, "input": manifest.get("input", {}).get("name", ""),
+            "hierarchy": manifest.get("parameters", {}).get("hierarchy", ""),
+            "messages": manifest.get("messages", []), "n_cells": int(table["n_cells"].sum()),
+            "n_clusters": len(table), "clusters": json.loads(rows.to_json(orient="records")),
+        }
+
+    def explain_cluster(self, run: str, cluster: str) -> str:
+        """Return the walk of a cluster: every candidate of every step, and why it was not chosen."""
+        directory = self._run(run)
+        tables = load_tables(directory)
+        refined = directory / "refined_annotations.csv"
+        if refined.is_file():
+            tables |= {
+                "cluster_annotations": ALL_TABLES["refined_annotations"].read_csv(refined),
+                "decision_steps": ALL_TABLES["refined_decision_steps"].read_csv(
+                    directory / "refined_decision_steps.csv"),
+            }
+        return explain_cluster(tables, cluster)
+
+    def list_hierarchies(self, name: str = "") -> dict[str, Any]:
+        """Return the built-in hierarchies, or the cell types of one of them."""
+        if not name:
+            return {"hierarchies": json.loads(list_builtin().to_json(orient="records"))}
+        tree = get_builtin(name)
+        return {"hierarchy": name, "cell_types": [
+            {"path": n.path_text, "markers": list(n.markers), "ontology_id": n.ontology_id or ""} for n in tree.nodes]}
+
+    def propose_relabel(
+        self, run: str, changes: Sequence[Mapping[str, str]], description: str = "", reviewer: str = ""
+    ) -> dict[str, Any]:
+        """Save a plan that gives clusters other labels; nothing is changed.
+
+        Parameters
+        ----------
+        run
+            Id of the run.
+        changes
+            Each with ``cluster``, ``label`` (a name or path of the run's hierarchy) and ``reason``.
+        description, reviewer
+            Kept with the plan.
+
+        Raises
+        ------
+        InputError
+            If a change lacks a part, a cluster or label does not exist, or a cluster is named twice: all at once.
+        """
+        directory = self._run(run)
+        incomplete = [str(c.get("cluster", i)) for i, c in enumerate(changes) if not all(
+            str(c.get(k, "")).strip() for k in ("cluster", "label", "reason"))]
+        if incomplete or not changes:
+            msg = "every change needs cluster, label and reason" + (
+                f"; incomplete: {', '.join(incomplete)}" if incomplete else ", but there is none")
+            raise InputError(msg)
+        operations = [{"op_type": "relabel", "cluster_id": str(c["cluster"]), "label": str(c["label"]),
+                       "reason": str(c["reason"])} for c in changes]
+        plan = Plan.parse({"description": description, "operations": operations,
+                           "metadata": {"reviewer": reviewer, "run": run} if reviewer else {"run": run}})
+        calls = _calls(directory)
+        plan.check(dict(zip(calls["cluster_id"].astype(str), calls["n_cells"], strict=True)), _hierarchy(directory))
+        plan_id = plan.checksum()[:12]
+        (directory / _PLANS).mkdir(exist_ok=True)
+        write_plan(plan, directory / _PLANS / f"{plan_id}.yaml")
+        now = dict(zip(calls["cluster_id"].astype(str), calls["assigned_label"], strict=True))
+        return {
+            "run": run, "plan": plan_id, "file": f"{run}/{_PLANS}/{plan_id}.yaml",
+            "changes": [{"cluster": o["cluster_id"], "from": now[o["cluster_id"]], "to": o["label"],
+                         "reason": o["reason"]} for o in operations],
+            "applied": False, "next": f"a person applies it with: cellkey refine {run} --plan {_PLANS}/{plan_id}.yaml",
+        }
+
+    def apply_plan(self, run: str, plan: str) -> dict[str, Any]:
+        """Carry out a plan that :meth:`propose_relabel` saved.
+
+        Raises
+        ------
+        ParameterError
+            If the folder was not opened for changes.
+        InputError
+            If there is no such plan.
+        """
+        if not self.allow_apply:
+            msg = "this server may not change runs: start it with --allow-apply, or let a person run 'cellkey refine'"
+            raise ParameterError(msg)
+        directory = self._run(run)
+        known = sorted(p.stem for p in (directory / _PLANS).glob("*.yaml"))
+        if not _PLAN_ID.match(plan) or plan not in known:
+            msg = f"run {run!r} has no plan {plan!r}{did_you_mean(plan, known)}; propose one first"
+            raise InputError(msg)
+        from cellkey.refinement import refine_run
+
+        before = _calls(directory).set_index("cluster_id")["assigned_label"]
+        refine_run(directory, plan=read_plan(directory / _PLANS / f"{plan}.yaml"), automatic=False, figures=False)
+        after = _calls(directory).set_index("cluster_id")["assigned_label"]
+        changed = [{"cluster": str(c), "from": str(before.get(c, "")), "to": str(label)}
+                   for c, label in after.items() if before.get(c) != label]
+        return {"run": run, "plan": plan, "applied": True, "changed": changed,
+                "next": f"to go back: cellkey refine {run} --undo 1"}
+
+    def _directories(self) -> Iterator[Path]:
+        root = self.root.resolve()
+        for manifest in sorted(root.rglob(MANIFEST)):
+            directory = manifest.parent
+            inside = manifest.resolve().is_relative_to(root)
+            if inside and len(directory.relative_to(root).parts) <= _DEPTH and (
+                    directory / "cluster_annotations.csv").is_file():
+                yield directory
+
+    def _run(self, run: str) -> Path:
+        """Directory of a run id; never one outside the root, whatever the id says."""
+        root = self.root.resolve()
+        try:
+            directory = (root / run).resolve()
+        except (OSError, ValueError):
+            directory = root.parent
+        known = [d.relative_to(root).as_posix() for d in self._directories()]
+        if not directory.is_relative_to(root) or directory.relative_to(root).as_posix() not in known:
+            msg = f"there is no run {run!r}{did_you_mean(run, known)}; there are {', '.join(known[:20]) or 'none'}"
+            raise InputError(msg)
+        return directory
+
+
+def _calls(directory: Path) -> pd.DataFrame:
+    name = next(n for n in ("refined_annotations", "cluster_annotations") if (directory / f"{n}.csv").is_file())
+    table: pd.DataFrame = ALL_TABLES[name].read_csv(directory / f"{name}.csv")
+    return table
+
+
+def _hierarchy(directory: Path) -> Hierarchy:
+    """The hierarchy that the cells of a run were labelled by, without reading the cells."""
+    import h5py
+    from anndata.io import read_elem
+
+    file = next((directory / n for n in ("output.h5ad", "coarse_clusters.h5ad") if (directory / n).is_file()), None)
+    if file is None:
+        msg = f"{directory.name} holds no cells (it was written with --skip-cells): labels cannot be changed"
+        raise CellkeyError(msg)
+    with h5py.File(file, "r") as handle:
+        return Hierarchy.from_dict(json.loads(str(read_elem(handle[f"uns/{_keys.MARKER_MAP}"])))["source"])
