@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from cellkey import __version__
 from cellkey.errors import CellkeyError, InputError, MissingDependencyError
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["build_server", "serve"]
 
+_Given = ParamSpec("_Given")
+_Answer = TypeVar("_Answer")
 _PACKAGE: Final = "mcp"
 _INSTRUCTIONS = """\
 Cell type annotations made by cellkey, as run directories. Start with list_runs, then describe_run and explain_cluster.
@@ -99,7 +101,7 @@ def _add(server: Any, verb: Callable[..., Any], *, read_only: bool, destructive:
         read_only_hint=read_only, destructive_hint=destructive, open_world_hint=False))
 
 
-def _told(verb: Callable[..., Any], *arguments: Any) -> Any:
+def _told(verb: Callable[_Given, _Answer], *arguments: _Given.args, **named: _Given.kwargs) -> _Answer:
     """Call a verb; what a caller can mend is told, in one message, and warnings stay off the wire."""
     import warnings
 
@@ -108,6 +110,6 @@ def _told(verb: Callable[..., Any], *arguments: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return verb(*arguments)
+            return verb(*arguments, **named)
         except CellkeyError as error:
             raise ToolError(str(error)) from error
