@@ -24,9 +24,11 @@ __all__ = [
     "MAJOR_IMMUNE_TYPES",
     "CompiledHierarchy",
     "RoleLimits",
+    "Status",
     "Tier",
     "compile_for_panel",
     "compiled_schema",
+    "keep_supported",
     "panel_tier",
 ]
 
@@ -138,12 +140,11 @@ def compile_for_panel(
         raise no_marker_measured(resolution, tree.name or "the hierarchy")
     tier = panel_tier(len({g.upper() for g in panel}))
     slim = {n.path: _measured(n, resolution) for n in tree}
-    status = _statuses(tree, slim, tier, preserve_major_immune_subtypes)
-    kept = [_marked(slim[n.path], status[n.path], tree) for n in tree if status[n.path] != "disabled"]
+    kept, status = keep_supported(tree, slim, tier, preserve=preserve_major_immune_subtypes)
     if not kept:
         msg = f"no cell type of {tree.name or 'the hierarchy'} has enough markers among these {len(panel)} genes"
         raise HierarchyError(msg)
-    compiled = Hierarchy(tuple(kept), tree.name, tree.metadata, tree.gating, tree.cell_states)
+    compiled = Hierarchy(kept, tree.name, tree.metadata, tree.gating, tree.cell_states)
     report = compiled_schema().frame(_rows(tree, slim, status, tier))
     return CompiledHierarchy(compiled, report, tier, len(panel))
 
@@ -156,6 +157,26 @@ def _measured(node: CellType, resolution: Resolution) -> CellType:
         markers=tuple(m for m in node.markers if m in resolution.found and m not in again),
         anti_markers=tuple(m for m in node.anti_markers if m in resolution.found),
     )
+
+
+def keep_supported(
+    tree: Hierarchy, slim: Mapping[tuple[str, ...], CellType], tier: Tier, *, preserve: bool
+) -> tuple[tuple[CellType, ...], dict[tuple[str, ...], Status]]:
+    """Return the types that a panel supports, and what became of every type, by its path.
+
+    Parameters
+    ----------
+    tree
+        The whole hierarchy.
+    slim
+        Every type with its measured markers only, however they were found.
+    tier
+        Size class of the panel.
+    preserve
+        Whether two measured markers are enough for common immune types.
+    """
+    status = _statuses(tree, slim, tier, preserve)
+    return tuple(_marked(slim[n.path], status, tree) for n in tree if status[n.path] != "disabled"), status
 
 
 def _statuses(
@@ -196,10 +217,12 @@ def _role(node: CellType) -> str:
     return "optional" if node.metadata.get("role") == "optional" else "major"
 
 
-def _marked(node: CellType, status: Status, tree: Hierarchy) -> CellType:
-    if status == "full" or tree.children(node.path):
+def _marked(node: CellType, status: Mapping[tuple[str, ...], Status], tree: Hierarchy) -> CellType:
+    """Note on a type that is left without subtypes that it leans on its parent."""
+    own = status[node.path]
+    if own == "full" or any(status[c.path] != "disabled" for c in tree.children(node.path)):
         return node
-    return replace(node, metadata={**node.metadata, "compiled_status": status})
+    return replace(node, metadata={**node.metadata, "compiled_status": own})
 
 
 def _rows(

@@ -1,24 +1,24 @@
-"""Restriction of a built-in hierarchy to the genes of a panel, with a report."""
+"""Restriction of a built-in hierarchy to the genes of a panel, with the report of the published package.
+
+The rules are those of :mod:`cellkey.hierarchy.compiling`; here genes are found by their upper-case names alone.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from cellkey.compat.hierannot.hierarchies import get_builtin_hierarchy
-from cellkey.compat.hierannot.programs import MarkerProgram
+from cellkey.compat.hierannot.programs import MarkerProgram, as_programs
+from cellkey.hierarchy.catalogue import get_builtin
+from cellkey.hierarchy.compiling import Status, keep_supported, panel_tier
+from cellkey.hierarchy.tree import CellType, Hierarchy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import pandas as pd
 
-__all__ = ["PRESERVED", "REPORT_COLUMNS", "compile_builtin_hierarchy_for_panel"]
-
-PRESERVED: Final = frozenset({
-    "Immune", "T cell", "CD4 T cell", "CD8 T cell", "NK cell", "B cell", "Plasma cell", "Myeloid", "Macrophage",
-    "Monocyte", "Dendritic cell", "Mast cell", "Neutrophil",
-})
-"""Immune types that two measured markers are enough for."""
+__all__ = ["REPORT_COLUMNS", "compile_builtin_hierarchy_for_panel"]
 
 REPORT_COLUMNS: Final = (
     "name", "level", "panel_tier", "category", "role", "lineage_module", "requires_ancestor_support",
@@ -27,13 +27,6 @@ REPORT_COLUMNS: Final = (
     "negative_markers_present_fraction", "compiled_positive_markers", "compiled_negative_markers", "status",
     "builtin_name", "panel_name", "panel_gene_count",
 )
-
-# By tier and role: a node is disabled, and falls back to its parent, below these shares of its markers.
-_LIMITS: Final = {
-    ("small", "major"): (0.40, 0.60), ("small", "optional"): (0.55, 0.75),
-    ("medium", "major"): (0.30, 0.50), ("medium", "optional"): (0.40, 0.60),
-    ("large", "major"): (0.20, 0.35), ("large", "optional"): (0.30, 0.45),
-}
 
 
 def compile_builtin_hierarchy_for_panel(
@@ -57,57 +50,52 @@ def compile_builtin_hierarchy_for_panel(
         For the report.
     preserve_major_immune_subtypes
         Keep common immune types that have two measured markers, whatever share that is.
+
+    Raises
+    ------
+    HierarchyError
+        If there is no built-in hierarchy of this name, with close matches.
     """
     import pandas as pd
 
     genes = {str(g).strip().upper() for g in gene_list if g is not None and g == g and str(g).strip()}
-    tier = "small" if len(genes) <= 1500 else "medium" if len(genes) <= 9000 else "large"
-    rows: list[dict[str, Any]] = []
-    roots = [_compiled(r, 1, genes, tier, preserve_major_immune_subtypes, rows)
-             for r in get_builtin_hierarchy(builtin_name)]
-    report = pd.DataFrame(rows, columns=[c for c in REPORT_COLUMNS if c not in _CONSTANT])
-    report = report.assign(panel_tier=tier, builtin_name=builtin_name, panel_name=panel_name,
-                           panel_gene_count=len(genes))
-    return [r for r in roots if r is not None], report[list(REPORT_COLUMNS)]
+    tree, tier = get_builtin(str(builtin_name)), panel_tier(len(genes))
+    slim = {n.path: replace(n, markers=_among(n.markers, genes), anti_markers=_among(n.anti_markers, genes))
+            for n in tree}
+    kept, status = keep_supported(tree, slim, tier, preserve=preserve_major_immune_subtypes)
+    of_panel = {"panel_tier": tier, "builtin_name": builtin_name, "panel_name": panel_name,
+                "panel_gene_count": len(genes)}
+    rows = [_row(n, slim[n.path], status[n.path]) | of_panel for n in _subtypes_first(tree, tree.roots)]
+    roots = as_programs(Hierarchy(kept)) if kept else []
+    return roots, pd.DataFrame(rows, columns=list(REPORT_COLUMNS))
 
 
-_CONSTANT = ("panel_tier", "builtin_name", "panel_name", "panel_gene_count")
+def _among(markers: tuple[str, ...], genes: set[str]) -> tuple[str, ...]:
+    return tuple(m for m in markers if m.upper() in genes)
 
 
-def _compiled(
-    program: MarkerProgram, level: int, genes: set[str], tier: str, preserve: bool, rows: list[dict[str, Any]]
-) -> MarkerProgram | None:
-    below = [_compiled(c, level + 1, genes, tier, preserve, rows) for c in program.children]
-    kept = [c for c in below if c is not None]
-    about = program.metadata
-    role = "optional" if about.get("role") == "optional" else "major"
-    positive = [m for m in program.positive_markers if m.upper() in genes]
-    negative = [m for m in program.negative_markers if m.upper() in genes]
-    share = _share(positive, program.positive_markers)
-    off_below, back_below = _LIMITS[tier, role]
-    off, back = len(positive) < 2 or share < off_below, share < back_below
-    if preserve and program.name in PRESERVED:
-        off, back = len(positive) < 2, False
-    needs_ancestor = bool(about.get("requires_ancestor_support", True))
-    if off and kept and needs_ancestor:
-        off, back = False, True
-    status = "disabled" if off else "fallback_to_parent" if back else "full"
-    rows.append({
-        "name": program.name, "level": level, "category": about.get("category"), "role": role,
-        "lineage_module": about.get("lineage_module"), "requires_ancestor_support": needs_ancestor,
+def _subtypes_first(tree: Hierarchy, nodes: Iterable[CellType]) -> Iterator[CellType]:
+    for node in nodes:
+        yield from _subtypes_first(tree, tree.children(node.path))
+        yield node
+
+
+def _row(node: CellType, slim: CellType, status: Status) -> dict[str, Any]:
+    about = node.metadata
+    return {
+        "name": node.name, "level": node.level + 1, "category": about.get("category"),
+        "role": "optional" if about.get("role") == "optional" else "major",
+        "lineage_module": about.get("lineage_module"),
+        "requires_ancestor_support": bool(about.get("requires_ancestor_support", True)),
         "fallback_to_parent_allowed": bool(about.get("fallback_to_parent", True)),
-        "positive_markers_total": len(program.positive_markers), "positive_markers_present": len(positive),
-        "positive_markers_present_fraction": share, "negative_markers_total": len(program.negative_markers),
-        "negative_markers_present": len(negative),
-        "negative_markers_present_fraction": _share(negative, program.negative_markers),
-        "compiled_positive_markers": positive, "compiled_negative_markers": negative, "status": status,
-    })
-    if off:
-        return None
-    metadata = {**about, "compiled_status": status} if status != "full" and not kept else dict(about)
-    return MarkerProgram(program.name, positive, negative, kept, program.description, list(program.aliases),
-                         program.min_markers_present, metadata)
+        "positive_markers_total": len(node.markers), "positive_markers_present": len(slim.markers),
+        "positive_markers_present_fraction": _share(slim.markers, node.markers),
+        "negative_markers_total": len(node.anti_markers), "negative_markers_present": len(slim.anti_markers),
+        "negative_markers_present_fraction": _share(slim.anti_markers, node.anti_markers),
+        "compiled_positive_markers": list(slim.markers), "compiled_negative_markers": list(slim.anti_markers),
+        "status": status,
+    }
 
 
-def _share(found: list[str], listed: list[str]) -> float:
+def _share(found: tuple[str, ...], listed: tuple[str, ...]) -> float:
     return len(found) / len(listed) if listed else 1.0
