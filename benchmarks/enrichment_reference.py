@@ -86,14 +86,19 @@ def score(
             hits = sum(row[column[m]] >= s.floor for m in node.scored)
             detected[-1].append(hits / len(node.scored) if node.scored else 0.0)
     z = [[0.0] * len(nodes) for _ in x]
+    centres, scales = [], []
     for k in range(len(nodes)):
         values = [r[k] for r in raw]
         centre = statistics.median(values)
         spread = 1.4826 * statistics.median([abs(v - centre) for v in values])
         spread = spread or statistics.pstdev(values) or 1.0
-        spread = spread if s.released else max(spread, s.scale_floor)
-        for c, v in enumerate(values):
-            z[c][k] = (v - centre) / spread
+        centres.append(centre)
+        scales.append(spread if s.released else max(spread, s.scale_floor))
+    for k, node in enumerate(nodes):
+        family = [scales[j] for j, other in enumerate(nodes) if other.parent == node.parent]
+        scale = scales[k] if s.released else statistics.median(family)
+        for c, row in enumerate(raw):
+            z[c][k] = (row[k] - centres[k]) / scale
     out: dict[str, list[list[float]]] = {n: [] for n in ("R", "Z", "D", "f", "L", "B", "BR", "route", "route_raw")}
     for c in range(len(x)):
         decision, local = [], []

@@ -121,7 +121,7 @@ def test_pure_clusters_are_neither_mixed_nor_wrong(monkeypatch: pytest.MonkeyPat
 
     tree = get_builtin("colon_tme")
     total = sum(
-        benchmark.outcome(benchmark.pure_clusters(tree, n_genes=3000, seed=1, **design), tree, "enrichment")
+        benchmark.outcome(benchmark.pure_clusters(tree, n_genes=3000, seed=1, **design), tree)
         for design in benchmark.DESIGNS.values()
     )
     exact, mixed, wrong, n = total

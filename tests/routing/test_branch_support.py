@@ -33,7 +33,7 @@ def evidence_of(score: list[float], *, raw: list[float] | None = None, tree: Hie
     components = {
         "raw": raw_values, "routing_raw": raw_values, "detection": np.ones_like(values), "branch_support": values,
         "branch_raw": raw_values, "best_child": np.full_like(values, NAN), "best_child_raw": np.full_like(values, NAN),
-        "coverage": np.ones_like(values), "decision": values,
+        "coverage": np.ones_like(values), "decision": values, "sure_support": values, "error": np.zeros_like(values),
         **{k: np.array([v], dtype=float) for k, v in parts.items()},
     }
     status = [ScoreStatus.OK if s == s else ScoreStatus.NO_MARKERS for s in score]
@@ -81,6 +81,17 @@ def test_a_strong_subtype_carries_a_lineage_that_cannot_be_enriched_over_itself(
     assert path_and_stop(carried(0.34, 0.2))[0] == ()
     assert path_and_stop(carried(0.35, 0.19))[0] == ()
     assert path_and_stop(carried(0.9, 0.9), carrying_score=None)[0] == ()
+
+
+def test_support_that_may_be_chance_stops_the_walk() -> None:
+    """The gate looks at support with raw enrichment at its lower limit, and says how large the error is."""
+    evidence = evidence_of([1.0, 0.8, 0.2, -1.0, -1.0], sure_support=[0.4, -0.1, 0.1, -2.0, -2.0],
+                           error=[0.1, 0.4, 0.1, 0.1, 0.1])
+    assert path_and_stop(evidence) == (("A",), BranchStop.WITHIN_SAMPLING_ERROR)
+    stopped = route_branches(evidence).walks[0].steps[1].choice.candidates
+    assert {c.fail_detail for c in stopped if c.node == 1} == {"raw 0.800 within its sampling error 0.400"}
+    assert path_and_stop(evidence_of([-0.1, 0.8, 0.2, -1.0, -1.0], raw=[0.1] * 5), score_threshold=-0.5) == (
+        ("A", "A1"), BranchStop.LEAF_REACHED)
 
 
 def test_missing_values_do_not_speak_against_a_type() -> None:

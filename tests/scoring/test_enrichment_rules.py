@@ -17,14 +17,16 @@ from cellkey.calls.export import export_labels
 from cellkey.calls.route_table import route_table
 from cellkey.errors import CellkeyWarning, InputError, ParameterError, ScaleError
 from cellkey.hierarchy import CellType, Hierarchy
-from cellkey.profiles.means import means_from_table
+from cellkey.profiles.expression import Expression
+from cellkey.profiles.means import means_from_profiles, means_from_table
+from cellkey.profiles.profile import profile_clusters
 from cellkey.records.vocabulary import BranchStop
 from cellkey.routing.branch_support import BranchGating, route_branches
 from cellkey.scoring.enrichment import EnrichmentScoring, score_enrichment
 from cellkey.scoring.evidence import Evidence
 from cellkey.scoring.key import measure_key
 from cellkey.scoring.panel_presets import choose_preset
-from cellkey.scoring.specificity import sibling_gap
+from cellkey.scoring.specificity import robust_scale, robust_z, sibling_gap
 
 MODES = {"default": EnrichmentScoring(), "released": EnrichmentScoring.released(),
          "drawn": EnrichmentScoring(controls="drawn", control_sizes=(3,))}
@@ -227,6 +229,91 @@ def test_sibling_gap_against_a_loop() -> None:
             others = [z[c, j] for j in range(9) if parents[j] == parents[n] and j != n and np.isfinite(z[c, j])]
             expected[c, n] = z[c, n] - max(others) if others else z[c, n]
     np.testing.assert_allclose(sibling_gap(z, parents, only_child="none"), expected)
+
+
+def test_siblings_share_the_median_scale() -> None:
+    """Of those that could be scored; as published each has its own."""
+    rng = np.random.default_rng(0)
+    parents = np.array([-1, -1, -1, 0, 0, 2])
+    raw = rng.normal(size=(30, 6)) * [0.1, 1.0, 3.0, 0.5, 2.0, 1.0]
+    raw[:, 4] = np.nan
+    centre, own = robust_scale(raw)
+    shared = [np.median(own[[0, 1, 2]])] * 3 + [own[3], np.nan, own[5]]
+    z = robust_z(raw, parents=parents)
+    np.testing.assert_allclose(z, (raw - centre) / shared)
+    np.testing.assert_allclose(robust_z(raw), (raw - centre) / own)
+
+
+def test_a_common_type_does_not_lose_to_a_sibling_that_differs_by_noise() -> None:
+    """In half of the clusters, its own scale is large; in one unit the larger difference counts."""
+    raw = np.zeros((8, 2))
+    raw[:, 0] = [2.0, 2.1, 1.9, 2.0, -1.0, -1.1, -0.9, -1.0]
+    raw[:, 1] = [0.3, -0.3, 0.1, -0.1, 0.3, -0.3, 0.1, -0.1]
+    parents = np.array([-1, -1])
+    assert sibling_gap(robust_z(raw), parents)[0, 0] < 0
+    assert (sibling_gap(robust_z(raw, parents=parents), parents)[:4, 0] > 0).all()
+
+
+def counted(n_cells: int, seed: int = 0, n_genes: int = 200, depth: float = 300.0) -> pd.DataFrame:
+    """Mean counts of six clusters of ``n_cells`` with one profile, as sequencing would draw them."""
+    rng = np.random.default_rng(seed)
+    genes = [*sorted(TREE.all_markers()), *(f"G{i}" for i in range(n_genes))]
+    rate = np.random.default_rng(1).lognormal(0, 1.2, len(genes))
+    rate *= depth / rate.sum()
+    counts = rng.poisson(np.tile(rate * n_cells, (6, 1)))
+    return pd.DataFrame(counts.T / n_cells, index=genes, columns=[f"c{i}" for i in range(6)])
+
+
+def test_the_error_of_means_is_what_repeated_sequencing_shows() -> None:
+    """For genes of which five transcripts are expected; larger than zero for unseen ones."""
+    n = 40
+    tables = [means_from_table(counted(n, seed), n_cells=dict.fromkeys([f"c{i}" for i in range(6)], n))
+              for seed in range(60)]
+    names = [g for g in tables[0].genes if all(g in set(t.genes) for t in tables)]
+    columns = [[list(t.genes).index(g) for g in names] for t in tables]
+    values = np.concatenate([t.values[:, c] for t, c in zip(tables, columns, strict=True)])
+    error = np.concatenate([t.error[:, c] for t, c in zip(tables, columns, strict=True)])
+    seen = np.concatenate([counted(n, seed).loc[names].to_numpy().T * n for seed in range(60)]).mean(axis=0)
+    often = seen >= 5
+    assert often.sum() > 50
+    ratio = error[:, often].mean(axis=0) / values[:, often].std(axis=0)
+    assert abs(np.median(ratio) - 1.0) < 0.05
+    assert np.abs(ratio - 1.0).max() < 0.2  # the deviation itself is known to 4 % from 360 draws, 209 genes
+    assert (tables[0].error > 0).all()
+
+
+def test_profiles_and_mean_counts_know_the_same_error() -> None:
+    """Cells that mostly show at most one transcript of a gene: the two ways of counting agree."""
+    rng = np.random.default_rng(2)
+    counts = rng.poisson(0.02, (600, 120)).astype(np.float64)
+    counts[:, 0] += 50.0  # depth, so that every cell is scaled alike
+    labels = np.repeat(["0", "1", "2"], 200)
+    logged = np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4)
+    genes = [f"G{i}" for i in range(120)]
+    profiles = profile_clusters(Expression(logged), labels, genes)
+    found = means_from_profiles(profiles, logged=True)
+    table = pd.DataFrame({g: counts[labels == g].mean(axis=0) for g in ("0", "1", "2")}, index=genes)
+    expected = means_from_table(table, n_cells=dict.fromkeys("012", 200))
+    both = [list(expected.genes).index(g) for g in found.genes]
+    apart = np.abs(found.error[:, 1:] / expected.error[:, both][:, 1:] - 1.0)
+    assert np.median(apart) < 0.02
+    assert apart.max() < 0.3
+
+
+def test_support_is_called_only_where_enough_transcripts_were_seen() -> None:
+    """Chance alone is named in few cells of unknown number, and not where the number is known."""
+    tables = [counted(20, seed) for seed in range(12)]
+    cells = dict.fromkeys(tables[0].columns, 20)
+    bold = sum((calls_of(t)["annot_label"] != "Unresolved").sum() for t in tables)
+    careful = sum((calls_of(t, n_cells=cells)["annot_label"] != "Unresolved").sum() for t in tables)
+    assert careful < bold / 4
+    signal = raw_means()
+    many, few = (calls_of(signal, n_cells=dict.fromkeys(signal.columns, n)) for n in (100_000, 1))
+    same(many, calls_of(signal))
+    assert (few["annot_level"] <= many["annot_level"]).all()
+    assert "within_sampling_error" in set(few["annot_stop_reason"])
+    with pytest.raises(InputError, match="at least one cell for every cluster, but not for c3"):
+        calls_of(tables[0], n_cells={k: v for k, v in cells.items() if k != "c3"})
 
 
 @pytest.mark.slow

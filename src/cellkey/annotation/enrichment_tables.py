@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["enrichment_tables", "in_shared_tables", "method_comparison"]
 
 _PARTS = ("local", "best_child", "raw", "branch_raw", "positive", "negative", "z", "specificity", "decision",
-          "detection", "gate", "factor")
+          "detection", "gate", "factor", "error", "sure_support")
 _NO_LIMITS = ("min_coverage", "min_pos_frac", "min_frac_markers_on", "min_enrichment", "required_pos_frac",
               "required_enrichment", "veto_pos_frac")
 _NO_NAMES = ("required_marker", "veto_marker")

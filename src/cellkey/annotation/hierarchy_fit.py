@@ -142,4 +142,5 @@ def _permuted(
     source = np.empty(len(order), dtype=np.intp)
     source[order] = shuffled
     detection = None if means.detection is None else means.detection[:, source]
-    return replace(means, values=means.values[:, source], detection=detection)
+    error = None if means.error is None else means.error[:, source]
+    return replace(means, values=means.values[:, source], detection=detection, error=error)

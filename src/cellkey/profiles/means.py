@@ -11,7 +11,7 @@ import numpy as np
 from cellkey.errors import CellkeyWarning, InputError, ScaleError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class ClusterMeans:
         Cells per group, int64; zero where unknown.
     detection
         Share of the group's cells above zero, groups x genes; None where cells were not seen.
+    error
+        Standard error of ``values`` from counting transcripts, groups x genes; None where it is not known.
     """
 
     groups: tuple[str, ...]
@@ -47,6 +49,7 @@ class ClusterMeans:
     values: NDArray[np.float64]
     n_cells: NDArray[np.int64]
     detection: NDArray[np.float64] | None = None
+    error: NDArray[np.float64] | None = None
 
     @property
     def bulk(self) -> NDArray[np.float64]:
@@ -76,10 +79,12 @@ def means_from_profiles(profiles: ClusterProfiles, *, logged: bool | None = None
     kept = np.sort(first)
     kept = kept[(profiles.mean[:, kept] != 0).any(axis=0)]
     mean, detection = profiles.mean[:, kept], profiles.detection[:, kept]
+    error = None
     if profiles.info.get("values") in ("counts", "log-normalised") if logged is None else logged:
         expressed = np.divide(mean, detection, out=np.zeros_like(mean), where=detection > 0)
         mean = np.log1p(detection * np.expm1(expressed))
-    return ClusterMeans(profiles.groups, profiles.var_names[kept], mean, profiles.n_cells, detection)
+        error = _counting_error(mean, detection * profiles.n_cells[:, None], profiles.n_cells)
+    return ClusterMeans(profiles.groups, profiles.var_names[kept], mean, profiles.n_cells, detection, error)
 
 
 def means_from_table(
@@ -90,6 +95,7 @@ def means_from_table(
     uppercase: bool = True,
     duplicates: Duplicates = "sum",
     keep_negative: bool = True,
+    n_cells: Mapping[str, int] | None = None,
 ) -> ClusterMeans:
     """Return the means that a genes x clusters table holds.
 
@@ -109,6 +115,8 @@ def means_from_table(
         scale are always averaged.
     keep_negative
         Keep genes whose sum over clusters is not above zero; only genes that are zero everywhere are dropped.
+    n_cells
+        Cells of every cluster, by its name. With them the sampling error of mean counts is known.
 
     Raises
     ------
@@ -141,9 +149,38 @@ def means_from_table(
     total = np.where(complete[:, None], values, 0.0)
     kept = (total != 0).any(axis=0) if keep_negative else total.sum(axis=0) > 0
     genes, values = genes[kept], values[:, kept]
-    if input_type == "raw_cluster_means":
-        values = normalise_means(values, scale_factor)
-    return ClusterMeans(groups, genes, values, np.zeros(len(groups), dtype=np.int64))
+    if input_type != "raw_cluster_means":
+        return ClusterMeans(groups, genes, values, _cells_of(groups, n_cells))
+    logged, cells = normalise_means(values, scale_factor), _cells_of(groups, n_cells)
+    error = None if n_cells is None else _counting_error(logged, values * cells[:, None], cells)
+    return ClusterMeans(groups, genes, logged, cells, None, error)
+
+
+def _cells_of(groups: Sequence[str], n_cells: Mapping[str, int] | None) -> NDArray[np.int64]:
+    """Cells of each group, zero where unknown."""
+    if n_cells is None:
+        return np.zeros(len(groups), dtype=np.int64)
+    unknown = [g for g in groups if n_cells.get(g, 0) < 1]
+    if unknown:
+        msg = f"n_cells must name at least one cell for every cluster, but not for {', '.join(unknown[:5])}"
+        raise InputError(msg)
+    return np.array([n_cells[g] for g in groups], dtype=np.int64)
+
+
+def _counting_error(
+    values: NDArray[np.float64], seen: NDArray[np.float64], n_cells: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Standard error of ``log1p`` of a mean that rests on ``seen`` transcripts (or expressing cells) of a group.
+
+    The relative error of a count is one over its root. One is added to the count, and its share to the mean:
+    that no transcript of a gene was seen does not show that there is none.
+    """
+    cells = n_cells[:, None].astype(np.float64)
+    scaled = np.expm1(values)
+    known = np.isfinite(scaled)
+    total, of_all = np.where(known, scaled * cells, 0.0).sum(axis=0), np.where(known, seen, 0.0).sum(axis=0)
+    one = np.divide(total, of_all, out=np.zeros_like(total), where=of_all > 0) / cells
+    return np.asarray((scaled + one) / (1.0 + scaled + one) / np.sqrt(seen + 1.0))
 
 
 def normalise_means(values: NDArray[np.float64], scale_factor: float = 1e4) -> NDArray[np.float64]:

@@ -97,6 +97,8 @@ ENRICHMENT_SCORES = TableSchema(
         Column("detection", "float", "Share (0 to 1) of the measured markers that are detected."),
         Column("gate", "float", "Share (0 to 1) to which specificity counts, given the raw enrichment."),
         Column("factor", "float", "Factor (0 to 1) for the number of markers."),
+        Column("error", "float", "Standard error of raw enrichment from counting transcripts; 0 if not known."),
+        Column("sure_support", "float", "Branch support with raw enrichment lowered by two such errors."),
         Column("scored_markers", "list", "Markers that were scored."),
         Column("missing_markers", "list", "Markers of that list which are not measured."),
         Column("scored_anti_markers", "list", "Anti-markers that were scored."),

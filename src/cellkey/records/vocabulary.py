@@ -157,6 +157,7 @@ class BranchStop(Described):
     NO_VALID_SCORE = "no_valid_score", "None of the candidates could be scored."
     BELOW_SCORE_THRESHOLD = "below_score_threshold", "The branch support of the best candidate is too low."
     BELOW_ABSOLUTE_SUPPORT = "below_absolute_support", "The raw enrichment of the best candidate speaks against it."
+    WITHIN_SAMPLING_ERROR = "within_sampling_error", "The best candidate's support may be chance: too few transcripts."
     AMBIGUOUS_SIBLING_MARGIN = "ambiguous_sibling_margin", "The runner-up is too close to the best candidate."
     MAX_DEPTH = "max_depth", "The deepest level that may be assigned was reached."
 

@@ -1,7 +1,7 @@
 """Routing by branch support: go on with the best sibling while it is strong enough and well separated.
 
 Only the sibling with the greatest support is asked: could it be scored, is its support above the threshold,
-is its raw enrichment not against it, is it far enough ahead? The first "no" ends the walk.
+is its raw enrichment not against it and more than sampling error, is it far enough ahead? The first "no" ends the walk.
 """
 
 from __future__ import annotations
@@ -99,12 +99,19 @@ def _absolute_detail(m: _Material, group: int, node: int) -> str:
     return f"raw<{m.gating.min_leaf_raw_score:.2f} ({own:.3f})"
 
 
+def _within_error(m: _Material, group: int, node: int) -> str:
+    return f"raw {m.evidence['raw'][group, node]:.3f} within its sampling error {m.evidence['error'][group, node]:.3f}"
+
+
 BRANCH_GATES: tuple[Gate, ...] = (
     Gate(BranchStop.NO_VALID_SCORE, lambda m: np.isfinite(m.evidence.score), FailReason.LOW_COVERAGE,
          lambda m, _group, node: str(m.evidence.details.status[node])),
     Gate(BranchStop.BELOW_SCORE_THRESHOLD, lambda m: _not_below(m.evidence.score, m.gating.score_threshold),
          FailReason.BELOW_GATE, lambda m, *_: f"branch_support<{m.gating.score_threshold:.2f}"),
     Gate(BranchStop.BELOW_ABSOLUTE_SUPPORT, _absolute, FailReason.BELOW_GATE, _absolute_detail),
+    Gate(BranchStop.WITHIN_SAMPLING_ERROR,
+         lambda m: _not_below(m.evidence["sure_support"], min(m.gating.score_threshold, 0.0)),
+         FailReason.BELOW_GATE, _within_error),
 )
 """The checks of the best candidate, in the order in which they are asked; the margin comes last."""
 
@@ -197,6 +204,8 @@ _SHARED_WORDS = {
     (False, BranchStop.BELOW_SCORE_THRESHOLD): _NO_CHILD,
     (True, BranchStop.BELOW_ABSOLUTE_SUPPORT): _NONE_PASSED,
     (False, BranchStop.BELOW_ABSOLUTE_SUPPORT): _NO_CHILD,
+    (True, BranchStop.WITHIN_SAMPLING_ERROR): _NONE_PASSED,
+    (False, BranchStop.WITHIN_SAMPLING_ERROR): _NO_CHILD,
     (True, BranchStop.AMBIGUOUS_SIBLING_MARGIN): (StopReason.LOW_MARGIN, StopDetail.AMBIGUOUS_ROOT),
     (False, BranchStop.AMBIGUOUS_SIBLING_MARGIN): (StopReason.LOW_MARGIN, StopDetail.AMBIGUOUS_SIBLINGS),
 }
@@ -300,9 +309,13 @@ def _tier_of(walk: Walk, group: int, evidence: Evidence, gating: BranchGating) -
     )
 
 
+_NOT_ENOUGH = (
+    BranchStop.BELOW_SCORE_THRESHOLD, BranchStop.BELOW_ABSOLUTE_SUPPORT, BranchStop.WITHIN_SAMPLING_ERROR)
+
+
 def _unsupported(walk: Walk, group: int, stop: BranchStop, evidence: Evidence, gating: BranchGating) -> int:
     """Number of levels at the end of a path that neither their own markers nor an accepted child support."""
-    if not gating.back_off or stop not in (BranchStop.BELOW_SCORE_THRESHOLD, BranchStop.BELOW_ABSOLUTE_SUPPORT):
+    if not gating.back_off or stop not in _NOT_ENOUGH:
         return 0
     own = [evidence["raw"][group, k] for k in walk.path]
     count = 0

@@ -33,6 +33,7 @@ from cellkey.scoring.controls import (
     expression_bins,
 )
 from cellkey.scoring.evidence import Evidence
+from cellkey.scoring.marker_means import Sign, sign_of
 from cellkey.scoring.marker_sets import (
     MarkerSets,
     MarkerStrategy,
@@ -41,7 +42,7 @@ from cellkey.scoring.marker_sets import (
     excluded_from_controls,
 )
 from cellkey.scoring.panel_presets import PRESETS, ControlExclusion, Preset, choose_preset, low_expression
-from cellkey.scoring.specificity import OnlyChild, robust_z, sibling_gap
+from cellkey.scoring.specificity import OnlyChild, ScaleOf, robust_z, sibling_gap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,8 +52,7 @@ if TYPE_CHECKING:
     from cellkey.profiles.means import ClusterMeans
     from cellkey.scoring.key import MeasuredKey
 
-__all__ = ["RELEASED", "EnrichmentDetails", "EnrichmentScoring", "PanelSettings", "Sign", "score_enrichment",
-           "support_gate"]
+__all__ = ["RELEASED", "EnrichmentDetails", "EnrichmentScoring", "PanelSettings", "score_enrichment", "support_gate"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 RELEASED = "hierannot-0.7"
@@ -96,8 +96,15 @@ class EnrichmentScoring(Parameters):
         Whether anti-markers below their controls count as zero instead of as support.
     scale_floor
         Least scale of the robust z. Without it, types that score alike in all clusters get huge z.
+    scale_of
+        Whether siblings share the scale of the robust z, so that they are compared in one unit, or each
+        ``type`` has its own, as published.
     only_child
         What a node without siblings is compared with.
+    sampling_errors
+        Raw enrichment must support a type even when it is lowered by this many standard errors, those of
+        counting transcripts in the cells of the group; 2 is the usual limit of 95 per cent. It matters in
+        small groups of shallow cells only, and not where the number of cells is unknown.
     raw_weight
         Weight alpha of raw enrichment against sibling specificity.
     weak_raw_score
@@ -133,7 +140,9 @@ class EnrichmentScoring(Parameters):
     negative_weight: Annotated[float, Field(ge=0.0)] = 0.5
     floor_negative: bool = True
     scale_floor: Annotated[float, Field(ge=0.0)] = 0.25
+    scale_of: ScaleOf = "siblings"
     only_child: OnlyChild = "parent"
+    sampling_errors: Annotated[float, Field(ge=0.0)] = 2.0
     raw_weight: Share = 0.60
     weak_raw_score: float = 0.10
     child_rescue: Share = 0.35
@@ -148,7 +157,7 @@ class EnrichmentScoring(Parameters):
         published: dict[str, object] = {
             "controls": "drawn", "controls_for_fallback": False, "floor_negative": False, "scale_floor": 0.0,
             "only_child": "none", "rescue_by_level": False, "marker_factor": "detection",
-            "min_detecting_share": None,
+            "min_detecting_share": None, "sampling_errors": 0.0, "scale_of": "type",
         }
         return cls.parse({**published, **changes})
 
@@ -168,40 +177,6 @@ class PanelSettings:
     detection_quantile: float
     detection_floor: float
     clip_quantile: float
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """Statistics of the markers (or the anti-markers) of all nodes; groups x nodes, or one value per node.
-
-    Attributes
-    ----------
-    enrichment
-        Mean clipped difference from the controls; NaN where no marker has a control.
-    marker_mean, control_mean
-        Means of the markers that have controls, and of their controls, before clipping.
-    n_present, n_detected
-        Measured markers, and how many of them are detected in a group.
-    n_controls, median_controls
-        Controls of all markers together, and the median per marker (NaN without markers).
-    fell_back
-        Whether some marker had fewer controls than asked for.
-    """
-
-    enrichment: NDArray[np.float64]
-    marker_mean: NDArray[np.float64]
-    control_mean: NDArray[np.float64]
-    n_present: NDArray[np.int64]
-    n_detected: NDArray[np.int64]
-    n_controls: NDArray[np.int64]
-    median_controls: NDArray[np.float64]
-    fell_back: NDArray[np.bool_]
-
-    @property
-    def detection(self) -> NDArray[np.float64]:
-        """Share of the measured markers that are detected; NaN without measured markers."""
-        shown = np.maximum(self.n_present, 1)
-        return np.where(self.n_present > 0, self.n_detected / shown, np.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +218,9 @@ def score_enrichment(
         ``raw`` (R), ``positive`` (P), ``negative`` (N as it entered R), ``z``, ``specificity``, ``decision``
         (D), ``detection`` (f), ``gate`` (g), ``factor`` (s), ``local`` (L), ``best_child``,
         ``best_child_raw``, ``branch_support`` and ``branch_raw`` (as tabulated), ``routing_raw`` (as the walk
-        uses it) and ``coverage`` (share of listed markers that are measured). A cell type that cannot be
-        scored has NaN.
+        uses it), ``error`` (standard error of R), ``sure_support`` (branch support with R lowered by
+        ``sampling_errors`` of them) and ``coverage`` (share of listed markers that are measured). A cell type
+        that cannot be scored has NaN.
     """
     parameters = parameters or EnrichmentScoring()
     panel = resolve_panel(means, parameters)
@@ -259,7 +235,7 @@ def score_enrichment(
     controls = _controls(means, key, columns, sets, panel, parameters)
     detected = _detected(means, panel, parameters)
     positive, negative = (
-        _sign(means, scored, pairs, found, detected, panel.clip_quantile)
+        sign_of(means, scored, pairs, found, detected, panel.clip_quantile)
         for scored, (pairs, found) in zip((sets.scored, sets.negative), controls, strict=True)
     )
     status = _final_status(sets, positive)
@@ -342,82 +318,6 @@ def _detected(means: ClusterMeans, panel: PanelSettings, parameters: EnrichmentS
         return means.values >= panel.detection_floor
 
 
-def _sign(
-    means: ClusterMeans, scored: Sequence[Sequence[int]], pairs: Pairs, controls: ControlMeans,
-    detected: NDArray[np.bool_], clip: float,
-) -> Sign:
-    """Enrichment of the scored genes of all nodes over their controls."""
-    n_nodes = len(scored)
-    shown = Pairs.of(scored)
-    n_present = np.bincount(shown.node, minlength=n_nodes).astype(np.int64)
-    n_detected = _sum_by_node(detected[:, shown.gene].astype(np.float64), shown.node, n_nodes).astype(np.int64)
-
-    counted = np.isin(_codes(pairs, means), _codes(shown, means)) & (controls.count > 0)
-    node, gene = pairs.node[counted], pairs.gene[counted]
-    values, matched = means.values[:, gene], controls.mean[:, counted]
-    n_used = np.bincount(node, minlength=n_nodes)
-    clipped = _clipped(values - matched, node, n_used, clip)
-
-    def mean(part: NDArray[np.float64]) -> NDArray[np.float64]:
-        total = _sum_by_node(part, node, n_nodes)
-        return np.where(n_used > 0, total / np.maximum(n_used, 1), np.nan)
-
-    own = np.isin(_codes(pairs, means), _codes(shown, means))
-    return Sign(
-        enrichment=mean(clipped), marker_mean=mean(values), control_mean=mean(matched), n_present=n_present,
-        n_detected=n_detected,
-        n_controls=np.bincount(pairs.node[own], weights=controls.count[own], minlength=n_nodes).astype(np.int64),
-        median_controls=_median_by_node(controls.count[own], pairs.node[own], n_nodes),
-        fell_back=np.bincount(pairs.node[own], weights=controls.fell_back[own], minlength=n_nodes) > 0,
-    )
-
-
-def _codes(pairs: Pairs, means: ClusterMeans) -> NDArray[np.int64]:
-    return pairs.node.astype(np.int64) * max(len(means.genes), 1) + pairs.gene
-
-
-def _sum_by_node(values: NDArray[np.float64], node: NDArray[np.intp], n_nodes: int) -> NDArray[np.float64]:
-    """Sum columns of one node; ``node`` is ascending."""
-    total = np.zeros((len(values), n_nodes))
-    if len(node):
-        present, starts = np.unique(node, return_index=True)
-        total[:, present] = np.add.reduceat(values, starts, axis=1)
-    return total
-
-
-def _clipped(
-    differences: NDArray[np.float64], node: NDArray[np.intp], n_used: NDArray[np.int64], quantile: float
-) -> NDArray[np.float64]:
-    """Clip the differences of nodes with three markers or more at a quantile of their absolute values."""
-    if quantile >= 1.0 or not len(node):
-        return differences
-    n_nodes, widest = len(n_used), int(n_used.max())
-    starts = np.cumsum(n_used) - n_used
-    slot = np.arange(len(node)) - starts[node]
-    ordered = np.full((len(differences), n_nodes, widest), np.inf)
-    ordered[:, node, slot] = np.abs(differences)
-    ordered.sort(axis=2)
-    position = quantile * np.maximum(n_used - 1, 0)
-    low = position.astype(np.intp)
-    high = np.minimum(low + 1, np.maximum(n_used - 1, 0))
-    each = np.arange(n_nodes)
-    lower, upper = ordered[:, each, low], ordered[:, each, high]
-    with np.errstate(invalid="ignore"):
-        limit = lower + (upper - lower) * (position - low)
-    limit = np.where((n_used >= 3) & (limit > 0), limit, np.inf)[:, node]
-    return np.clip(differences, -limit, limit)
-
-
-def _median_by_node(counts: NDArray[np.int64], node: NDArray[np.intp], n_nodes: int) -> NDArray[np.float64]:
-    order = np.lexsort((counts, node))
-    n = np.bincount(node, minlength=n_nodes)
-    start = np.cumsum(n) - n
-    ordered = np.append(counts[order], 0).astype(np.float64)
-    low, high = start + np.maximum(n - 1, 0) // 2, start + n // 2
-    top = len(ordered) - 1
-    return np.where(n > 0, (ordered[np.minimum(low, top)] + ordered[np.minimum(high, top)]) / 2.0, np.nan)
-
-
 def _final_status(sets: MarkerSets, positive: Sign) -> tuple[ScoreStatus, ...]:
     found: list[ScoreStatus] = []
     for i, status in enumerate(sets.status):
@@ -438,7 +338,7 @@ def _components(
     n = np.nan_to_num(negative.enrichment, nan=0.0)
     n = np.maximum(n, 0.0) if parameters.floor_negative else n
     raw = np.where(scorable, positive.enrichment - parameters.negative_weight * n, np.nan)
-    z = robust_z(raw, parameters.scale_floor)
+    z = robust_z(raw, parameters.scale_floor, parents=parents if parameters.scale_of == "siblings" else None)
     gap = sibling_gap(z, parents, only_child=parameters.only_child)
     f = np.clip(np.nan_to_num(positive.detection, nan=0.0), 0.0, 1.0)
     decision = gap * (0.5 + 0.5 * f)
@@ -450,12 +350,18 @@ def _components(
     alpha = parameters.raw_weight
     local = (alpha * raw + (1.0 - alpha) * gate * decision) * factor
     tables = _branch_tables(local, raw, parents, levels, parameters)
+    error = np.sqrt(positive.error**2 + np.where(n > 0, parameters.negative_weight * negative.error, 0.0) ** 2)
+    low = raw - parameters.sampling_errors * error
+    low_gate = support_gate(low, parameters.weak_raw_score)
+    low_local = (alpha * low + (1.0 - alpha) * low_gate * decision) * factor
+    sure = _branch_tables(low_local, low, parents, levels, parameters)["routing_support"]
     measured = np.array([len(m) for m in key.markers]) / np.maximum(key.n_listed, 1)
     coverage = np.broadcast_to(measured, raw.shape)
     return {
         "raw": raw, "positive": np.where(scorable, positive.enrichment, np.nan), "negative": n, "z": z,
         "specificity": gap, "decision": decision, "detection": f, "gate": gate,
-        "factor": np.asarray(factor, dtype=np.float64), "local": local, "coverage": coverage, **tables,
+        "factor": np.asarray(factor, dtype=np.float64), "local": local, "coverage": coverage, "error": error,
+        "sure_support": sure, **tables,
     }
 
 

@@ -9,9 +9,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["OnlyChild", "robust_scale", "robust_z", "sibling_gap"]
+__all__ = ["OnlyChild", "ScaleOf", "robust_scale", "robust_z", "sibling_gap", "sibling_scale"]
 
 OnlyChild = Literal["parent", "none"]
+ScaleOf = Literal["siblings", "type"]
 _MAD_TO_SD = 1.4826
 
 
@@ -33,13 +34,41 @@ def robust_scale(scores: NDArray[np.float64], floor: float = 0.0) -> tuple[NDArr
     return centre, np.maximum(scale, floor)
 
 
-def robust_z(scores: NDArray[np.float64], floor: float = 0.0) -> NDArray[np.float64]:
+def robust_z(
+    scores: NDArray[np.float64], floor: float = 0.0, *, parents: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
     """Return the scores in robust units over clusters, clusters x nodes; NaN stays NaN.
 
     A single cluster has z = 0; of two clusters one is as far above as the other is below the centre.
+
+    Parameters
+    ----------
+    scores
+        Clusters x nodes.
+    floor
+        Least scale.
+    parents
+        Of the nodes: siblings share their median scale. Scores that are compared with each other need one
+        unit; in units of its own, a type that many clusters hold would seem less special than a sibling that
+        differs between clusters by noise alone. None gives every node its own scale, as published.
     """
     centre, scale = robust_scale(scores, floor)
+    if parents is not None:
+        scale = sibling_scale(scale, np.asarray(np.isfinite(scores).any(axis=0)), parents)
     return np.asarray((scores - centre) / scale)
+
+
+def sibling_scale(
+    scale: NDArray[np.float64], scored: NDArray[np.bool_], parents: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return for each node the median scale of the scored nodes with its parent; NaN if there are none."""
+    _, family = np.unique(parents, return_inverse=True)
+    order = np.lexsort((scale, ~scored, family))
+    count = np.bincount(family, weights=scored).astype(np.int64)
+    start = np.searchsorted(family[order], np.arange(len(count)))
+    low, high = start + np.maximum(count - 1, 0) // 2, start + np.minimum(count // 2, np.maximum(count - 1, 0))
+    shared = (scale[order][low] + scale[order][high]) / 2.0
+    return np.asarray(np.where(count > 0, shared, np.nan)[family])
 
 
 def _masked_median(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:

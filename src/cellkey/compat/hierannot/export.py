@@ -238,7 +238,7 @@ def _reweighted(result: Any, weights: tuple[float, float, float, float], default
         groups, np.zeros(len(groups), dtype=np.int64), key, "enrichment", routing,
         {"raw": raw, "decision": decision, "detection": np.nan_to_num(f), "local": local, "gate": gate,
          "branch_support": support, "branch_raw": raw_support, "routing_raw": raw_routing, "best_child": best,
-         "best_child_raw": best_raw},
+         "best_child_raw": best_raw, "sure_support": routing, "error": np.zeros_like(raw)},
         details=SimpleNamespace(status=status),
     )
 
