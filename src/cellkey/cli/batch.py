@@ -103,11 +103,15 @@ def batch(
       cellkey batch --data-root data --tissue brain --annotator both --provider ollama --model llama3.1
       cellkey batch --resume batch_results/run_brain_20260216_151425
     """
+    wanted = _tissues(tissue, tissues, more_tissues)
+    parallel = local_cluster or dataset_workers
+    settings = _settings(locals())
+    if preview and resume is None:  # before anything heavy is imported
+        _preview(data_root, wanted, files, layout, settings, parallel)
+        return
     from cellkey.batch.run import resume_batch, run_batch
 
-    wanted = _tissues(tissue, tissues, more_tissues)
     runner = _runner(scheduler, local_cluster, dataset_workers)
-    parallel = local_cluster or dataset_workers
     say = (lambda _name, _step: None) if quiet else _say
     if resume is not None:
         run = resume_batch(
@@ -121,10 +125,6 @@ def batch(
             on_step=say,
         )
     else:
-        settings = _settings(locals())
-        if preview:
-            _preview(data_root, wanted, files, layout, settings, parallel)
-            return
         run = run_batch(
             data_root,
             output_dir,
