@@ -36,8 +36,8 @@ from cellkey.llm.failures import ConnectionFailedError
 from cellkey.llm.gene_queries import GeneQueries
 from cellkey.llm.merging import merge_by_model, merge_by_ontology
 from cellkey.llm.messages import ChatRequest, Message
-from cellkey.llm.results import neutral_cell
 from cellkey.llm.rule_checks import FindingKind, RuleChecks, lineage_of_label, lineage_scores
+from cellkey.llm.spreadsheets import neutral_cell
 from cellkey.llm.subclusters import annotate_subclusters
 from cellkey.llm.terms import OntologyTerms, match_term
 from cellkey.testing import ScriptedModel, scripted_transport

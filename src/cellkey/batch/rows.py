@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from cellkey.llm.results import neutral_cell
+from cellkey.llm.spreadsheets import neutral_cell
 from cellkey.records.atomic import write_text
 
 if TYPE_CHECKING:

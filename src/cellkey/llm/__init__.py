@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from cellkey.llm.marker_tables import MARKERS, marker_table, read_marker_table
     from cellkey.llm.prompts import prompt_hash
     from cellkey.llm.providers import PROVIDERS, Provider, provider_from
-    from cellkey.llm.results import ANNOTATIONS, AnnotationResult
+    from cellkey.llm.result_tables import ANNOTATIONS
+    from cellkey.llm.results import AnnotationResult
     from cellkey.llm.retry import Attempt, RetryPolicy
     from cellkey.llm.rule_checks import RuleChecks
     from cellkey.llm.transport import LiveTransport, MockTransport, RecordedTransport, Timeouts
     from cellkey.llm.workflow import State, WorkflowParameters
 
 _HOMES = {
-    "ANNOTATIONS": "results",
+    "ANNOTATIONS": "result_tables",
     "MARKERS": "marker_tables",
     "PROVIDERS": "providers",
     "Agreement": "agreement",

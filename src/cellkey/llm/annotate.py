@@ -180,6 +180,7 @@ class _Office:
             calls,
             tuple(turns),
             (*outcome.warnings, *_suspicions(done)),
+            self.known.terms,
         )
 
     def _term(self, result: ClusterResult) -> Any:
