@@ -235,7 +235,7 @@ def _ask_model(
     from cellkey.llm.budget import Budget
     from cellkey.llm.evidence import Study
     from cellkey.llm.knowledge import bundled_knowledge
-    from cellkey.llm.setup import open_client
+    from cellkey.llm.setup import ClientTeam
 
     settings, dataset = job.settings, job.dataset
     sizes = {c: label.n_cells for c, label in by_markers.items()}
@@ -247,27 +247,23 @@ def _ask_model(
         calls if settings.annotator is Annotator.BOTH else None,
     )
     budget = Budget(settings.budget_usd, settings.budget_tokens, file=job.budget_file)
-    client = open_client(
-        settings.model.updated(max_workers=job.workers), journal=journal_of(job.folder, dataset.prefix), budget=budget
-    )
-    try:
+    model = settings.model.updated(max_workers=job.workers)
+    with ClientTeam(model, journal=journal_of(job.folder, dataset.prefix), budget=budget) as team:
         result = annotate_markers(
             asked,
-            client,
+            team.main,
             study=Study(dataset.tissue, settings.species, settings.notes, dataset.name),
             sizes=sizes,
             workflow=settings.workflow,
             selection=settings.selection,
             knowledge=knowledge,
+            role_clients=team.roles,
             workers=job.workers,
         )
-    finally:
-        client.close()
-        budget.close()
     work.notes += result.warnings
-    if client.stopped is not None:
-        work.notes.append(f"no further calls were made: {client.stopped}")
-        work.known["error_type"] = type(client.stopped).__name__
+    if team.stopped is not None:
+        work.notes.append(f"no further calls were made: {team.stopped}")
+        work.known["error_type"] = type(team.stopped).__name__
     return result
 
 

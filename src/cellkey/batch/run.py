@@ -183,15 +183,11 @@ def resume_batch(
 
 def _probe(settings: BatchSettings) -> list[Call]:
     """Find out before any work whether key and model can be used; return the calls that took."""
-    from cellkey.llm.setup import SCRIPTED, open_client
+    from cellkey.llm.setup import ClientTeam
 
-    client = open_client(settings.model.updated(cache="off"))
-    try:
-        if settings.model.provider != SCRIPTED and not settings.model.replay:
-            client.probe()
-        return client.journal.calls
-    finally:
-        client.close()
+    with ClientTeam(settings.model.updated(cache="off")) as team:
+        team.probe()
+        return team.journal.calls
 
 
 def _journal_probe(directory: RunDirectory, calls: list[Call]) -> None:
@@ -320,7 +316,7 @@ class _Conductor:
             run=self.directory.name,
             started_at=self.manifest.started_at,
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            prices={settings.model.model: price} if settings.asks_a_model else {},
+            prices=settings.model.price_by_model() if settings.asks_a_model else {},
         )
         real = [c for c in calls if not c.is_hit]
         output_cost = sum(c.output_tokens for c in real) * price.output_per_million / 1e6

@@ -15,21 +15,22 @@ from cellkey.llm.knowledge import Knowledge
 from cellkey.llm.marker_selection import SelectionParameters, select_markers
 from cellkey.llm.marker_tables import marker_table
 from cellkey.llm.merging import MergeOutcome, merge_by_model, merge_by_ontology, resolved_share
-from cellkey.llm.results import AnnotationResult, ClusterResult
+from cellkey.llm.results import AnnotationResult, ClusterResult, with_term
 from cellkey.llm.roles import MERGER, ClusterTalk
 from cellkey.llm.rule_checks import RuleChecks
 from cellkey.llm.workflow import Case, Desk, State, WorkflowParameters, run_case
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
 
+    from cellkey.llm.accounting import Call
     from cellkey.llm.asking import Turn
     from cellkey.llm.client import ModelClient
     from cellkey.llm.clock import Clock
 
-__all__ = ["annotate_markers"]
+__all__ = ["Office", "annotate_markers"]
 
 
 def annotate_markers(
@@ -83,14 +84,14 @@ def annotate_markers(
     selections = select_markers(table, selection, tissue=context.tissue)
     evidence = evidence_of(selections, context, sizes)
     checks = RuleChecks(table, known.terms, known.calls, known.canonical_markers, known.aliases)
-    office = _Office(clients, checks, GeneQueries(table, known.aliases), steps, known, clock, on_cluster, workers)
+    office = Office(clients, checks, GeneQueries(table, known.aliases), steps, known, clock, on_cluster, workers)
     with ThreadPoolExecutor(max_workers=max(workers, 1), thread_name_prefix="cellkey-llm") as pool:
         results = list(pool.map(office.cluster, [evidence[c] for c in sorted(evidence, key=natural_key)]))
     return office.finish(results, context)
 
 
 @dataclass(frozen=True)
-class _Office:
+class Office:
     """What the clusters of one dataset share."""
 
     clients: dict[str, ModelClient]
@@ -149,46 +150,37 @@ class _Office:
 
         return (self.clock or SystemClock()).now()
 
-    def finish(self, results: list[ClusterResult], study: Study) -> AnnotationResult:
-        """Group the labels, name the ontology terms and share out the calls."""
+    def finish(self, results: Sequence[ClusterResult], study: Study) -> AnnotationResult:
+        """Group the labels, and give every cluster its calls and its term."""
         turns: list[Turn] = []
-        outcome = self._merge(results, study, turns)
-        client = self.clients[""]
-        calls = tuple(
-            c
-            for journal in {id(c.journal): c.journal for c in self.clients.values()}.values()
-            for c in journal.calls
-            if c.dataset == study.dataset
-        )
-        by_cluster: dict[str, list[Any]] = {}
+        outcome = self.merge(results, study, turns)
+        grouped = [replace(r, groups=outcome.groups.get(r.cluster)) for r in results]
+        return self.gather(grouped, study, tuple(turns), outcome.warnings)
+
+    def gather(
+        self,
+        results: Sequence[ClusterResult],
+        study: Study,
+        merge_turns: tuple[Turn, ...] = (),
+        warnings: Sequence[str] = (),
+    ) -> AnnotationResult:
+        """Return the results of all clusters with the calls that were made for them."""
+        journals = {id(c.journal): c.journal for c in self.clients.values()}.values()
+        calls = tuple(c for journal in journals for c in journal.calls if c.dataset == study.dataset)
+        by_cluster: dict[str, list[Call]] = {}
         for call in calls:
             by_cluster.setdefault(call.cluster, []).append(call)
         done = tuple(
-            replace(
-                r,
-                groups=outcome.groups.get(r.cluster),
-                calls=tuple(by_cluster.get(r.cluster, ())),
-                term=self._term(r),
-            )
-            for r in results
+            with_term(replace(r, calls=tuple(by_cluster.get(r.cluster, ()))), self.known.terms) for r in results
         )
+        client = self.clients[""]
+        told = (*warnings, *_suspicions(done))
         return AnnotationResult(
-            done,
-            study,
-            client.model,
-            client.provider.name,
-            calls,
-            tuple(turns),
-            (*outcome.warnings, *_suspicions(done)),
-            self.known.terms,
+            done, study, client.model, client.provider.name, calls, merge_turns, told, self.known.terms
         )
 
-    def _term(self, result: ClusterResult) -> Any:
-        if not result.is_labelled:
-            return None
-        return self.checks.term(result.label) or self.checks.term(result.general_label)
-
-    def _merge(self, results: list[ClusterResult], study: Study, turns: list[Turn]) -> MergeOutcome:
+    def merge(self, results: Sequence[ClusterResult], study: Study, turns: list[Turn]) -> MergeOutcome:
+        """Group the labels by the ontology or by a model, as the parameters say."""
         labels = {r.cluster: (r.general_label, r.label) for r in results if r.is_labelled}
         terms, how = self.known.terms, self.steps.merge
         if how == "off" or not labels:

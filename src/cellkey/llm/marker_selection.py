@@ -19,6 +19,7 @@ __all__ = ["MarkerSelection", "SelectionParameters", "ShownGene", "is_housekeepi
 
 _HOUSEKEEPING = re.compile(
     r"MT-.*|RP[LS]\d+[A-Z]?\d*(?:L\d*)?|RPL?P[0-2]|RPSA|MRP[LS]\d+|MALAT1|NEAT1|XIST|A[CFLP]\d{6}\.\d+|"
+    r"EEF1[ABG]\d?|EEF1D|EEF2|TPT1|FAU|UBA52|NACA|BTF3|"  # translation, which follows the ribosome
     r"LINC\d+|LOC\d+|.+-AS\d|GM\d+|.+RIK|RP\d+-\d+.*|CT[ABCD]-\d+.*",
     re.IGNORECASE,
 )

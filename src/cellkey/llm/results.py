@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from cellkey.llm.result_tables import (
 )
 from cellkey.llm.result_texts import annotation_text, boost_trace
 from cellkey.llm.roles import BOOSTER, ROLES
+from cellkey.llm.terms import match_term
 from cellkey.llm.workflow import State
 from cellkey.records.atomic import safe_name, write_text
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from cellkey.llm.terms import CellTypeTerms, MatchedTerm
     from cellkey.llm.workflow import Case
 
-__all__ = ["AnnotationResult", "ClusterResult"]
+__all__ = ["AnnotationResult", "ClusterResult", "with_term"]
 
 _ENDINGS = {
     "annotations": "annotations.csv",
@@ -90,6 +91,13 @@ class ClusterResult:
     def general_label(self) -> str:
         """General type, or ``Unknown``."""
         return self.case.proposal.general_cell_type if self.is_labelled and self.case.proposal else "Unknown"
+
+
+def with_term(result: ClusterResult, terms: CellTypeTerms | None) -> ClusterResult:
+    """Return ``result`` with the term of its label, or of its general type; without one where neither has any."""
+    if terms is None or not result.is_labelled:
+        return replace(result, term=None)
+    return replace(result, term=match_term(result.label, terms) or match_term(result.general_label, terms))
 
 
 @dataclass

@@ -44,6 +44,11 @@ _ASK_FOR_REVISION = {
     FindingKind.HIERARCHY_CONFLICT,
 }
 
+_FEWEST_GENES = 3
+"""Genes of a panel that must be clearly up before a lineage is held against a label."""
+
+_CLEAR_FOLD, _CLEAR_FRACTION = 0.5, 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -106,6 +111,19 @@ def lineage_scores(rows: pd.DataFrame) -> dict[str, float]:
         elif not has_numbers:
             scores[lineage] = sum(values) / len(panel["genes"])
     return scores
+
+
+def lineage_support(rows: pd.DataFrame) -> dict[str, int]:
+    """Return how many genes of each lineage's panel are clearly up in the marker rows of one cluster.
+
+    That is: a log2 fold change above 0.5 in at least a quarter of its cells; where the table has no numbers, any
+    gene that is listed. One gene that several lineages share never makes a lineage by itself.
+    """
+    fold = np.nan_to_num(rows["avg_log2FC"].to_numpy(dtype=float), nan=1.0)
+    fraction = np.nan_to_num(rows["pct.1"].to_numpy(dtype=float), nan=1.0)
+    up = (fold > _CLEAR_FOLD) & (fraction >= _CLEAR_FRACTION)
+    names = {str(g).casefold() for g in rows["gene"].to_numpy()[up]}
+    return {name: sum(g.casefold() in names for g in genes) for name, genes in lineage_panels().items()}
 
 
 def _by_folded_gene(rows: pd.DataFrame) -> dict[str, int]:
@@ -196,16 +214,19 @@ class RuleChecks:
         scores = lineage_scores(rows)
         if not scores:
             return []
-        found = []
+        found, support = [], lineage_support(rows)
         ranked = sorted(scores, key=lambda name: (-scores[name], name))
         named = lineage_of_label(answer.detailed_cell_type) or lineage_of_label(answer.general_cell_type)
-        leader = ranked[0]
+        leader = next((n for n in ranked if support[n] >= _FEWEST_GENES), ranked[0])
         if named in scores and named != leader and not _same_compartment(named, leader):
             low = scores[named] <= np.median(list(scores.values()))
-            if low and scores[leader] > 0.25 and scores[leader] - scores[named] > 0.25:
+            clear = support[leader] >= _FEWEST_GENES
+            if low and clear and scores[leader] > 0.25 and scores[leader] - scores[named] > 0.25:
                 text = f"genes speak for {leader} ({scores[leader]:.2f}), not {named} ({scores[named]:.2f})"
                 found.append(Finding(FindingKind.LINEAGE_CONFLICT, text))
-        strong = [n for n in ranked if scores[n] > 0.5 and scores[n] > 0.6 * scores[leader]]
+        strong = [
+            n for n in ranked if support[n] >= _FEWEST_GENES and scores[n] > 0.5 and scores[n] > 0.6 * scores[leader]
+        ]
         apart = [n for n in strong[1:] if not _same_compartment(n, strong[0])]
         if apart and not answer.mixed_populations:
             text = f"genes of {strong[0]} and of {', '.join(apart)} are both strong"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import RunError
 from cellkey.llm.accounting import token_tracking
@@ -16,22 +17,22 @@ from cellkey.llm.evidence import Study
 from cellkey.llm.knowledge import bundled_knowledge
 from cellkey.llm.marker_selection import SelectionParameters, select_markers
 from cellkey.llm.marker_tables import read_marker_table
-from cellkey.llm.prompts import prompt_hash
-from cellkey.llm.setup import SCRIPTED, ModelSettings, open_client
+from cellkey.llm.setup import ClientTeam, ModelSettings
+from cellkey.llm.stored import AskedWith, write_manifest, write_markers
 from cellkey.llm.workflow import WorkflowParameters
 from cellkey.records.atomic import write_text
-from cellkey.records.run import package_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
+
+    import pandas as pd
 
     from cellkey.llm.results import AnnotationResult
     from cellkey.llm.workflow import Case
 
-__all__ = ["TableRun", "annotate_table_file", "preview_table"]
+__all__ = ["TableRun", "annotate_table_file", "asking_in", "preview_table", "write_table_run"]
 
 JOURNAL = ".token_calls.jsonl"
-_SETTINGS = "run_manifest.json"
 
 
 @dataclass(frozen=True)
@@ -86,40 +87,96 @@ def annotate_table_file(
         If the table or the model cannot be used; nothing is written then.
     """
     table = read_marker_table(path)
-    directory = Path(output_dir)
-    _check_directory(directory, resume=resume)
-    context = study or Study(dataset=Path(path).name.split(".")[0])
-    journal = directory / JOURNAL
-    budget = _budget(budget_usd, budget_tokens, journal)
-    client = open_client(model, journal=journal, budget=budget)
-    try:
-        if probe and not client.journal.calls and model.provider != SCRIPTED and not model.replay:
-            client.probe()
-        started = datetime.now(UTC).isoformat(timespec="seconds")
+    asked = AskedWith(
+        study or Study(dataset=Path(path).name.split(".")[0]),
+        model,
+        workflow or WorkflowParameters(),
+        selection or SelectionParameters(),
+        None if ontology is None else str(ontology),
+    )
+    with asking_in(
+        output_dir, model, budget_usd=budget_usd, budget_tokens=budget_tokens, resume=resume, probe=probe
+    ) as team:
         result = annotate_markers(
             table,
-            client,
-            study=context,
-            workflow=workflow,
-            selection=selection,
+            team.main,
+            study=asked.study,
+            workflow=asked.workflow,
+            selection=asked.selection,
             knowledge=bundled_knowledge(ontology=ontology),
+            role_clients=team.roles,
             workers=model.max_workers,
             on_cluster=on_cluster,
         )
-        result.write(directory, context.dataset)
-        tracking = token_tracking(
-            client.journal.calls,
-            run=directory.name,
-            started_at=started,
-            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            prices={model.model: client.price},
-        )
-    finally:
-        client.close()
-        budget.close()
-    write_text(directory / "token_tracking.json", json.dumps(tracking, indent=1, ensure_ascii=False) + "\n")
-    _write_manifest(directory, path, context, model, workflow, selection)
-    return TableRun(directory, result)
+        return write_table_run(output_dir, result, table, asked, {"input": str(path)})
+
+
+def write_table_run(
+    directory: str | Path,
+    result: AnnotationResult,
+    markers: pd.DataFrame,
+    asked: AskedWith,
+    source: Mapping[str, Any],
+) -> TableRun:
+    """Write a result with all that is needed to take it up again; ``source`` says in the record where it is from."""
+    folder = Path(directory)
+    result.write(folder, asked.study.dataset)
+    write_markers(markers, folder, asked.study.dataset)
+    write_manifest(folder, asked, source)
+    return TableRun(folder, result)
+
+
+@contextlib.contextmanager
+def asking_in(
+    directory: str | Path,
+    model: ModelSettings,
+    *,
+    budget_usd: float | None = None,
+    budget_tokens: int | None = None,
+    resume: bool = False,
+    probe: bool = True,
+) -> Iterator[ClientTeam]:
+    """Yield clients whose calls are kept in ``directory``; afterwards ``token_tracking.json`` is there.
+
+    Parameters
+    ----------
+    directory
+        A new directory, or with ``resume`` that of an interrupted run.
+    model
+        Who is asked.
+    budget_usd, budget_tokens
+        Limits of the whole run, what an interrupted run spent included.
+    resume
+        Whether answers that are in ``directory`` are used again.
+    probe
+        Whether models are tried before anything else.
+
+    Raises
+    ------
+    RunError
+        If the directory is in use without ``resume``.
+    InputError, ServiceError
+        If a model cannot be used.
+    """
+    folder = Path(directory)
+    _check_directory(folder, resume=resume)
+    journal = folder / JOURNAL
+    budget = _budget(budget_usd, budget_tokens, journal)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    with ClientTeam(model, journal=journal, budget=budget) as team:
+        if probe and not team.journal.calls:
+            team.probe()
+        yield team
+        calls = team.journal.calls
+    folder.mkdir(parents=True, exist_ok=True)
+    tracking = token_tracking(
+        calls,
+        run=folder.resolve().name,
+        started_at=started,
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        prices=model.price_by_model(),
+    )
+    write_text(folder / "token_tracking.json", json.dumps(tracking, indent=1, ensure_ascii=False) + "\n")
 
 
 def _check_directory(directory: Path, *, resume: bool) -> None:
@@ -141,27 +198,6 @@ def _budget(usd: float | None, tokens: int | None, journal: Path) -> Budget:
         spent_usd=sum(c.cost for c in calls),
         spent_tokens=sum(c.input_tokens + c.output_tokens for c in calls),
     )
-
-
-def _write_manifest(
-    directory: Path,
-    path: str | Path,
-    study: Study,
-    model: ModelSettings,
-    workflow: WorkflowParameters | None,
-    selection: SelectionParameters | None,
-) -> None:
-    content = {
-        "schema": "table-run/1",
-        "input": str(path),
-        "study": {"tissue": study.tissue, "species": study.species, "notes": study.notes, "dataset": study.dataset},
-        "model": model.model_dump(mode="json"),
-        "workflow": (workflow or WorkflowParameters()).model_dump(mode="json"),
-        "selection": (selection or SelectionParameters()).model_dump(mode="json"),
-        "prompt_hash": prompt_hash(),
-        "versions": package_versions(),
-    }
-    write_text(directory / _SETTINGS, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def preview_table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
 
@@ -23,9 +23,11 @@ from cellkey.parameters import Parameters
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+    from cellkey.errors import ServiceError
+    from cellkey.llm.accounting import Price
     from cellkey.llm.budget import Budget
 
-__all__ = ["SCRIPTED", "ModelSettings", "open_client"]
+__all__ = ["SCRIPTED", "ClientTeam", "ModelSettings", "open_client"]
 
 SCRIPTED = "scripted"
 """Name of the provider that is no service at all: rules in this process, for trying things out."""
@@ -47,6 +49,9 @@ class ModelSettings(Parameters):
     cache_file: str | None = Field(default=None, description="file of the cache; None for the user's own")
     input_cost: float | None = Field(default=None, ge=0, description="USD per million input tokens")
     output_cost: float | None = Field(default=None, ge=0, description="USD per million output tokens")
+    score_model: str | None = Field(default=None, description="[PROVIDER:]MODEL that scores; None for the same")
+    boost_model: str | None = Field(default=None, description="[PROVIDER:]MODEL that boosts; None for the same")
+    merge_model: str | None = Field(default=None, description="[PROVIDER:]MODEL that groups; None for the same")
     price_file: str | None = Field(default=None, description="JSON file of prices by model")
     record: str | None = Field(default=None, description="file that exchanges are recorded to")
     replay: str | None = Field(default=None, description="recording that answers instead of the service")
@@ -65,6 +70,29 @@ class ModelSettings(Parameters):
         named = (os.environ.get(kind.url_variable, "") or kind.base_url) if kind is not None else self.provider
         return is_loopback(self.base_url or named)
 
+    def for_role(self, role: str) -> ModelSettings:
+        """Return the settings of the model that plays ``role``; these ones where none is named for it.
+
+        A model without a provider is one of the same provider.
+        """
+        field = _FIELD_OF_ROLE.get(role)
+        named: str | None = getattr(self, field) if field is not None else None
+        if named is None:
+            return self
+        provider, _, model = named.partition(":")
+        alone = dict.fromkeys(_FIELD_OF_ROLE.values())
+        if model and (provider in PROVIDERS or provider == SCRIPTED):
+            return self.updated(provider=provider, model=model, base_url=None, **alone)
+        return self.updated(model=named, **alone)
+
+    def price_by_model(self) -> dict[str, Price]:
+        """Return the price of every model that takes part."""
+        taking_part = [self, *map(self.for_role, _FIELD_OF_ROLE)]
+        return {s.model: s.prices.price(s.model, is_local=s.is_local) for s in taking_part}
+
+
+_FIELD_OF_ROLE = {"scorer": "score_model", "booster": "boost_model", "merger": "merge_model"}
+
 
 @dataclass(frozen=True)
 class _Service:
@@ -75,7 +103,7 @@ class _Service:
 def open_client(
     settings: ModelSettings,
     *,
-    journal: str | Path | None = None,
+    journal: Journal | str | Path | None = None,
     budget: Budget | None = None,
     key: str | SecretStr | None = None,
 ) -> ModelClient:
@@ -86,7 +114,7 @@ def open_client(
     settings
         Provider, model, limits.
     journal
-        File of calls and answers, continued if it exists.
+        File of calls and answers, continued if it exists, or a journal that other clients write, too.
     budget
         Limit that is shared with other clients.
     key
@@ -107,7 +135,7 @@ def open_client(
         service.provider,
         settings.model,
         service.transport,
-        journal=Journal(journal),
+        journal=journal if isinstance(journal, Journal) else Journal(journal),
         cache=cache,
         budget=budget,
         lane=lane,
@@ -115,6 +143,80 @@ def open_client(
         timeouts=Timeouts(10.0, settings.timeout, max(5 * settings.timeout / 2, settings.timeout)),
         prices=settings.prices,
     )
+
+
+class ClientTeam:
+    """The clients of a run: one for all roles, and others where a role has a model of its own.
+
+    They share one journal and one budget; all are closed at the end of a ``with`` block.
+
+    Parameters
+    ----------
+    settings
+        Provider, model, limits, models of single roles.
+    journal
+        File of calls and answers, continued if it exists.
+    budget
+        Limit of the whole run.
+
+    Raises
+    ------
+    InputError
+        If a provider, its address or its key cannot be used.
+    """
+
+    def __init__(
+        self, settings: ModelSettings, *, journal: str | Path | None = None, budget: Budget | None = None
+    ) -> None:
+        self.settings = settings
+        self.journal = Journal(journal)
+        self._budget = budget
+        self.main = open_client(settings, journal=self.journal, budget=budget)
+        self.roles: dict[str, ModelClient] = {}
+        try:
+            for role, field in _FIELD_OF_ROLE.items():
+                if getattr(settings, field) is not None:
+                    self.roles[role] = open_client(settings.for_role(role), journal=self.journal, budget=budget)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+        if self._budget is not None:
+            self._budget.close()
+
+    @property
+    def clients(self) -> tuple[ModelClient, ...]:
+        """All clients."""
+        return (self.main, *self.roles.values())
+
+    @property
+    def stopped(self) -> ServiceError | None:
+        """The failure after which a client made no further call, if there was one."""
+        return next((c.stopped for c in self.clients if c.stopped is not None), None)
+
+    def probe(self) -> None:
+        """Try every model with one tiny call, unless no service is asked.
+
+        Raises
+        ------
+        ServiceError
+            If a service cannot be used.
+        """
+        if self.settings.replay:
+            return
+        for client in self.clients:
+            if client.provider.name != SCRIPTED:
+                client.probe()
+
+    def close(self) -> None:
+        """Close all clients."""
+        for client in self.clients:
+            client.close()
 
 
 def _service(settings: ModelSettings, key: str | SecretStr | None) -> _Service:

@@ -9,10 +9,11 @@
                  └→ UNLABELLED
 
 From every step, a failure leads to LOW_CONFIDENCE where there is a label and to UNLABELLED where there is none.
-Repeated runs that disagree turn a labelled cluster to CONFLICT. A service that fails for good loses no
-label that was there before: without a validator the rules decide,
-without
-a score the cluster counts as weak, without a booster the former label stays, with the reason.
+Repeated runs that disagree turn a labelled cluster to CONFLICT. A service that fails for good loses no label that was
+there before: without a validator the rules decide, without a score the cluster counts as weak, without a booster the
+former label stays, with the reason.
+
+A finished cluster can be reopened on demand at BOOST or SCORE, or at ANNOTATE where it has no proposal.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from cellkey.llm.roles import ClusterTalk
     from cellkey.llm.rule_checks import Finding, RuleChecks
 
-__all__ = ["Case", "Desk", "State", "StateError", "Transition", "WorkflowParameters", "run_case"]
+__all__ = ["Case", "Desk", "State", "StateError", "Transition", "WorkflowParameters", "finish_case", "run_case"]
 
 log = logging.getLogger(__name__)
 
@@ -165,18 +166,35 @@ class Case:
         """
         if after not in _NEXT[self.state]:
             raise StateError(self.cluster, self.state, after)
+        self._step(after, reason, now)
+
+    def reopen(self, at: State, reason: str, now: float) -> None:
+        """Take up a finished cluster again, at ``at``, or at its first question where it has no proposal.
+
+        Raises
+        ------
+        StateError
+            If the cluster is not finished.
+        """
+        if not self.state.is_final:
+            raise StateError(self.cluster, self.state, at)
+        self.error, self.notes = "", []
+        self._step(at if self.proposal is not None else State.ANNOTATE, reason, now)
+
+    def _step(self, after: State, reason: str, now: float) -> None:
         self.transitions.append(Transition(self.state, after, reason, timestamp(now)))
         self.state = after
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the steps of one cluster work with."""
+    """What the steps of one cluster work with; ``task`` is a question of the user that the booster is told."""
 
     talk: ClusterTalk
     checks: RuleChecks
     queries: GeneQueries
     parameters: WorkflowParameters
+    task: str = ""
 
 
 Step = tuple[State, str]
@@ -184,8 +202,14 @@ Step = tuple[State, str]
 
 def run_case(desk: Desk, clock: Clock | None = None) -> Case:
     """Take one cluster from genes to a final state. Raises only what concerns the whole run (``RunError``)."""
-    time = clock or SystemClock()
     case = Case(desk.talk.evidence.cluster)
+    finish_case(case, desk, clock)
+    return case
+
+
+def finish_case(case: Case, desk: Desk, clock: Clock | None = None) -> None:
+    """Take a cluster from where it stands to a final state; see :func:`run_case`."""
+    time = clock or SystemClock()
     while not case.state.is_final:
         try:
             after, reason = _STEPS[case.state](case, desk)
@@ -197,7 +221,6 @@ def run_case(desk: Desk, clock: Clock | None = None) -> Case:
             log.error("cluster %s: %s", case.cluster, traceback.format_exc())
             after, reason = _finish(case, f"internal error ({type(error).__name__}: {error})")
         case.go(after, reason, time.now())
-    return case
 
 
 def _pending(_case: Case, _desk: Desk) -> Step:
@@ -280,7 +303,7 @@ def _after_score(case: Case, desk: Desk) -> Step:
 
 def _boost(case: Case, desk: Desk) -> Step:
     assert case.proposal is not None
-    answer = desk.talk.boost(case.proposal, _objections(case), desk.queries, desk.parameters.boost_rounds)
+    answer = desk.talk.boost(case.proposal, _objections(case), desk.queries, desk.parameters.boost_rounds, desk.task)
     assert answer.final is not None
     case.was_boosted, case.candidate = True, answer.final
     if answer.final.unknown:
@@ -301,14 +324,14 @@ def _rescore(case: Case, desk: Desk) -> Step:
     assert case.candidate is not None
     assert case.proposal is not None
     score = desk.talk.score(case.candidate)
-    former = case.score.score if case.score is not None else -1
+    former, threshold = case.score.score if case.score is not None else -1, desk.parameters.score_threshold
     if score.score < former:
-        return (
-            State.LOW_CONFIDENCE,
-            f"boosted label scores {score.score}, former {former}; the former label stays",
-        )
+        reason = f"boosted label scores {score.score}, former {former}; the former label stays"
+        same = case.candidate.detailed_cell_type == case.proposal.detailed_cell_type
+        # A label that was strong before and that the booster confirms is not weaker for having been examined.
+        return (State.BOOSTED if same and former >= threshold else State.LOW_CONFIDENCE), reason
     _take_candidate(case, desk, score)
-    if score.score >= desk.parameters.score_threshold:
+    if score.score >= threshold:
         return State.BOOSTED, f"score {score.score}"
     return State.LOW_CONFIDENCE, f"score {score.score} also after boosting"
 

@@ -1,0 +1,216 @@
+"""Asking again about a finished annotation: boost clusters on demand, score labels, group labels.
+
+The finished result is never changed; a new one is returned, with a table of what was before and what is now.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from cellkey.llm.annotate import Office
+from cellkey.llm.clock import Clock, SystemClock
+from cellkey.llm.conversations import case_of, case_record
+from cellkey.llm.gene_queries import GeneQueries
+from cellkey.llm.result_tables import STATUS_OF_STATE
+from cellkey.llm.roles import ClusterTalk
+from cellkey.llm.rule_checks import RuleChecks
+from cellkey.llm.stored import chosen_clusters
+from cellkey.llm.workflow import Case, Desk, State, finish_case
+from cellkey.records.schema import Column, TableSchema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import pandas as pd
+
+    from cellkey.llm.client import ModelClient
+    from cellkey.llm.results import AnnotationResult, ClusterResult
+    from cellkey.llm.stored import StoredResult
+
+__all__ = ["CHANGES", "FollowUp", "boost_clusters", "merge_labels", "score_clusters"]
+
+CHANGES = TableSchema(
+    "changes.csv",
+    "Clusters that were asked about again: before and after.",
+    (
+        Column("cluster", "string", "cluster identifier"),
+        Column("label_before", "string", "label of the finished run"),
+        Column("label_after", "string", "label now"),
+        Column("score_before", "float", "score of the finished run; empty without one"),
+        Column("score_after", "float", "score now"),
+        Column("status_before", "string", "outcome of the finished run", tuple(STATUS_OF_STATE.values())),
+        Column("status_after", "string", "outcome now", tuple(STATUS_OF_STATE.values())),
+        Column("changed", "bool", "whether the label is another"),
+        Column("reason", "string", "what the last step says"),
+        Column("calls", "int", "HTTP attempts made for it"),
+        Column("cost_usd", "float", "their price"),
+        Column("error", "string", "why it could not be asked; the cluster is then as it was"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """A new result, and the clusters that were asked about."""
+
+    result: AnnotationResult
+    before: AnnotationResult
+    asked: tuple[str, ...]
+    errors: Mapping[str, str]
+
+    @property
+    def changes(self) -> pd.DataFrame:
+        """One row per cluster that was asked about; see :data:`CHANGES`."""
+        former = {r.cluster: r for r in self.before.clusters}
+        rows = [_change(former[r.cluster], r, self.errors) for r in self.result.clusters if r.cluster in self.asked]
+        return CHANGES.frame(rows)
+
+
+def boost_clusters(
+    stored: StoredResult,
+    clients: Mapping[str, ModelClient],
+    clusters: list[str] | None = None,
+    *,
+    task: str = "",
+    rounds: int | None = None,
+    workers: int = 4,
+    clock: Clock | None = None,
+    on_cluster: Callable[[Case], None] | None = None,
+) -> FollowUp:
+    """Let the booster examine clusters of a finished annotation by asking for the numbers of genes.
+
+    Its label is taken under the rules of a first annotation: no more rule checks may fail than before, and the score
+    must not fall. A cluster without any proposal is annotated from the start.
+
+    Parameters
+    ----------
+    stored
+        The finished annotation.
+    clients
+        Client by role name; ``""`` is the client of roles that are not named.
+    clusters
+        Identifiers; None for all.
+    task
+        A question that the booster is told, such as "are these cells malignant?".
+    rounds
+        Gene requests at most; those of the annotation by default.
+    workers
+        Clusters that are worked on at once.
+    clock
+        Source of time.
+    on_cluster
+        Told of every finished cluster, from any thread.
+
+    Raises
+    ------
+    InputError
+        If a cluster does not exist.
+    """
+    changes: dict[str, Any] = {"boost": True, "merge": "off", "repeats": 1}
+    if rounds is not None:
+        changes["boost_rounds"] = rounds
+    again = _Again(stored, clients, changes, task, workers, clock, on_cluster)
+    reason = f"boosted on demand: {task}" if task else "boosted on demand"
+    return again.ask(chosen_clusters(stored.result, clusters), State.BOOST, reason)
+
+
+def score_clusters(
+    stored: StoredResult,
+    clients: Mapping[str, ModelClient],
+    clusters: list[str] | None = None,
+    *,
+    workers: int = 4,
+    clock: Clock | None = None,
+    on_cluster: Callable[[Case], None] | None = None,
+) -> FollowUp:
+    """Score the labels of a finished annotation again, usually by another model; labels stay as they are.
+
+    Parameters are those of :func:`boost_clusters`. Clusters without a label are left out.
+    """
+    changes = {"boost": False, "score": True, "merge": "off", "repeats": 1}
+    again = _Again(stored, clients, changes, "", workers, clock, on_cluster)
+    labelled = {r.cluster for r in stored.result.clusters if r.is_labelled}
+    wanted = [c for c in chosen_clusters(stored.result, clusters) if c in labelled]
+    return again.ask(wanted, State.SCORE, "scored on demand")
+
+
+def merge_labels(
+    stored: StoredResult, clients: Mapping[str, ModelClient], how: str = "model", *, workers: int = 4
+) -> AnnotationResult:
+    """Return the result with its labels grouped anew, by a ``model`` or by the ``ontology`` (which asks nobody)."""
+    office = _Again(stored, clients, {"merge": how}, "", workers, None, None).office
+    return office.finish(stored.result.clusters, stored.result.study)
+
+
+class _Again:
+    """The office of a finished annotation, opened again."""
+
+    def __init__(
+        self,
+        stored: StoredResult,
+        clients: Mapping[str, ModelClient],
+        changes: Mapping[str, Any],
+        task: str,
+        workers: int,
+        clock: Clock | None,
+        on_cluster: Callable[[Case], None] | None,
+    ) -> None:
+        known = stored.knowledge
+        checks = RuleChecks(stored.markers, known.terms, known.calls, known.canonical_markers, known.aliases)
+        queries = GeneQueries(stored.markers, known.aliases)
+        steps = stored.asked.workflow.updated(**changes)
+        self.office = Office(dict(clients), checks, queries, steps, known, clock, on_cluster, workers)
+        self._before, self._task = stored.result, task
+        self._clock = clock or SystemClock()
+
+    def ask(self, clusters: list[str], at: State, reason: str) -> FollowUp:
+        """Reopen ``clusters`` at a state and bring them to their end."""
+        errors: dict[str, str] = {}
+
+        def again(former: ClusterResult) -> ClusterResult:
+            return self._cluster(former, at, reason, errors) if former.cluster in clusters else former
+
+        with ThreadPoolExecutor(max_workers=max(self.office.workers, 1), thread_name_prefix="cellkey-llm") as pool:
+            results = list(pool.map(again, self._before.clusters))
+        return FollowUp(self.office.gather(results, self._before.study), self._before, tuple(clusters), errors)
+
+    def _cluster(self, former: ClusterResult, at: State, reason: str, errors: dict[str, str]) -> ClusterResult:
+        case = case_of(case_record(former.case))
+        if at is State.BOOST:
+            case.was_boosted, case.before_boost, case.candidate, case.score_before_boost = False, None, None, None
+        elif at is State.SCORE:
+            case.score = None
+        talk = ClusterTalk(self.office.clients, former.evidence)
+        case.reopen(at, reason, self._clock.now())
+        office = self.office
+        finish_case(case, Desk(talk, office.checks, office.queries, office.steps, self._task), office.clock)
+        failed = case.error or ("; ".join(case.notes) if at is State.SCORE and case.score is None else "")
+        if failed and former.is_labelled:
+            errors[former.cluster] = failed
+            case = case_of(case_record(former.case))  # what could not be asked changes nothing
+        elif former.case.state is State.CONFLICT and at is State.SCORE:
+            case.go(State.CONFLICT, "repeated runs disagree", self._clock.now())
+        if office.on_cluster is not None:
+            office.on_cluster(case)
+        return replace(former, case=case, turns=tuple(talk.turns))
+
+
+def _change(former: ClusterResult, now: ClusterResult, errors: Mapping[str, str]) -> dict[str, Any]:
+    real = [c for c in now.calls if not c.is_hit]
+    steps = now.case.transitions
+    return {
+        "cluster": now.cluster,
+        "label_before": former.label,
+        "label_after": now.label,
+        "score_before": former.case.score.score if former.case.score else float("nan"),
+        "score_after": now.case.score.score if now.case.score else float("nan"),
+        "status_before": former.status,
+        "status_after": now.status,
+        "changed": former.label != now.label,
+        "reason": steps[-1].reason if steps and now.cluster not in errors else "",
+        "calls": len(real),
+        "cost_usd": sum(c.cost for c in real),
+        "error": " ".join(errors.get(now.cluster, "").split()),
+    }
