@@ -26,7 +26,8 @@ _LARGEST_FOLD = 3.0
 class TableCall:
     """The type that a cluster's genes speak for: path from the top, score, and the markers that were found.
 
-    An empty path means that no type has enough of its markers among the genes.
+    An empty path means that no type has enough of its markers among the genes, or that two were too close.
+    ``reason`` says why the walk ended; ``runner_up`` is the type that came second at the last step, with its score.
     """
 
     cluster: str
@@ -34,6 +35,9 @@ class TableCall:
     ontology_id: str = ""
     score: float = 0.0
     markers: tuple[str, ...] = ()
+    reason: str = ""
+    runner_up: str = ""
+    runner_up_score: float = 0.0
 
     @property
     def label(self) -> str:
@@ -93,19 +97,23 @@ class _Genes:
 
 def _call(cluster: str, genes: _Genes, hierarchy: Hierarchy) -> TableCall:
     path: tuple[str, ...] = ()
-    score = 0.0
+    score, second = 0.0, (0.0, "")
     while True:
         ranked = sorted((-_best(genes, node, hierarchy), node.path) for node in hierarchy.children(path))
-        if not ranked or ranked[0][0] >= 0:
+        candidates = [(-value, candidate) for value, candidate in ranked if value < 0]
+        if not candidates:
+            reason = "no type below has enough of its markers" if ranked else "at the end of the hierarchy"
             break
-        if len(ranked) > 1 and ranked[1][0] < ranked[0][0] * (1 - _MARGIN):
+        best, chosen = candidates[0]
+        rivals = [(value, candidate[-1]) for value, candidate in candidates[1:]]
+        if rivals and rivals[0][0] > best * (1 - _MARGIN):
+            reason, second = f"{chosen[-1]} and {rivals[0][1]} are too close", rivals[0]
             break
-        score, path = -ranked[0][0], ranked[0][1]
-    if not path:
-        return TableCall(cluster)
+        score, path, second = best, chosen, rivals[0] if rivals else (0.0, "")
     chain = [hierarchy[path[: i + 1]] for i in range(len(path))]
     term = next((n.ontology_id for n in reversed(chain) if n.ontology_id), "")
-    return TableCall(cluster, path, term or "", score, genes.hits(chain[-1]))
+    hits = genes.hits(chain[-1]) if chain else ()
+    return TableCall(cluster, path, term or "", score, hits, reason, second[1], second[0])
 
 
 def _best(genes: _Genes, node: CellType, hierarchy: Hierarchy) -> float:

@@ -13,6 +13,7 @@ _COMMANDS = {
     "refine": ("refine", "refine"),
     "diagnose": ("refine", "diagnose"),
     "batch": ("batch", "batch"),
+    "annotate-table": ("tables", "annotate_table"),
     "report": ("report", "report"),
     "export": ("export", "export"),
     "mcp": ("mcp", "mcp"),

@@ -49,6 +49,7 @@ def conversation(result: ClusterResult) -> dict[str, Any]:
         "repeats": [case_record(c) for c in result.repeats],
         "agreement": asdict(result.agreement) if result.agreement is not None else None,
         "groups": asdict(result.groups) if result.groups is not None else None,
+        "answered_by": result.answered_by,
         "turns": [*map(dict, result.earlier), *map(turn_record, result.turns)],
     }
 
@@ -115,6 +116,7 @@ def result_of(content: Mapping[str, Any], evidence: ClusterEvidence) -> ClusterR
         repeats=tuple(map(case_of, content["repeats"])),
         earlier=tuple(content["turns"]),
         groups=Groups(**groups) if groups is not None else None,
+        answered_by=tuple(content["answered_by"]) if content["answered_by"] else None,
     )
     if agreement is None:
         return result

@@ -6,7 +6,7 @@ The finished result is never changed; a new one is returned, with a table of wha
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cellkey.llm.annotate import Office
@@ -14,7 +14,7 @@ from cellkey.llm.clock import Clock, SystemClock
 from cellkey.llm.conversations import case_of, case_record
 from cellkey.llm.gene_queries import GeneQueries
 from cellkey.llm.result_tables import STATUS_OF_STATE
-from cellkey.llm.roles import ClusterTalk
+from cellkey.llm.roles import BOOSTER, ClusterTalk
 from cellkey.llm.rule_checks import RuleChecks
 from cellkey.llm.stored import chosen_clusters
 from cellkey.llm.workflow import Case, Desk, State, finish_case
@@ -53,12 +53,12 @@ CHANGES = TableSchema(
 
 @dataclass(frozen=True)
 class FollowUp:
-    """A new result, and the clusters that were asked about."""
+    """A new result, the clusters that were asked about (none: about all labels together), and what failed."""
 
     result: AnnotationResult
     before: AnnotationResult
-    asked: tuple[str, ...]
-    errors: Mapping[str, str]
+    asked: tuple[str, ...] = ()
+    errors: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def changes(self) -> pd.DataFrame:
@@ -137,11 +137,12 @@ def score_clusters(
 
 
 def merge_labels(
-    stored: StoredResult, clients: Mapping[str, ModelClient], how: str = "model", *, workers: int = 4
-) -> AnnotationResult:
-    """Return the result with its labels grouped anew, by a ``model`` or by the ``ontology`` (which asks nobody)."""
-    office = _Again(stored, clients, {"merge": how}, "", workers, None, None).office
-    return office.finish(stored.result.clusters, stored.result.study)
+    stored: StoredResult, clients: Mapping[str, ModelClient], how: str = "ontology", *, workers: int = 4
+) -> FollowUp:
+    """Group the labels of a finished annotation anew, by the ``ontology`` (which asks nobody) or by a ``model``."""
+    again = _Again(stored, clients, {"merge": how}, "", workers, None, None)
+    result = again.office.finish(stored.result.clusters, stored.result.study)
+    return FollowUp(again.as_before(result), stored.result)
 
 
 class _Again:
@@ -174,7 +175,12 @@ class _Again:
 
         with ThreadPoolExecutor(max_workers=max(self.office.workers, 1), thread_name_prefix="cellkey-llm") as pool:
             results = list(pool.map(again, self._before.clusters))
-        return FollowUp(self.office.gather(results, self._before.study), self._before, tuple(clusters), errors)
+        result = self.as_before(self.office.gather(results, self._before.study))
+        return FollowUp(result, self._before, tuple(clusters), errors)
+
+    def as_before(self, result: AnnotationResult) -> AnnotationResult:
+        """Return ``result`` under the name of the model that gave the labels which stay."""
+        return replace(result, model=self._before.model, provider=self._before.provider)
 
     def _cluster(self, former: ClusterResult, at: State, reason: str, errors: dict[str, str]) -> ClusterResult:
         case = case_of(case_record(former.case))
@@ -194,7 +200,14 @@ class _Again:
             case.go(State.CONFLICT, "repeated runs disagree", self._clock.now())
         if office.on_cluster is not None:
             office.on_cluster(case)
-        return replace(former, case=case, turns=tuple(talk.turns))
+        now = replace(former, case=case, turns=tuple(talk.turns))
+        taken = case.proposal != former.case.proposal
+        return replace(now, answered_by=_names(office.clients, BOOSTER.name)) if taken else now
+
+
+def _names(clients: Mapping[str, ModelClient], role: str) -> tuple[str, str]:
+    client = clients.get(role, clients[""])
+    return client.model, client.provider.name
 
 
 def _change(former: ClusterResult, now: ClusterResult, errors: Mapping[str, str]) -> dict[str, Any]:

@@ -108,6 +108,7 @@ FINAL_RESULTS = TableSchema(
 def annotation_row(whole: AnnotationResult, result: ClusterResult) -> dict[str, Any]:
     """Return the row of :data:`ANNOTATIONS` about one cluster."""
     case, evidence, agreement = result.case, result.evidence, result.agreement
+    model, provider = result.answered_by or (whole.model, whole.provider)
     return {
         "cluster": result.cluster,
         "n_cells": evidence.n_cells if evidence.n_cells is not None else float("nan"),
@@ -134,8 +135,8 @@ def annotation_row(whole: AnnotationResult, result: ClusterResult) -> dict[str, 
         "similarity": agreement.similarity if agreement else float("nan"),
         "entropy": agreement.entropy if agreement else float("nan"),
         "n_repeats": 1 + len(result.repeats),
-        "model": whole.model,
-        "provider": whole.provider,
+        "model": model,
+        "provider": provider,
         "tissue": whole.study.tissue,
         "species": whole.study.species,
         **_spending(result.calls),
@@ -148,6 +149,7 @@ def original_row(whole: AnnotationResult, result: ClusterResult) -> dict[str, An
     proposal, case = result.case.proposal, result.case
     subtypes = [s.name for s in proposal.ranked_subtypes] if proposal and result.is_labelled else []
     groups = result.groups
+    model, provider = result.answered_by or (whole.model, whole.provider)
     return {
         "Cluster ID": result.cluster,
         "Predicted General Cell Type": result.general_label,
@@ -156,8 +158,8 @@ def original_row(whole: AnnotationResult, result: ClusterResult) -> dict[str, An
         "Marker Number": len(result.evidence.selection.genes),
         "Marker List": ", ".join(result.evidence.selection.names),
         "Iterations": case.annotations,
-        "Model": whole.model,
-        "Provider": whole.provider,
+        "Model": model,
+        "Provider": provider,
         "Tissue": whole.study.tissue,
         "Species": whole.study.species,
         "Score": case.score.score if case.score else "",

@@ -61,6 +61,8 @@ class ClusterResult:
     repeats: tuple[Case, ...] = ()
     earlier: tuple[Mapping[str, Any], ...] = ()
     """Exchanges of the run that this result goes on from, as that run wrote them."""
+    answered_by: tuple[str, str] | None = None
+    """Model and provider of the label, where they are not those of the whole result."""
 
     @property
     def cluster(self) -> str:
