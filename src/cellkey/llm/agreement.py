@@ -83,7 +83,8 @@ def agreement_of(
         Number of types above the common type at least, for it to say anything.
     """
     lookup = terms or NoTerms()
-    votes = [(i, *_keys(a, lookup)) for i, a in enumerate(answers) if a is not None and not a.unknown]
+    given = [(i, a) for i, a in enumerate(answers) if a is not None and not a.unknown]
+    votes = [(i, *_keys(a, lookup)) for i, a in given]
     abstained = len(answers) - len(votes)
     if not votes:
         return Agreement(Verdict.NONE, None, 0.0, 0.0, 0.0, 0.0, 0, abstained)
@@ -94,7 +95,8 @@ def agreement_of(
     winner = next(i for i, g, d in votes if g == general and d == detailed)
     shares = n_general / len(votes), n_detailed / len(votes)
     verdict = _verdict(len(votes), *shares)
-    common = _common_type([g for _, g, _ in votes], lookup, min_depth) if verdict is Verdict.CONFLICT else ""
+    general_names = [a.general_cell_type for _, a in given]
+    common = _common_type(general_names, lookup, min_depth) if verdict is Verdict.CONFLICT else ""
     similarity = _GENERAL_WEIGHT * shares[0] + (1 - _GENERAL_WEIGHT) * shares[1]
     entropy = _entropy(Counter(d for _, _, d in votes))
     return Agreement(verdict, winner, *shares, similarity, entropy, len(votes), abstained, common)
@@ -134,10 +136,12 @@ def _entropy(counts: Counter[str]) -> float:
     return abs(-sum(n / total * math.log2(n / total) for n in counts.values()))
 
 
-def _common_type(keys: list[str], terms: CellTypeTerms, min_depth: int) -> str:
-    lines = [terms.ancestors(k) | {k} for k in sorted(set(keys)) if k == terms.find(terms.label(k))]
-    if len(lines) < len(set(keys)):
-        return ""  # a label without a term has no place in the ontology
+def _common_type(labels: list[str], terms: CellTypeTerms, min_depth: int) -> str:
+    """The closest type above all labels; empty where one of them has no place in the ontology."""
+    found = [match_term(label, terms) for label in sorted(set(labels))]
+    lines = [terms.ancestors(term.id) | {term.id} for term in found if term is not None and term.exact]
+    if len(lines) < len(found):
+        return ""
     shared = frozenset.intersection(*map(frozenset, lines))
     ranked = sorted(shared, key=lambda t: (-len(terms.ancestors(t)), t))
     return terms.label(ranked[0]) if ranked and len(terms.ancestors(ranked[0])) >= min_depth else ""

@@ -201,8 +201,21 @@ def _from_long(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     )
     for column in _NUMBERS:
         source = found[column]
-        table[column] = pd.to_numeric(frame[source], errors="coerce") if source is not None else float("nan")
+        table[column] = _numbers(frame[source]) if source is not None else float("nan")
     return _scaled(table, found["avg_log2FC"])
+
+
+def _numbers(values: pd.Series) -> pd.Series:
+    """Numbers of a column; what is none is NaN. Texts are read to the last digit, so that writing gives them again."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(values, errors="coerce")
+    if pd.api.types.is_numeric_dtype(values):
+        return numbers
+    try:
+        return values.where(numbers.notna(), "nan").astype(float)
+    except (ValueError, TypeError):  # truth values and the like
+        return numbers
 
 
 def _scaled(table: pd.DataFrame, fold_column: Any) -> pd.DataFrame:

@@ -326,10 +326,13 @@ def _rescore(case: Case, desk: Desk) -> Step:
     score = desk.talk.score(case.candidate)
     former, threshold = case.score.score if case.score is not None else -1, desk.parameters.score_threshold
     if score.score < former:
-        reason = f"boosted label scores {score.score}, former {former}; the former label stays"
-        same = case.candidate.detailed_cell_type == case.proposal.detailed_cell_type
-        # A label that was strong before and that the booster confirms is not weaker for having been examined.
-        return (State.BOOSTED if same and former >= threshold else State.LOW_CONFIDENCE), reason
+        if case.candidate.detailed_cell_type == case.proposal.detailed_cell_type and former >= threshold:
+            # A strong label that the booster confirms is not weaker for having been examined.
+            return State.BOOSTED, f"label confirmed; now scores {score.score}, before {former}"
+        return (
+            State.LOW_CONFIDENCE,
+            f"boosted label scores {score.score}, former {former}; the former label stays",
+        )
     _take_candidate(case, desk, score)
     if score.score >= threshold:
         return State.BOOSTED, f"score {score.score}"

@@ -1,0 +1,223 @@
+"""Asking again about a finished annotation: it stays as it is, and before and after are kept."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from conftest_llm import EXPECTED, planted_markers
+from test_llm_workflow import client_of
+
+from cellkey.errors import InputError, RunError
+from cellkey.llm import Study, WorkflowParameters, annotate_markers, bundled_knowledge
+from cellkey.llm.follow_up_run import follow_up
+from cellkey.llm.followup import boost_clusters, merge_labels, score_clusters
+from cellkey.llm.marker_selection import SelectionParameters
+from cellkey.llm.run import annotate_table_file, asking_in, write_table_run
+from cellkey.llm.setup import ClientTeam, ModelSettings
+from cellkey.llm.stored import AskedWith, StoredResult, open_table_run
+from cellkey.testing import Fault, ModelServer, ScriptedModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "planted"
+
+
+def finish(folder: Path, model: ScriptedModel | None = None, workflow: WorkflowParameters | None = None):
+    """Annotate the planted clusters into ``folder`` and read them back."""
+    steps = workflow or WorkflowParameters()
+    table = planted_markers()
+    client = client_of(model or ScriptedModel())
+    study = Study("blood", "human", "a note", NAME)
+    result = annotate_markers(
+        table, client, study=study, workflow=steps, sizes={"0": 20, "1": 5}, knowledge=bundled_knowledge()
+    )
+    asked = AskedWith(study, ModelSettings(provider="scripted"), steps, SelectionParameters())
+    write_table_run(folder, result, table, asked, {"input": "none"})
+    return result
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_result_that_is_read_back_is_written_the_same(tmp_path) -> None:
+    """Every field of every cluster survives: states, findings, objections, repeats, votes, groups, exchanges."""
+    model = ScriptedModel(
+        labels={"1": ("neuron", "neuron")}, scores={"10": 60}, verdicts={"0": "revise"},
+        boost_label={"10": ("myeloid cell", "macrophage")}, score_after_boost=91,
+    )  # fmt: skip
+    finish(tmp_path / "a", model, WorkflowParameters(repeats=3, merge="model"))
+    stored = open_table_run(tmp_path / "a")
+    write_table_run(tmp_path / "b", stored.result, stored.markers, stored.asked, {"input": "none"})
+    before, after = contents(tmp_path / "a"), contents(tmp_path / "b")
+    spent = ["calls", "input_tokens", "output_tokens", "cost_usd"]  # of the run that asked
+    tables = [pd.read_csv(f / f"{NAME}_annotations.csv", dtype=str).drop(columns=spent) for f in
+              (tmp_path / "a", tmp_path / "b")]  # fmt: skip
+    pd.testing.assert_frame_equal(*tables)
+    for name in (
+        f"{NAME}_FINAL_RESULTS.csv",
+        f"{NAME}_markers.csv",
+        f"{NAME}_confidence.csv",
+        f"{NAME}_annotation.txt",
+    ):
+        kept = [line for line in before[name].splitlines() if not line.startswith(b"Warning")]
+        assert [line for line in after[name].splitlines() if not line.startswith(b"Warning")] == kept, name
+    talks = [json.loads(c[f"{NAME}_conversations.json"])["clusters"] for c in (before, after)]
+    assert talks[0] == talks[1]
+
+
+def boosted(stored: StoredResult, model: ScriptedModel, clusters: list[str], **more):
+    return boost_clusters(stored, {"": client_of(model)}, clusters, **more)
+
+
+def test_boosting_on_demand_changes_the_new_result_only(tmp_path) -> None:
+    """The label of one cluster changes, before and after are kept, the finished run stays byte for byte as it was."""
+    finish(tmp_path / "run")
+    before = contents(tmp_path / "run")
+    model = ScriptedModel(boost_label={"10": ("myeloid cell", "macrophage")}, score_after_boost=93)
+    with ModelServer(model) as server:
+        done = follow_up(
+            open_table_run(tmp_path / "run"),
+            lambda stored, clients: boost_clusters(stored, clients, ["10"], task="which kind?"),
+            tmp_path / "new",
+            verb="boosted",
+            model={"provider": server.url, "model": "big", "cache": "off"},
+        )
+        asked = [s for s in server.served if s.role != "probe"]
+        totals = server.totals()
+    assert contents(tmp_path / "run") == before
+    assert {s.cluster for s in asked} == {"10"}
+    assert [s.role for s in asked] == ["booster", "booster", "scorer"]
+    assert "which kind?" in asked[0].text
+    row = done.outcome.changes.iloc[0]
+    assert (row["label_before"], row["label_after"], bool(row["changed"])) == ("monocyte", "macrophage", True)
+    assert (row["score_before"], row["score_after"], row["status_after"]) == (90, 93, "boosted")
+    tracking = json.loads((tmp_path / "new" / "token_tracking.json").read_text())
+    assert tracking["total_calls"] == totals["calls"]
+    assert tracking["total_input_tokens"] == totals["input_tokens"]
+    again = open_table_run(tmp_path / "new").result
+    assert again.labels == {**EXPECTED, "10": "macrophage"}
+    table = again.table.set_index("cluster")
+    assert table.loc["10", ["label_before_boost", "model"]].tolist() == ["monocyte", "big"]
+    assert set(table.loc[["0", "1"], "model"]) == {"scripted"}
+    assert (tmp_path / "new" / "boost" / "10.md").read_text().count("NOTAGENE") == 2
+    talk = json.loads((tmp_path / "new" / f"{NAME}_conversations.json").read_text())["clusters"]["10"]
+    assert [t["role"] for t in talk["turns"]] == ["annotator", "validator", "scorer", "booster", "booster", "scorer"]
+    assert [s["after"] for s in talk["state"]][-3:] == ["boost", "rescore", "boosted"]
+
+
+def test_the_booster_is_told_the_numbers_of_the_right_cluster(tmp_path) -> None:
+    """CD3D is up in cluster 0 and down in 10; each cluster is told its own number."""
+    finish(tmp_path)
+    done = boosted(open_table_run(tmp_path), ScriptedModel(boost_genes=("CD3D",)), ["0", "10"])
+    told = {r.cluster: r.turns[1].messages[-1].text for r in done.result.clusters if r.turns}
+    assert '"log2FC": 3.0' in told["0"]
+    assert '"log2FC": -2.0' in told["10"]
+
+
+@pytest.mark.parametrize("fault", [Fault.SERVER_ERROR, Fault.UNAUTHORISED, Fault.PROSE])
+def test_what_cannot_be_asked_changes_nothing(tmp_path, fault: Fault) -> None:
+    """A booster that fails leaves label, score and outcome, and says why."""
+    finish(tmp_path / "run")
+    with ModelServer(plan=lambda r, _n: fault if r.role == "booster" else None) as server:
+        settings = ModelSettings(provider=server.url, model="m", cache="off", retries=0)
+        with ClientTeam(settings) as team:
+            done = boost_clusters(open_table_run(tmp_path / "run"), {"": team.main}, ["1"])
+    row = done.changes.iloc[0]
+    assert row["label_after"] == row["label_before"] == EXPECTED["1"]
+    assert (row["status_after"], row["score_after"]) == ("ok", 90)
+    assert row["error"]
+    assert done.errors.keys() == {"1"}
+
+
+def test_a_worse_label_is_not_taken_and_a_confirmed_one_stays_strong(tmp_path) -> None:
+    """The rules of a first annotation hold: the score must not fall, and no more checks may fail."""
+    finish(tmp_path)
+    stored = open_table_run(tmp_path)
+    lower = boosted(
+        stored, ScriptedModel(boost_label={"10": ("myeloid cell", "macrophage")}, score_after_boost=80), ["10"]
+    ).changes.iloc[0]
+    assert (lower["label_after"], lower["status_after"]) == ("monocyte", "low_confidence")
+    wrong = boosted(stored, ScriptedModel(boost_label={"10": ("neuron", "neuron")}, score_after_boost=99), ["10"])
+    assert wrong.changes["label_after"].tolist() == ["monocyte"]
+    same = boosted(stored, ScriptedModel(score_after_boost=80), ["10"]).changes.iloc[0]
+    assert (same["label_after"], same["status_after"], same["score_after"]) == ("monocyte", "boosted", 90)
+
+
+def test_a_cluster_without_a_proposal_is_annotated(tmp_path) -> None:
+    """What failed in the run can be made up for on demand."""
+
+    class Silent(ScriptedModel):
+        def answer(self, request):
+            return "" if request.cluster == "1" else super().answer(request)
+
+    finish(tmp_path, Silent())
+    stored = open_table_run(tmp_path)
+    assert stored.result.failed == ["1"]
+    row = boosted(stored, ScriptedModel(), ["1"]).changes.iloc[0]
+    assert (row["label_before"], row["label_after"], row["status_after"]) == ("Unknown", EXPECTED["1"], "ok")
+
+
+def test_clusters_that_do_not_exist_are_refused(tmp_path) -> None:
+    """The message says which there are."""
+    finish(tmp_path)
+    with pytest.raises(InputError, match=r"no cluster '100'.*did you mean '10'.*there are 0, 1, 10, CD4\+ T_x"):
+        boosted(open_table_run(tmp_path), ScriptedModel(), ["100"])
+
+
+def test_another_model_scores_and_labels_stay(tmp_path) -> None:
+    """Scores and outcomes are new; a score below the threshold is low confidence; disagreement stays one."""
+    finish(tmp_path)
+    done = score_clusters(open_table_run(tmp_path), {"": client_of(ScriptedModel(scores={"1": 40}))})
+    assert done.result.labels == EXPECTED
+    table = done.changes.set_index("cluster")
+    assert table.loc["1", ["score_before", "score_after", "status_after"]].tolist() == [90, 40, "low_confidence"]
+    assert set(table.loc[["0", "10"], "status_after"]) == {"ok"}
+    assert not table["changed"].any()
+
+
+def test_labels_are_grouped_again_without_a_model(tmp_path) -> None:
+    """By the ontology nobody is asked; by a model one call is made."""
+    finish(tmp_path, workflow=WorkflowParameters(merge="off"))
+    stored = open_table_run(tmp_path)
+    assert set(stored.result.table["broad_group"]) == {""}
+    client = client_of(ScriptedModel())
+    assert merge_labels(stored, {"": client}).result.table["broad_group"].tolist()[0] == "T cell"
+    assert not client.journal.calls
+    assert all(merge_labels(stored, {"": client}, "model").result.table["specific_group"] != "")
+    assert [c.role for c in client.journal.calls] == ["merger"]
+
+
+def test_roles_can_have_models_of_their_own(tmp_path) -> None:
+    """``score_model`` and its relatives name a model, or a provider and a model; the record has the prices of all."""
+    settings = ModelSettings(
+        provider="openai", model="gpt-4o", score_model="anthropic:claude-x", boost_model="llama3.1:8b"
+    )
+    assert settings.for_role("scorer").provider == "anthropic"
+    assert settings.for_role("scorer").model == "claude-x"
+    assert (settings.for_role("booster").provider, settings.for_role("booster").model) == ("openai", "llama3.1:8b")
+    assert settings.for_role("merger") is settings
+    assert set(settings.price_by_model()) == {"gpt-4o", "claude-x", "llama3.1:8b"}
+    with ModelServer(ScriptedModel(scores={"0": 10})) as server:
+        table = tmp_path / "m.csv"
+        planted_markers().to_csv(table, index=False)
+        chosen = ModelSettings(provider=server.url, model="small", score_model="strict", boost_model="big", cache="off")
+        annotate_table_file(table, tmp_path / "out", model=chosen)
+    calls = json.loads((tmp_path / "out" / "token_tracking.json").read_text())["api_calls"]
+    models = {(c["role"], c["requested_model"]) for c in calls}
+    assert {("annotator", "small"), ("scorer", "strict"), ("booster", "big"), ("validator", "small")} <= models
+    assert {m for r, m in models if r == "probe"} == {"small", "strict", "big"}
+
+
+def test_directories_in_use_and_unfinished_runs_are_refused(tmp_path) -> None:
+    """Nothing is overwritten; the message says what is missing."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    with pytest.raises(RunError, match="not empty"), asking_in(tmp_path / "full", ModelSettings(provider="scripted")):
+        pass
+    with pytest.raises(RunError, match=r"run_manifest\.json is missing"):
+        open_table_run(tmp_path / "none")
