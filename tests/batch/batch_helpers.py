@@ -10,13 +10,40 @@ from pathlib import Path
 
 import numpy as np
 
+from cellkey.batch import BatchSettings
 from cellkey.batch.rows import DatasetRow
+from cellkey.testing import ModelServer
 
 TYPES = {
     "T": ("CD3D", "CD3E", "CD3G", "CD2", "TRAC", "IL7R", "CD247", "LCK"),
     "B": ("MS4A1", "CD79A", "CD79B", "CD19", "BANK1", "PAX5", "CD22", "VPREB3"),
     "endothelial": ("PECAM1", "VWF", "CDH5", "CLDN5", "KDR", "EGFL7", "FLT1", "ERG"),
 }
+EXPECTED = {"T": "CD4-positive, alpha-beta T cell", "B": "mature B cell", "endothelial": "endothelial cell"}
+"""What the scripted model calls the planted types."""
+
+
+def cellkey(*arguments: str | Path) -> tuple[int, str]:
+    """Run a command in this process; return exit code and everything it printed."""
+    from typer.testing import CliRunner
+
+    from cellkey.cli import build_app
+
+    done = CliRunner().invoke(build_app(), [str(a) for a in arguments])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.output
+
+
+def settings(server: ModelServer | None = None, **changes) -> BatchSettings:
+    model = {
+        "provider": server.url if server else "scripted",
+        "model": "scripted",
+        "cache": "off",
+        "retries": 8,
+        **changes.pop("model", {}),
+    }
+    return BatchSettings.parse({"umap": False, "annotator": "llm", "model": model, **changes})
 
 
 def write_cells_file(path: Path, *, n_per_type: int = 40, seed: int = 0, names: str = "symbol") -> Path:
@@ -96,3 +123,12 @@ def misbehave(job, say) -> DatasetRow:
 
 
 MISBEHAVE = "batch_helpers:misbehave"
+
+
+def labels_of(path: Path) -> dict[str, dict[str, int]]:
+    import anndata
+
+    return {
+        p.parent.name: anndata.read_h5ad(p).obs["cell_type"].value_counts().to_dict()
+        for p in sorted(path.glob("*/*/*_annotated.h5ad"))
+    }

@@ -5,84 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from batch_helpers import TYPES, make_tree, write_cells_file, write_hierarchy
-from typer.testing import CliRunner
+from batch_helpers import EXPECTED, TYPES, cellkey, make_tree, settings, write_cells_file, write_hierarchy
 
 from cellkey.batch import BatchSettings, InThisProcess, resume_batch, run_batch
 from cellkey.batch.dataset import DatasetJob, annotate_dataset
 from cellkey.batch.discovery import Dataset
-from cellkey.cli import build_app
-from cellkey.testing import Fault, ModelServer, ScriptedModel, every_nth
-
-EXPECTED = {"T": "CD4-positive, alpha-beta T cell", "B": "mature B cell", "endothelial": "endothelial cell"}
-
-
-def cellkey(*arguments: str | Path) -> tuple[int, str]:
-    """Run a command in this process; return exit code and everything it printed."""
-    done = CliRunner().invoke(build_app(), [str(a) for a in arguments])
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done.exit_code, done.output
-
-
-def settings(server: ModelServer | None = None, **changes) -> BatchSettings:
-    model = {
-        "provider": server.url if server else "scripted",
-        "model": "scripted",
-        "cache": "off",
-        "retries": 8,
-        **changes.pop("model", {}),
-    }
-    return BatchSettings.parse({"umap": False, "annotator": "llm", "model": model, **changes})
+from cellkey.testing import Fault, ModelServer
 
 
 def offline(folder: Path, **changes) -> BatchSettings:
     """Settings as they are without any option, but for the hierarchy."""
     return BatchSettings(hierarchy=write_hierarchy(folder / "map.json"), **changes)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    """A run of the command over two tissues, with one file that cannot be read."""
-    base = tmp_path_factory.mktemp("batch")
-    root = make_tree(
-        base / "data", brain=["Data_Choudhury2022_Brain", "Data_Filbin2018_Brain"], breast=["Data_Bassez2021_Breast"]
-    )
-    (root / "breast" / "h5ad_unlabelled" / "Data_Broken_Breast.h5ad").write_bytes(b"this is no h5ad file")
-    code, output = cellkey(
-        "batch",
-        "--data-root",
-        root,
-        "--output-dir",
-        base / "batch_results",
-        "--annotator",
-        "both",
-        "--provider",
-        "scripted",
-        "--cache",
-        "off",
-        "--tissues",
-        "brain",
-        "breast",
-        "--note",
-        "pilot",
-        "--run-alias",
-        "--no-umap",
-        "--marker-map",
-        write_hierarchy(base / "map.json"),
-        "--dataset-workers",
-        "2",
-    )
-    assert code == 3, output
-    return next(p for p in (base / "batch_results").glob("run_brain_breast_*") if not p.is_symlink())
 
 
 def test_the_directory_is_as_documented(finished: Path) -> None:
@@ -111,104 +50,6 @@ def test_the_directory_is_as_documented(finished: Path) -> None:
     assert "ERROR (InputError)" in (broken / "Data_Broken_Breast_summary.txt").read_text()
     links = [p for p in finished.parent.iterdir() if p.is_symlink()]
     assert [str(p.readlink()) for p in links] == [finished.name]
-
-
-def test_python_analysis_snippet(finished: Path) -> None:
-    """The document's first block, as written."""
-    sc = pytest.importorskip("scanpy")
-    run_dir = finished
-    summary = pd.read_csv(run_dir / "batch_summary.csv")
-    assert len(summary) == 4
-    adata = sc.read_h5ad(run_dir / "brain" / "Data_Filbin2018_Brain" / "Data_Filbin2018_Brain_annotated.h5ad")
-    counts = adata.obs["cell_type"].value_counts()
-    assert counts.to_dict() == dict.fromkeys(EXPECTED.values(), 40)
-    markers = pd.read_csv(run_dir / "brain" / "Data_Filbin2018_Brain" / "Data_Filbin2018_Brain_markers.csv")
-    assert len(markers) == adata.n_vars * adata.obs["leiden"].nunique()
-    assert list(markers.columns) == ["cluster", "gene", "avg_log2FC", "pct.1", "pct.2", "p_val", "p_val_adj", "score"]
-
-
-def test_parse_token_usage_snippet(finished: Path) -> None:
-    """The document's second block, as written."""
-    run_dir = finished
-    with open(run_dir / "token_tracking.json", "r") as f:  # noqa: PTH123, UP015
-        tracking = json.load(f)
-    lines = [
-        f"Total API calls: {tracking['total_calls']}",
-        f"Total tokens: {tracking['total_tokens']:,}",
-        f"Total cost: ${tracking['total_cost']:.2f}",
-    ]
-    for call in tracking["api_calls"]:
-        lines.append(f"  {call['timestamp']}: {call['input_tokens']} in, {call['output_tokens']} out")  # noqa: PERF401
-    assert len(lines) == 3 + tracking["total_calls"]
-    assert tracking["total_calls"] >= 3 * 3 * 3
-    assert tracking["total_tokens"] == sum(c["input_tokens"] + c["output_tokens"] for c in tracking["api_calls"])
-    assert set(tracking["by_dataset"]) == {
-        "Data_Choudhury2022_Brain",
-        "Data_Filbin2018_Brain",
-        "Data_Bassez2021_Breast",
-    }
-
-
-def test_aggregate_results_snippet(finished: Path) -> None:
-    """The document's third block, as written: outer concatenation over datasets works."""
-    sc = pytest.importorskip("scanpy")
-    run_dir = finished
-    all_datasets = []
-    for tissue_dir in run_dir.iterdir():
-        if tissue_dir.is_dir() and tissue_dir.name not in ["batch_summary.txt", "batch_summary.csv"]:
-            for dataset_dir in tissue_dir.iterdir():
-                if dataset_dir.is_dir():
-                    h5ad_file = dataset_dir / f"{dataset_dir.name}_annotated.h5ad"
-                    if h5ad_file.exists():
-                        adata = sc.read_h5ad(h5ad_file)
-                        adata.obs["dataset"] = dataset_dir.name
-                        adata.obs["tissue"] = tissue_dir.name
-                        all_datasets.append(adata)
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # cells of all datasets have the same names
-        combined = sc.concat(all_datasets, join="outer")
-    assert (combined.n_obs, len(all_datasets)) == (360, 3)
-
-
-SHELL = """
-cd {parent}
-set -e
-ls -d batch_results/run_brain_*/ > /dev/null
-for run in batch_results/run_*/; do
-    echo "=== $run ==="
-    grep "Total cost:" "$run/batch_summary.txt"
-done
-for run in batch_results/run_*/; do
-    files=$(grep -c "success" "$run/batch_summary.csv" || echo "0")
-    echo "$run: $files files"
-done
-ls -d batch_results/run_brain_* 2>/dev/null || echo "No brain runs found"
-tar -czf archive_brain_runs.tar.gz batch_results/run_brain_*/
-cat {run}/batch_summary.txt > /dev/null
-find {run} -name "*Bassez*_annotated.h5ad"
-ls -lh batch_results/run_*_*_2* > /dev/null
-"""
-
-
-def test_shell_snippets(finished: Path) -> None:
-    """The document's shell commands, as written."""
-    script = SHELL.format(parent=finished.parent.parent, run=finished)
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.count("Total cost: $") == 2  # the run and its link
-    assert f"batch_results/{finished.name}/: 3 files" in done.stdout
-    assert done.stdout.count("Data_Bassez2021_Breast_annotated.h5ad") == 1
-
-
-def test_failed_rows_snippet(finished: Path) -> None:
-    """The document's check for failures, as written."""
-    summary = pd.read_csv(finished / "batch_summary.csv")
-    failed = summary[summary["status"] == "failed"]
-    shown = failed[["dataset", "tissue", "error"]]
-    assert shown["dataset"].tolist() == ["Data_Broken_Breast"]
-    assert "no HDF5" in shown["error"].iloc[0]
-    assert summary["n_genes"].iloc[0] == 224
 
 
 def test_the_labelled_file_holds_everything(finished: Path) -> None:
@@ -449,201 +290,6 @@ def test_marker_numbers_equal_scanpys(tmp_path) -> None:
     assert ours["avg_log2FC"].to_numpy() == pytest.approx(theirs["logfoldchanges"].to_numpy(), rel=1e-3, abs=1e-3)
 
 
-def labels_of(path: Path) -> dict[str, dict[str, int]]:
-    import anndata
-
-    return {
-        p.parent.name: anndata.read_h5ad(p).obs["cell_type"].value_counts().to_dict()
-        for p in sorted(path.glob("*/*/*_annotated.h5ad"))
-    }
-
-
-def test_a_batch_with_a_faulty_model_is_complete_and_counted(tmp_path) -> None:
-    """Faults on every second call of every role: all clusters labelled, totals equal to what the server counted."""
-    root = make_tree(tmp_path / "data", brain=["a", "b"])
-    faults = (Fault.PROSE, Fault.RESET, Fault.WRONG_CLUSTER, Fault.SERVER_ERROR, Fault.CUT_BODY, Fault.NULL_LABELS)
-    with ModelServer(ScriptedModel(scores={"0": 60}), every_nth(2, *faults)) as server:
-        done = run_batch(
-            root,
-            tmp_path / "out",
-            settings=settings(server, cluster_key="truth", model={"max_workers": 1}),
-            runner=InThisProcess(),
-        )
-        totals = server.totals()
-    assert done.exit_code == 0, [r.error for r in done.rows]
-    assert labels_of(done.path) == {n: dict.fromkeys(EXPECTED.values(), 40) for n in ("a", "b")}
-    tracking = json.loads(done.directory.tracking.read_text())
-    assert tracking["total_calls"] == totals["calls"]
-    assert tracking["total_input_tokens"] == totals["input_tokens"]
-    assert tracking["total_output_tokens"] == totals["output_tokens"]
-    assert tracking["by_role"]["probe"]["calls"] == 1
-    text = done.directory.summary_text.read_text()
-    assert f"API calls: {totals['calls']}" in text
-
-
-def test_credentials_that_stop_working_end_the_run(tmp_path) -> None:
-    """After a 401 nothing more is sent; every dataset has a row; exit code 1."""
-    root = make_tree(tmp_path / "data", brain=["a", "b", "c"])
-    with ModelServer(plan=lambda _r, _n: Fault.UNAUTHORISED) as server:
-        done = run_batch(
-            root, tmp_path / "out", settings=settings(server, model={"max_workers": 2}), runner=InThisProcess()
-        )
-        sent = len([s for s in server.served if s.role != "probe"])
-    assert sent <= 3
-    assert [r.status for r in done.rows] == ["failed"] * 3
-    assert done.exit_code == 1
-    assert not list(done.path.rglob("*_annotated.h5ad"))
-
-
-def test_a_budget_holds_over_all_datasets(tmp_path) -> None:
-    """What is spent stays below the limit; the run says that it stopped."""
-    root = make_tree(tmp_path / "data", brain=["a", "b"])
-    with ModelServer() as server:
-        port = int(server.url.rsplit(":", 1)[1].split("/")[0])
-        limited = settings(server, budget_usd=12.0, model={"input_cost": 1000.0, "output_cost": 1000.0})
-        done = run_batch(root, tmp_path / "out", settings=limited, runner=InThisProcess())
-    tracking = json.loads(done.directory.tracking.read_text())
-    assert 0 < tracking["total_cost"] <= 12.0
-    assert done.status == "stopped by budget"
-    assert done.exit_code in (1, 3)
-    with ModelServer(port=port) as server:
-        rest = resume_batch(done.path, budget_usd=1000.0, runner=InThisProcess())
-        paid = server.totals()["calls"]
-    assert rest.exit_code == 0
-    assert json.loads(rest.directory.tracking.read_text())["total_calls"] == paid + tracking["total_calls"]
-
-
-COMMAND = [sys.executable, "-c", "from cellkey.cli import main; main()", "batch"]
-
-
-def start(root: Path, out: Path, server: ModelServer, *more: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [
-            *COMMAND,
-            "--data-root",
-            str(root),
-            "-o",
-            str(out),
-            "--annotator",
-            "llm",
-            "--provider",
-            server.url,
-            "--model",
-            "scripted",
-            "--cache",
-            "off",
-            "--no-umap",
-            "--max-workers",
-            "2",
-            "--quiet",
-            *more,
-        ],
-        start_new_session=True,
-    )
-
-
-def until(condition, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "took too long"
-        time.sleep(0.02)
-
-
-def without_times(path: Path) -> dict[str, str]:
-    """Tables of a run, without what differs from run to run."""
-    found = {}
-    for file in sorted(path.glob("*/*/details/*_annotations.csv")) + sorted(path.glob("*/*/*_markers.csv")):
-        found[file.name] = file.read_text()
-    summary = pd.read_csv(path / "batch_summary.csv")
-    timed = [c for c in summary.columns if c.endswith(("_time", "_at")) or c == "output_dir"]
-    found["summary"] = summary.drop(columns=[*timed, "api_calls", "file_path"]).to_csv()
-    return found
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> tuple[Path, Path, set[str]]:
-    """Data, a run over them that nothing disturbed, and every question that it asked."""
-    base = tmp_path_factory.mktemp("calm")
-    root = make_tree(base / "data", brain=["a", "b"])
-    with ModelServer(ScriptedModel(scores={"1": 60})) as server:
-        done = run_batch(
-            root,
-            base / "out",
-            settings=settings(server, model={"max_workers": 2, "retries": 5}),
-            runner=InThisProcess(),
-        )
-        return root, done.path, {s.text for s in server.served if s.role != "probe"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("victim", ["run", "worker"])
-def test_a_killed_run_is_finished_without_paying_twice(tmp_path, undisturbed, victim: str) -> None:
-    """``kill -9`` of the run or of a worker: ``--resume`` ends with the tables of an undisturbed run."""
-    root, calm, asked = undisturbed
-    model = ScriptedModel(scores={"1": 60})
-    with ModelServer(model, latency=0.05) as server:
-        process = start(root, tmp_path / "out", server)
-        until(lambda: len(server.served) >= 8)
-        run = next((tmp_path / "out").glob("run_all_*"))
-        if victim == "run":
-            process.send_signal(signal.SIGKILL)
-        else:
-            worker = next(
-                p
-                for p in Path("/proc").iterdir()
-                if p.name.isdigit()
-                and _parent(p) == process.pid
-                and "spawn_main" in (p / "cmdline").read_bytes().decode()
-            )
-            os.kill(int(worker.name), signal.SIGKILL)
-        process.wait(timeout=60)
-        time.sleep(0.3)  # what was under way ends at the server
-        recorded = _answered(run)
-        code, output = cellkey("batch", "--resume", run, "--quiet")
-        assert code == 0, output
-        texts = [s.text for s in server.served if s.role != "probe"]
-        totals = server.totals()
-    assert set(texts) == asked
-    twice = {t for t in texts if texts.count(t) > 1}
-    assert len(twice) <= 2  # answers that were under way when the process was killed, one per worker at most
-    assert recorded >= 4
-    assert len(texts) - len(set(texts)) <= 2
-    assert without_times(run) == without_times(calm)
-    tracking = json.loads((run / "token_tracking.json").read_text())
-    assert totals["calls"] - 2 <= tracking["total_calls"] <= totals["calls"]
-
-
-def _answered(run: Path) -> int:
-    return sum(len(p.read_bytes().splitlines()) for p in run.glob("*/*/details/*_calls.jsonl"))
-
-
-def _parent(path: Path) -> int:
-    try:
-        return int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
-    except OSError:
-        return -1
-
-
-def test_a_killed_server_costs_rows_not_the_run(tmp_path) -> None:
-    """Without a server clusters end unlabelled; with it again, ``--resume`` labels them and pays only for those."""
-    root = make_tree(tmp_path / "data", brain=["a"])
-    with ModelServer() as server:
-        port = int(server.url.rsplit(":", 1)[1].split("/")[0])
-        process = start(root, tmp_path / "out", server, "--max-retries", "1")
-        until(lambda: len(server.served) >= 4)
-        server.close()
-        process.wait(timeout=60)
-        first = {s.text for s in server.served}
-    run = next((tmp_path / "out").glob("run_all_*"))
-    assert process.returncode in (0, 1, 3)
-    with ModelServer(port=port) as server:
-        if process.returncode == 1:
-            code, output = cellkey("batch", "--resume", run, "--quiet")
-            assert code == 0, output
-        again = [s.text for s in server.served]
-    assert len(set(again) & first) <= 3
-
-
 def test_llm_annotate_needs_no_cells(tmp_path) -> None:
     """A marker table is enough: tables, conversations, costs; a second run goes into another directory."""
     table = tmp_path / "markers.csv"
@@ -658,6 +304,7 @@ def test_llm_annotate_needs_no_cells(tmp_path) -> None:
         "markers_annotation.txt",
         "markers_annotations.csv",
         "markers_conversations.json",
+        "markers_markers.csv",
         "run_manifest.json",
         "token_tracking.json",
     }

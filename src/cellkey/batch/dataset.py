@@ -261,6 +261,9 @@ def _ask_model(
             workers=job.workers,
         )
     work.notes += result.warnings
+    if result.unanswered:
+        work.notes.append(f"questions about clusters {', '.join(result.unanswered)} are open: --resume asks them again")
+        work.known["error_type"] = "Unanswered"
     if team.stopped is not None:
         work.notes.append(f"no further calls were made: {team.stopped}")
         work.known["error_type"] = type(team.stopped).__name__

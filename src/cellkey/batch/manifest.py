@@ -45,7 +45,7 @@ class Entry:
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def is_complete(self, run: Path) -> bool:
-        """Whether the dataset is done, no call was refused for good, and its files are still what they were."""
+        """Whether the dataset is done, no question is open, and its files are still what they were."""
         if self.state is not DatasetState.DONE or not self.outputs or (self.row is not None and self.row.error_type):
             return False
         return all(_is_as_recorded(run / name, facts) for name, facts in self.outputs.items())

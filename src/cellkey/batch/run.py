@@ -353,7 +353,8 @@ class _Conductor:
         unlabelled = asked and any(r.n_clusters_unlabelled for r in rows if r.succeeded)
         if len(failed) == len(rows) or (strict and (failed or unlabelled)):
             return 1
-        return 3 if failed or unlabelled or self.manifest.status != "complete" else 0
+        is_open = any(r.error_type for r in rows)
+        return 3 if failed or unlabelled or is_open or self.manifest.status != "complete" else 0
 
 
 def _model_text(settings: BatchSettings) -> str:

@@ -27,7 +27,7 @@ __all__ = ["SCHEMA", "case_of", "case_record", "conversation", "result_of", "tur
 
 SCHEMA = "conversations/2"
 
-_PLAIN = ("annotations", "was_boosted", "is_disputed", "error", "notes")
+_PLAIN = ("annotations", "was_boosted", "is_disputed", "is_unanswered", "error", "notes")
 _ANSWERS: dict[str, type[AnswerModel]] = {
     "proposal": AnnotationAnswer,
     "before_boost": AnnotationAnswer,

@@ -81,6 +81,11 @@ class ClusterResult:
         return proposal is not None and not proposal.unknown and self.case.state is not State.UNLABELLED
 
     @property
+    def is_unanswered(self) -> bool:
+        """Whether a service did not answer a question about the cluster that it may answer another time."""
+        return any(c.is_unanswered for c in (self.case, *self.repeats))
+
+    @property
     def label(self) -> str:
         """Final label, or ``Unknown``. Where repeated runs disagree, their closest common type if there is one."""
         if not self.is_labelled or self.case.proposal is None:
@@ -137,6 +142,11 @@ class AnnotationResult:
     def failed(self) -> list[str]:
         """Identifiers of clusters without a label."""
         return [r.cluster for r in self.clusters if not r.is_labelled]
+
+    @property
+    def unanswered(self) -> list[str]:
+        """Identifiers of clusters about which questions are open."""
+        return [r.cluster for r in self.clusters if r.is_unanswered]
 
     @property
     def labels(self) -> dict[str, str]:

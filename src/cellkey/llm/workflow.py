@@ -28,7 +28,7 @@ from pydantic import Field
 
 from cellkey.errors import CellkeyError, RunError, ServiceError
 from cellkey.llm.clock import Clock, SystemClock, timestamp
-from cellkey.llm.failures import ends_run
+from cellkey.llm.failures import ends_run, is_transient
 from cellkey.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -129,7 +129,10 @@ class Transition:
 
 @dataclass
 class Case:
-    """One cluster on its way. ``proposal`` is always the label that would stand if nothing more happened."""
+    """One cluster on its way. ``proposal`` is always the label that would stand if nothing more happened.
+
+    ``is_unanswered`` tells that a service did not answer a question that it may answer another time.
+    """
 
     cluster: str
     state: State = State.PENDING
@@ -143,6 +146,7 @@ class Case:
     annotations: int = 0
     was_boosted: bool = False
     is_disputed: bool = False
+    is_unanswered: bool = False
     error: str = ""
     notes: list[str] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
@@ -178,7 +182,7 @@ class Case:
         """
         if not self.state.is_final:
             raise StateError(self.cluster, self.state, at)
-        self.error, self.notes = "", []
+        self.error, self.notes, self.is_unanswered = "", [], False
         self._step(at if self.proposal is not None else State.ANNOTATE, reason, now)
 
     def _step(self, after: State, reason: str, now: float) -> None:
@@ -282,6 +286,7 @@ def _score(case: Case, desk: Desk) -> Step:
         except ServiceError as error:
             if ends_run(error):
                 raise
+            case.is_unanswered |= is_transient(error)
             case.notes.append(f"no score: {error}")
     return _after_score(case, desk)
 
@@ -360,6 +365,7 @@ def _objections(case: Case) -> list[str]:
 def _after_failure(case: Case, error: ServiceError) -> Step:
     """Where a cluster goes when a question could not be answered."""
     note = f"{case.state}: {error}"
+    case.is_unanswered |= ends_run(error) or is_transient(error)
     if ends_run(error) or case.state in (State.ANNOTATE, State.BOOST, State.RESCORE):
         return _finish(case, note)
     case.notes.append(note)
