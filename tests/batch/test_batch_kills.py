@@ -176,5 +176,6 @@ def test_a_killed_service_costs_nothing_but_time(tmp_path, undisturbed) -> None:
 
 def _replies(run: Path) -> list[str]:
     """Keys of all questions that were answered, once for every answer."""
-    lines = [json.loads(line) for p in sorted(run.glob("*/*/details/*_calls.jsonl")) for line in p.read_text().splitlines()]
+    texts = [p.read_text() for p in sorted(run.glob("*/*/details/*_calls.jsonl"))]
+    lines = [json.loads(line) for text in texts for line in text.splitlines()]
     return [line["key"] for line in lines if line["reply"] is not None]

@@ -142,21 +142,30 @@ def test_an_interrupt_leaves_whole_files(tmp_path) -> None:
 
 
 def test_a_dask_cluster_runs_the_same_jobs(tmp_path) -> None:
-    """Rows come back; a dataset that raises or kills its worker fails alone."""
+    """Rows come back in order; a dataset that raises, crashes or is killed fails alone, with a log of its own."""
     pytest.importorskip("distributed", reason="the extra dask is not installed")
     import warnings
 
+    names = ["crash", "good1", "good2", "good3", "killed", "raise"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the cluster's own shutdown
-        done = run(tmp_path, ["good1", "good2", "raise"], runner=DaskCluster(n_workers=2, pipeline=MISBEHAVE))
-    assert [r.status for r in done.rows] == ["success", "success", "failed"]
-    assert "planted" in done.rows[2].error
+        done = run(tmp_path, names, runner=DaskCluster(n_workers=2, pipeline=MISBEHAVE))
+    assert [r.dataset for r in done.rows] == names
+    assert [r.status for r in done.rows] == ["failed", "success", "success", "success", "failed", "failed"]
+    assert "code 7" in done.rows[0].error
+    assert "SIGKILL" in done.rows[4].error
+    assert "code 1" in done.rows[5].error
+    assert (done.path / "brain" / "killed" / "killed_summary.txt").is_file()
+    assert done.exit_code == 3
 
 
 def test_jobs_can_be_sent_anywhere(tmp_path) -> None:
-    """A job is plain values; no key is in it."""
+    """A job is plain values, as JSON and otherwise; no key is in it."""
     import pickle
+
+    from cellkey.batch.child import job_from_mapping, job_to_mapping
 
     dataset = discover(empty_tree(tmp_path, t=["a"]))[0]
     job = DatasetJob(dataset, tmp_path, BatchSettings(), "run")
     assert pickle.loads(pickle.dumps(job)) == job  # noqa: S301
+    assert job_from_mapping(json.loads(json.dumps(job_to_mapping(job)))) == job

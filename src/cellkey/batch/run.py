@@ -284,7 +284,7 @@ class _Conductor:
 
     def _log_silent_end(self, entry: Entry, row: DatasetRow, folder: Path) -> None:
         """Write the log of a dataset whose worker died before it could."""
-        if row.succeeded or row.error_type not in ("WorkerDied", "NotStarted", "KilledWorker"):
+        if row.succeeded or row.error_type not in ("WorkerDied", "NotStarted"):
             return
         try:
             folder.mkdir(parents=True, exist_ok=True)

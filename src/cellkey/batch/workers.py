@@ -39,7 +39,8 @@ class Runner(Protocol):
         """Run jobs until ``on_row`` returns False; return those that were never started."""
 
 
-def _function(name: str) -> Callable[..., DatasetRow]:
+def function_named(name: str) -> Callable[..., DatasetRow]:
+    """Return the function that ``module:name`` stands for."""
     module, _, attribute = name.partition(":")
     function: Callable[..., DatasetRow] = getattr(importlib.import_module(module), attribute)
     return function
@@ -80,7 +81,7 @@ class InThisProcess:
         on_step: Callable[[DatasetJob, str], None],
     ) -> list[DatasetJob]:
         for number, job in enumerate(jobs, start=1):
-            row = _function(self._pipeline)(job, functools.partial(on_step, job))
+            row = function_named(self._pipeline)(job, functools.partial(on_step, job))
             if not on_row(job, row):
                 return list(jobs[number:])
         return []
@@ -184,7 +185,7 @@ class _Worker:
         self.pipe.close()
         if self._report is not None:
             return DatasetRow.from_mapping(self._report)
-        return failed_row(self.job, _end(code), "WorkerDied")
+        return failed_row(self.job, end_of_process(code), "WorkerDied")
 
     def stop(self) -> None:
         """End the worker; paid answers are in its journal."""
@@ -196,7 +197,8 @@ class _Worker:
         self.pipe.close()
 
 
-def _end(code: int | None) -> str:
+def end_of_process(code: int | None) -> str:
+    """Say how a process ended that could not say so itself."""
     if code is None:
         return "the worker process closed its pipe and went on"
     if code < 0:
@@ -210,7 +212,7 @@ def _child(pipe: Any, pipeline: str, job: DatasetJob) -> None:
     """Work in a fresh process; the parent decides about interrupts, and its death ends this process, too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
-    row = _function(pipeline)(job, lambda step: pipe.send(("step", step)))
+    row = function_named(pipeline)(job, lambda step: pipe.send(("step", step)))
     pipe.send(("row", asdict(row)))
     pipe.close()
 
@@ -276,11 +278,17 @@ class DaskCluster:
 
 
 def _remote(job: DatasetJob, pipeline: str) -> dict[str, Any]:
-    return asdict(_function(pipeline)(job, lambda _step: None))
+    """Work on a cluster, in a child of the worker, which a dataset that crashes takes nothing else along with."""
+    from cellkey.batch.child import run_in_child
+
+    row, code = run_in_child(job, pipeline)
+    return row if row is not None else asdict(failed_row(job, end_of_process(code), "WorkerDied"))
 
 
 def _row_of(future: Any, job: DatasetJob) -> DatasetRow:
     error = future.exception()
+    if error is not None and type(error).__name__ == "KilledWorker":
+        return failed_row(job, "the Dask worker died while it worked on this dataset; was memory short?", "WorkerDied")
     if error is not None:
         return failed_row(job, f"{type(error).__name__}: {error}", type(error).__name__)
     return DatasetRow.from_mapping(future.result())
