@@ -12,7 +12,7 @@ import pytest
 from cellkey.errors import BundleError
 from cellkey.isoforms.bundle import Bundle, BundleManifest, FeatureKind, leaves_directory
 from cellkey.isoforms.bundle_io import read_bundle, write_bundle
-from cellkey.isoforms.parquet import write_matrix
+from cellkey.isoforms.matrices import write_matrix
 from cellkey.isoforms.synthetic import simulate
 from cellkey.isoforms.validation import input_problems, validate_bundle, validate_bundle_inputs
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from cellkey.isoforms.fitting import Fit
 
 __all__ = ["app"]
 
@@ -50,6 +53,12 @@ def prepare(
     layer: Annotated[str | None, typer.Option(help="AnnData layer of counts.")] = None,
     modality: Annotated[str | None, typer.Option(help="MuData modality of isoforms.")] = None,
     gene_key: Annotated[str | None, typer.Option(help="var column of genes.")] = None,
+    psi: Annotated[
+        Path | None, typer.Option(help="Splicing events: table of ids and one column of shares per sample (SUPPA).")
+    ] = None,
+    matrix_format: Annotated[
+        str, typer.Option(help="How matrices are stored: dense_npz, sparse_npz or parquet.")
+    ] = "dense_npz",
 ) -> None:
     """Make a bundle from transcript counts, a gene map and a sample sheet.
 
@@ -65,6 +74,7 @@ def prepare(
     from cellkey.isoforms.prepare import prepare_bundle, read_samples
     from cellkey.isoforms.quantification import read_transcript_counts
     from cellkey.isoforms.settings import PrepareParameters
+    from cellkey.isoforms.splicing import read_psi
 
     parameters = PrepareParameters.parse(
         {
@@ -75,6 +85,7 @@ def prepare(
             "strip_versions": strip_versions,
             "keep_all": keep_all,
             "read_length": read_length,
+            "matrix_format": matrix_format,
         }
     )
     prepared = prepare_bundle(
@@ -91,6 +102,7 @@ def prepare(
         gene_map=None if gene_map is None else read_gene_map(gene_map),
         samples=None if samples is None else read_samples(samples),
         parameters=parameters,
+        psi=None if psi is None else read_psi(psi, strip_versions=strip_versions),
         name=name or output_dir.name,
     )
     write_bundle(prepared.bundle, output_dir)
@@ -155,21 +167,23 @@ def fit(
     dataset_path: Dataset,
     output_dir: Annotated[Path, typer.Option(help="Directory to write.")] = Path("artifacts/fits/manual"),
     backend: Annotated[str | None, typer.Option(help="Backend; default spectral.")] = None,
-    channels: Annotated[str | None, typer.Option(help="both, switch or abundance.")] = None,
+    channels: Annotated[str | None, typer.Option(help="both, switch, abundance, psi or all.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings as JSON or YAML.")] = None,
     engine: Annotated[str | None, typer.Option(help="Engine of the backend wgcna: native or r.")] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Also draw figures into the folder figures.")] = False,
+    by: Annotated[str | None, typer.Option(help="Sample column, for example cell_type: one network per level.")] = None,
+    min_group: Annotated[int, typer.Option(help="Samples a level of --by needs.")] = 10,
     overrides: Overrides = None,
 ) -> None:
     """Fit modules to a bundle and write all tables.
 
     \b
     cellkey isoforms fit --dataset-path bundle --output-dir fit
+    cellkey isoforms fit --dataset-path bundle --output-dir networks --by cell_type
     cellkey isoforms fit --dataset-path bundle --output-dir fit -- traits.covariates=[Age] features.covariates=[RIN]
     """
     from cellkey.isoforms.bundle_io import MANIFEST, read_bundle
-    from cellkey.isoforms.fit_files import write_fit
     from cellkey.isoforms.fitting import fit as run
     from cellkey.isoforms.fitting import fit_parameters
     from cellkey.isoforms.overrides import merge_settings, parse_overrides
@@ -182,19 +196,38 @@ def fit(
         flags["wgcna"] = {"engine": engine}
     given = merge_settings(read_mapping(config, option="--config"), parse_overrides(overrides or ()), flags)
     parameters = fit_parameters({k: v for k, v in given.items() if k not in ("dataset_path", "output_dir")})
-    found = run(read_bundle(dataset_path), parameters)
-    write_fit(found, output_dir, inputs={MANIFEST: sha256_of(dataset_path / MANIFEST)})
+    inputs = {MANIFEST: sha256_of(dataset_path / MANIFEST)} if (dataset_path / MANIFEST).is_file() else {}
+    bundle = read_bundle(dataset_path)
+    if by is not None:
+        from cellkey.isoforms.grouped import fit_groups
+
+        fit_groups(bundle, parameters, by, output_dir, inputs=inputs, min_samples=min_group, progress=_tell)
+    else:
+        _tell_fit(run(bundle, parameters), output_dir, inputs)
     if plot:
         from cellkey.isoforms.figures.saving import write_fit_figures
         from cellkey.isoforms.fit_files import read_fit
+        from cellkey.isoforms.grouped import fit_directories
 
-        write_fit_figures(read_fit(output_dir), output_dir / "figures")
-    for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
-    for skipped in found.traits.skipped:
-        typer.echo(f"note: trait {skipped['trait']} skipped: {skipped['reason']}", err=True)
-    typer.echo(f"{len(found.modules)} modules, {len(found.modules.module_of)} genes", err=True)
+        for directory in fit_directories(output_dir):
+            write_fit_figures(read_fit(directory), directory / "figures")
     typer.echo(str(output_dir))
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _tell_fit(found: Fit, output_dir: Path, inputs: dict[str, str]) -> None:
+    """Write a fit and say what a user should know of it."""
+    from cellkey.isoforms.fit_files import write_fit
+
+    write_fit(found, output_dir, inputs=inputs)
+    for note in found.notes:
+        _tell(f"note: {note}")
+    for skipped in found.traits.skipped:
+        _tell(f"note: trait {skipped['trait']} skipped: {skipped['reason']}")
+    _tell(f"{len(found.modules)} modules, {len(found.modules.module_of)} genes")
 
 
 @app.command("explain-module")

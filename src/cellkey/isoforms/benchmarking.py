@@ -13,6 +13,7 @@ from pydantic import Field
 
 from cellkey.errors import InputError, did_you_mean
 from cellkey.isoforms.backends import get_backend
+from cellkey.isoforms.benchmark_table import benchmark_table
 from cellkey.isoforms.bundle_io import read_bundle
 from cellkey.isoforms.fit_files import write_json
 from cellkey.isoforms.fitting import Fit, fit, fit_parameters
@@ -24,7 +25,7 @@ from cellkey.isoforms.snapshots import save_snapshot, snapshot_name
 from cellkey.isoforms.stability import stability_selection
 from cellkey.isoforms.synthetic import FIXTURES, fixture_names, simulate
 from cellkey.parameters import Parameters
-from cellkey.records.atomic import safe_name
+from cellkey.records.atomic import safe_name, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,8 +116,8 @@ def benchmark(
     Returns
     -------
     Results and the written files: ``<artifacts>/benchmarks/<stage>/<data set>/`` with ``run.log`` and the snapshot,
-    ``<reports>/<stage>-benchmark.json``, ``-runtime-memory.json``, ``-calibration.json`` and
-    ``-<data set>-stability.json``.
+    ``<reports>/<stage>-benchmark.json``, ``-benchmark.md`` (beside published results), ``-runtime-memory.json``,
+    ``-calibration.json`` and ``-<data set>-stability.json``.
 
     Raises
     ------
@@ -161,6 +162,9 @@ def benchmark(
         head | {"gate_failures": report.gate_failures, "results": report.results, **_top_level(report.results)},
     )
     _write(report, reports / f"{stage}-runtime-memory.json", costs)
+    table = reports / f"{stage}-benchmark.md"
+    write_text(table, benchmark_table(report.results, costs))
+    report.files.append(table)
     if calibration:
         _write(
             report,

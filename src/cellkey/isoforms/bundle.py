@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from cellkey.errors import BundleError
+from cellkey.isoforms.matrices import SUFFIXES
 from cellkey.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GENE_COUNTS",
+    "PSI",
     "TRANSCRIPT_COUNTS",
     "Bundle",
     "BundleManifest",
+    "Encoding",
     "FeatureKind",
     "FeatureTableSpec",
     "MatrixSpec",
@@ -34,6 +37,9 @@ __all__ = [
 
 TRANSCRIPT_COUNTS = "transcript_counts"
 GENE_COUNTS = "gene_counts"
+PSI = "psi"
+
+Encoding = Literal["dense_npz", "sparse_npz", "parquet"]
 
 
 class FeatureKind(StrEnum):
@@ -82,12 +88,12 @@ class FeatureTableSpec(_FileSpec):
 
 
 class MatrixSpec(_FileSpec):
-    """One matrix (features x samples) stored as the array ``data`` of a ``.npz`` archive."""
+    """One matrix (features x samples), its file and how it is stored (:mod:`cellkey.isoforms.matrices`)."""
 
     assay_name: str
     n_features: int = Field(gt=0)
     n_samples: int = Field(gt=0)
-    encoding: Literal["dense_npz"] = "dense_npz"
+    encoding: Encoding = "dense_npz"
 
 
 class BundleManifest(Parameters):
@@ -212,11 +218,14 @@ def make_bundle(
     description: str = "",
     provenance: Mapping[str, str] | None = None,
     file_names: Mapping[FeatureKind, str] | None = None,
+    encoding: Encoding = "dense_npz",
 ) -> Bundle:
     """Return a bundle from tables and matrices; the manifest is derived from them.
 
     Parameters
     ----------
+    encoding
+        How matrices are stored when the bundle is written.
     file_names
         File name of a table, where it is not the usual one of its kind.
     """
@@ -228,7 +237,13 @@ def make_bundle(
         sample_table="samples.parquet",
         feature_tables=tuple(FeatureTableSpec(kind=k, filename=names[k], n_rows=len(t)) for k, t in tables.items()),
         matrices=tuple(
-            MatrixSpec(assay_name=a, filename=f"{a}.npz", n_features=m.shape[0], n_samples=m.shape[1])
+            MatrixSpec(
+                assay_name=a,
+                filename=f"{a}{SUFFIXES[encoding]}",
+                n_features=m.shape[0],
+                n_samples=m.shape[1],
+                encoding=encoding,
+            )
             for a, m in matrices.items()
         ),
         provenance=dict(provenance or {}),

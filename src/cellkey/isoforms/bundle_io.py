@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellkey.errors import BundleError, ParameterError, Problem
-from cellkey.isoforms.bundle import Bundle, BundleManifest
-from cellkey.isoforms.parquet import read_matrix, read_parquet, sha256_of, write_matrix, write_parquet
+from cellkey.isoforms.bundle import GENE_COUNTS, PSI, TRANSCRIPT_COUNTS, Bundle, BundleManifest, FeatureKind
+from cellkey.isoforms.matrices import label_problems, read_named_matrix, write_matrix
+from cellkey.isoforms.parquet import read_parquet, sha256_of, write_parquet
 from cellkey.isoforms.validation import bundle_problems
 from cellkey.records.atomic import write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
@@ -35,7 +38,14 @@ def write_bundle(bundle: Bundle, directory: str | Path) -> Path:
         write_parquet(frame, root / name)
     for entry in manifest.matrices:
         (root / entry.filename).parent.mkdir(parents=True, exist_ok=True)
-        write_matrix(bundle.matrices[entry.assay_name], root / entry.filename)
+        matrix = bundle.matrices[entry.assay_name]
+        write_matrix(
+            matrix,
+            root / entry.filename,
+            encoding=entry.encoding,
+            rows=_row_ids(bundle.tables, entry.assay_name) or list(map(str, range(len(matrix)))),
+            columns=bundle.sample_ids,
+        )
     names = [*frames, *(entry.filename for entry in manifest.matrices)]
     provenance = {k: v for k, v in manifest.provenance.items() if not k.startswith(_HASH)}
     provenance |= {f"{_HASH}{name}": sha256_of(root / name) for name in names}
@@ -139,7 +149,33 @@ def _load(root: Path, manifest: BundleManifest) -> Bundle:
         tables[entry.kind.value] = table
         if entry.filename in manifest.truth_tables:
             tables[entry.filename] = table
-    matrices: dict[str, NDArray[np.float64]] = {
-        entry.assay_name: read_matrix(root / entry.filename) for entry in manifest.matrices
-    }
-    return Bundle(manifest, read_parquet(root / manifest.sample_table), tables, matrices)
+    samples = read_parquet(root / manifest.sample_table)
+    matrices: dict[str, NDArray[np.float64]] = {}
+    problems: list[Problem] = []
+    for spec in manifest.matrices:
+        matrices[spec.assay_name], rows, columns = read_named_matrix(root / spec.filename, spec.encoding)
+        expected = _row_ids(tables, spec.assay_name)
+        if expected is not None:
+            problems += label_problems(spec.filename, rows, expected, "row", "its feature table")
+        if "sample_id" in samples.columns:
+            ids = [str(s) for s in samples["sample_id"]]
+            problems += label_problems(spec.filename, columns, ids, "column", manifest.sample_table)
+    if problems:
+        msg = f"bundle {root} cannot be read: {len(problems)} problem(s)"
+        raise BundleError(msg, problems)
+    return Bundle(manifest, samples, tables, matrices)
+
+
+_ROWS = {
+    TRANSCRIPT_COUNTS: (FeatureKind.TRANSCRIPT, "transcript_id"),
+    GENE_COUNTS: (FeatureKind.GENE, "gene_id"),
+    PSI: (FeatureKind.PSI, "psi_uid"),
+}
+"""Table and column that name the rows of an assay."""
+
+
+def _row_ids(tables: Mapping[str, pd.DataFrame], assay: str) -> list[str] | None:
+    """Ids of the rows of an assay, or None where its table is absent or has none."""
+    kind, column = _ROWS.get(assay, (None, ""))
+    table = tables.get(kind.value) if kind is not None else None
+    return [str(v) for v in table[column]] if table is not None and column in table.columns else None

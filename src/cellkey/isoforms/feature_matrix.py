@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["ABUNDANCE", "SWITCH", "FeatureMatrix", "zscore_rows"]
+__all__ = ["ABUNDANCE", "CHANNELS", "SPLICING", "SWITCH", "FeatureMatrix", "zscore_rows"]
 
 SWITCH = "switch"
 ABUNDANCE = "abundance"
+SPLICING = "psi"
+CHANNELS = (ABUNDANCE, SWITCH, SPLICING)
 
 Array = NDArray[np.float64]
 
@@ -53,7 +55,7 @@ class FeatureMatrix:
 
     @property
     def feature_ids(self) -> NDArray[np.object_]:
-        """Id of every feature: ``<gene_id>::<feature_type>``."""
+        """Id of every feature: ``<gene_id>::<feature_type>``, of a splicing event also ``::<psi_uid>``."""
         return np.asarray(self.features["feature_id"], dtype=object)
 
     @property

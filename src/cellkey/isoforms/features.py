@@ -22,9 +22,10 @@ from cellkey.isoforms.composition import (
     transcript_usage,
 )
 from cellkey.isoforms.covariates import Design, design_of, residual_quality
-from cellkey.isoforms.feature_matrix import ABUNDANCE, SWITCH, FeatureMatrix, zscore_rows
+from cellkey.isoforms.feature_matrix import ABUNDANCE, SPLICING, SWITCH, FeatureMatrix, zscore_rows
 from cellkey.isoforms.reliability import degradation_weights, estimability_weights
 from cellkey.isoforms.settings import Channels, FeatureParameters
+from cellkey.isoforms.splicing import event_logits, psi_of_bundle
 
 __all__ = ["FeatureSet", "build_features"]
 
@@ -88,14 +89,16 @@ def build_features(
     )
     factors = pd.Series(dtype=np.float64)
     parts: list[tuple[pd.DataFrame, Array]] = []
-    if channels in ("both", "switch"):
+    if channels in ("both", "switch", "all"):
         parts.append(_switch_part(switch, blocks, settings))
-    if channels in ("both", "abundance"):
+    if channels in ("both", "abundance", "all"):
         genes, counts = _gene_counts(bundle, blocks)
         divisors = scale_factors(counts, settings.abundance_normalisation)
         factors = pd.Series(divisors, index=bundle.sample_ids)
         scores = zscore_rows(log_expression(counts, divisors))
         parts.append((_feature_table(genes, ABUNDANCE, np.full(len(genes), np.nan)), scores))
+    if channels in ("psi", "all"):
+        parts.append(_splicing_part(bundle))
     features, raw = _joined(parts)
     if not len(features):
         msg = (
@@ -137,6 +140,15 @@ def _switch_part(
     if settings.scale_switch:
         values = zscore_rows(values)
     return _feature_table(genes, SWITCH, blocks.sizes[switch.genes].astype(np.float64)), values
+
+
+def _splicing_part(bundle: Bundle) -> tuple[pd.DataFrame, Array]:
+    events, psi = psi_of_bundle(bundle)
+    logits, usable = event_logits(psi)
+    chosen = events.iloc[usable]
+    table = _feature_table(chosen["gene_id"].astype(str).to_list(), SPLICING, np.full(len(usable), np.nan))
+    table["feature_id"] += "::" + chosen["psi_uid"].astype(str).to_numpy(dtype=object)
+    return table, zscore_rows(logits)
 
 
 def _gene_counts(bundle: Bundle, blocks: GeneBlocks) -> tuple[list[str], Array]:

@@ -12,6 +12,7 @@ from cellkey.errors import InputError
 from cellkey.isoforms import tables
 from cellkey.isoforms.correlation import bh
 from cellkey.isoforms.fit_files import read_fit
+from cellkey.isoforms.grouped import fit_directories
 from cellkey.isoforms.parquet import read_parquet, write_parquet
 
 if TYPE_CHECKING:
@@ -113,12 +114,30 @@ def enrich_fit(
 ) -> pd.DataFrame:
     """Return (and write) the enrichment of the modules of a fit; the background are all genes with a feature.
 
+    For a directory of one fit per group the table has a column ``group`` before the others, and p values are adjusted
+    within each group.
+
     Raises
     ------
     InputError
-        If no gene of any set is among the genes of the fit; the message shows names of both sides.
+        If no gene of any set is among the genes of a fit; the message shows names of both sides.
     """
-    stored = read_fit(artifact_dir)
+    root = Path(artifact_dir)
+    parts = []
+    for directory in fit_directories(root):
+        table = _enrich_one(directory, sets)
+        if directory != root:
+            table.insert(0, "group", directory.name)
+        parts.append(table)
+    whole = pd.concat(parts, ignore_index=True)
+    if output_path is not None:
+        Path(output_path).parent.mkdir(parents=True, exist_ok=True)
+        write_parquet(whole, output_path)
+    return whole
+
+
+def _enrich_one(directory: Path, sets: Mapping[str, Iterable[str]]) -> pd.DataFrame:
+    stored = read_fit(directory)
     background = sorted(set(stored.scores["gene_id"].astype(str)))
     names = gene_names(stored.directory)
     known = {names.get(g, g).casefold() for g in background}
@@ -126,16 +145,12 @@ def enrich_fit(
     if not any(g.casefold() in known for g in wanted):
         shown = [names.get(g, g) for g in background[:3]]
         msg = (
-            f"no gene of the {len(sets)} sets is among the {len(background)} genes of the fit: sets name "
+            f"no gene of the {len(sets)} sets is among the {len(background)} genes of {directory}: sets name "
             f"{', '.join(map(repr, wanted[:3]))}, the fit has {', '.join(map(repr, shown))}; use one kind of names "
             "(a gene table with gene_name in the bundle lets symbols match)"
         )
         raise InputError(msg)
-    table = enrich_modules(stored.modules, sets, background, names=names)
-    if output_path is not None:
-        Path(output_path).parent.mkdir(parents=True, exist_ok=True)
-        write_parquet(table, output_path)
-    return table
+    return enrich_modules(stored.modules, sets, background, names=names)
 
 
 def gene_names(directory: str | Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pandas as pd
 from cellkey.isoforms.backends.communities import connected_components
 from cellkey.isoforms.bundle import Bundle, FeatureKind
 from cellkey.isoforms.correlation import unit_rows
+from cellkey.isoforms.feature_matrix import CHANNELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -195,7 +196,7 @@ def edge_report(edges: pd.DataFrame, truth: Sets) -> dict[str, Any]:
 def edge_ranking(features: FeatureMatrix, truth: Sets, *, max_genes: int = 2000) -> dict[str, float] | None:
     """Return AUROC, AUPR and precision at the number of true pairs, ranking all gene pairs by correlation.
 
-    A pair of genes scores the largest absolute correlation between features of one channel. None above ``max_genes``.
+    A pair of genes scores the largest absolute correlation of their features. None above ``max_genes``.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -222,11 +223,12 @@ def _gene_similarity(features: FeatureMatrix, genes: list[str]) -> NDArray[np.fl
     place = {g: i for i, g in enumerate(genes)}
     rows, types = unit_rows(features.values), features.feature_types
     best = np.zeros((len(genes), len(genes)))
-    for a in ("abundance", "switch"):
-        for b in ("abundance", "switch"):
+    for a in CHANNELS:
+        for b in CHANNELS:
             i, j = np.flatnonzero(types == a), np.flatnonzero(types == b)
             where = np.ix_([place[g] for g in features.gene_ids[i]], [place[g] for g in features.gene_ids[j]])
-            best[where] = np.maximum(best[where], np.abs(rows[i] @ rows[j].T))
+            # A gene may own several splicing events; every pair counts.
+            np.maximum.at(best, where, np.abs(rows[i] @ rows[j].T))
     return best
 
 

@@ -11,13 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cellkey.errors import BundleError, InputError, NothingToDoError, Problem, did_you_mean
-from cellkey.isoforms.bundle import GENE_COUNTS, TRANSCRIPT_COUNTS, Bundle, FeatureKind, make_bundle
+from cellkey.isoforms.bundle import GENE_COUNTS, PSI, TRANSCRIPT_COUNTS, Bundle, FeatureKind, make_bundle
 from cellkey.isoforms.gene_map import map_genes, strip_version
 from cellkey.isoforms.settings import PrepareParameters
 from cellkey.isoforms.validation import first_few, validate_bundle_inputs
 
 if TYPE_CHECKING:
     from cellkey.isoforms.quantification import TranscriptCounts
+    from cellkey.isoforms.splicing import PsiTable
 
 __all__ = ["Prepared", "prepare_bundle", "read_samples"]
 
@@ -67,6 +68,7 @@ def prepare_bundle(
     gene_map: pd.DataFrame | None = None,
     samples: pd.DataFrame | None = None,
     parameters: PrepareParameters | None = None,
+    psi: PsiTable | None = None,
     name: str = "data",
     description: str = "",
 ) -> Prepared:
@@ -81,6 +83,8 @@ def prepare_bundle(
     samples
         Sample sheet with ``sample_id``; None takes the one that the counts came with. Samples without counts and
         counts without a row in the sheet are left out and reported; the order is that of the sheet.
+    psi
+        Splicing events of the same samples, stored as a third channel; events of unknown genes are left out.
 
     Raises
     ------
@@ -133,16 +137,21 @@ def prepare_bundle(
         "settings": settings.model_dump(),
         **sample_report,
     }
+    tables = {
+        FeatureKind.GENE: _gene_table(table, _gene_names(counts, gene_map, genes, settings), gene_ids),
+        FeatureKind.TRANSCRIPT: table,
+    }
+    # Totals of all mapped reads, so that a dropped minor isoform still counts for its gene.
+    matrices = {TRANSCRIPT_COUNTS: values[kept], GENE_COUNTS: _gene_counts(transcripts, values, usable, gene_ids)}
+    if psi is not None:
+        tables[FeatureKind.PSI], matrices[PSI], report["splicing_events"] = _events(psi, sheet, gene_ids)
     bundle = make_bundle(
         dataset_name=name,
         samples=sheet,
         description=description or f"{counts.source}, {len(sheet)} samples",
-        tables={
-            FeatureKind.GENE: _gene_table(table, _gene_names(counts, gene_map, genes, settings), gene_ids),
-            FeatureKind.TRANSCRIPT: table,
-        },
-        # Totals of all mapped reads, so that a dropped minor isoform still counts for its gene.
-        matrices={TRANSCRIPT_COUNTS: values[kept], GENE_COUNTS: _gene_counts(transcripts, values, usable, gene_ids)},
+        tables=tables,
+        matrices=matrices,
+        encoding=settings.matrix_format,
         provenance={
             "source": counts.source,
             "min_count": str(settings.min_count),
@@ -237,6 +246,26 @@ def _matched_samples(
         chosen,
         {"samples_without_counts": without_counts, "samples_not_in_sheet": without_row},
     )
+
+
+def _events(psi: PsiTable, sheet: pd.DataFrame, gene_ids: list[str]) -> tuple[pd.DataFrame, Array, dict[str, int]]:
+    """Events of genes that were kept, with the columns of the sheet, and how many were left out."""
+    samples = list(sheet["sample_id"])
+    if not set(samples) & set(psi.sample_ids):
+        msg = (
+            f"no sample of the splicing events is in the sheet: they name {first_few(psi.sample_ids, 3)}, "
+            f"the sheet names {first_few(samples, 3)}; use one set of names"
+        )
+        raise BundleError(msg)
+    known = psi.events["gene_id"].isin(gene_ids).to_numpy()
+    if not known.any():
+        msg = (
+            f"no gene of the splicing events is among those kept: events name {first_few(psi.events['gene_id'], 3)}, "
+            f"kept are {first_few(gene_ids, 3)}; use one kind of ids (--strip-versions cuts versions on all sides)"
+        )
+        raise BundleError(msg)
+    counted = {"n_events_read": len(known), "n_events_kept": int(known.sum())}
+    return psi.events[known].reset_index(drop=True), psi.for_samples(samples)[known], counted
 
 
 def _min_samples(sheet: pd.DataFrame, settings: PrepareParameters) -> int:

@@ -22,6 +22,7 @@ __all__ = [
     "GraphParameters",
     "LatentParameters",
     "ModuleParameters",
+    "MultiplexParameters",
     "PrepareParameters",
     "SpectralParameters",
     "TraitParameters",
@@ -29,7 +30,7 @@ __all__ = [
     "WgcnaParameters",
 ]
 
-Channels = Literal["both", "switch", "abundance"]
+Channels = Literal["both", "switch", "abundance", "psi", "all"]
 
 
 class FeatureParameters(Parameters):
@@ -134,6 +135,9 @@ class GeneGraphParameters(Parameters):
     allow_abundance_abundance
         Whether two abundance features may join genes. None means yes exactly when ``alpha_abundance`` or
         ``alpha_abundance_grid`` is given.
+    alpha_switch_grid
+        Candidates, of which the smallest is taken at which the switch graph has no component of 30 % or more of its
+        genes; the sweep is in ``calibration.json``.
     alpha_abundance_grid
         Candidates, of which the smallest is taken that fuses no modules of the graph without abundance edges.
     leiden_resolution
@@ -143,6 +147,7 @@ class GeneGraphParameters(Parameters):
     alpha: float = Field(default=0.12, ge=0)
     alpha_switch: float | None = Field(default=None, ge=0)
     alpha_abundance: float | None = Field(default=None, ge=0)
+    alpha_switch_grid: tuple[float, ...] | None = None
     alpha_abundance_grid: tuple[float, ...] | None = None
     allow_abundance_abundance: bool | None = None
     min_module_size: int = Field(default=3, ge=1)
@@ -206,6 +211,15 @@ class GraphParameters(LatentParameters):
     corr_threshold: float = Field(default=0.3, ge=0, le=1)
     edge_types: tuple[Literal["corr", "same_gene"], ...] = ("corr",)
     normalized_laplacian: bool = True
+
+
+class MultiplexParameters(GraphParameters):
+    """The graph backend with edges inside both channels; the abundance threshold is chosen from a grid."""
+
+    alpha: float = Field(default=0.02, ge=0)
+    alpha_switch: float | None = Field(default=0.02, ge=0)
+    alpha_abundance_grid: tuple[float, ...] | None = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30)
+    gamma: float = Field(default=0.3, ge=0)
 
 
 class WgcnaParameters(Parameters):
@@ -376,7 +390,8 @@ class FitParameters(Parameters):
     backend
         Name of a registered backend; its own parameters are the block of that name.
     channels
-        Which features are built: ``both``, ``switch`` or ``abundance``.
+        Which features are built: ``both`` (switch and abundance), ``switch``, ``abundance``, ``psi`` (splicing events
+        of the bundle), or ``all`` three.
     trait_columns
         Short form of ``traits.columns``.
     """
@@ -391,6 +406,7 @@ class FitParameters(Parameters):
     baseline: BaselineParameters = BaselineParameters()
     latent: LatentParameters = LatentParameters()
     graph: GraphParameters = GraphParameters()
+    multiplex: MultiplexParameters = MultiplexParameters()
     vae: VaeParameters = VaeParameters()
     wgcna: WgcnaParameters = WgcnaParameters()
     modules: ModuleParameters = ModuleParameters()
@@ -434,6 +450,9 @@ class PrepareParameters(Parameters):
         Cut ``.<number>`` from transcript and gene ids on all sides.
     read_length
         Reads per coverage unit of StringTie tables (average read length).
+    matrix_format
+        How matrices are stored: ``dense_npz``, ``sparse_npz`` (counts of cells, mostly zero) or ``parquet`` (named rows
+        and columns, for other programs).
     """
 
     min_count: float = Field(default=10.0, ge=0)
@@ -443,3 +462,4 @@ class PrepareParameters(Parameters):
     strip_versions: bool = False
     keep_all: bool = False
     read_length: float = Field(default=75.0, gt=0)
+    matrix_format: Literal["dense_npz", "sparse_npz", "parquet"] = "dense_npz"

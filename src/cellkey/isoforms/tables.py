@@ -9,6 +9,7 @@ __all__ = [
     "EDGES",
     "FEATURE_META",
     "GENE_DRIVERS",
+    "GROUPS",
     "HIDDEN_FACTORS",
     "HIGH_VS_LOW",
     "IG_ATTRIBUTIONS",
@@ -17,6 +18,7 @@ __all__ = [
     "MODULE_EVIDENCE",
     "MODULE_GENE_ROLES",
     "MODULE_GENE_SETS",
+    "MODULE_OVERLAP",
     "RESIDUALISATION_QC",
     "TRAITS",
     "TRAIT_MODELS",
@@ -28,8 +30,9 @@ __all__ = [
 _MODULE = Column("module_id", "string", "module; M000 is the largest")
 _GENE = Column("gene_id", "string", "gene")
 _TRANSCRIPT = Column("transcript_id", "string", "transcript")
-_FEATURE = Column("feature_id", "string", "feature: <gene_id>::<feature_type>")
-_TYPE = Column("feature_type", "string", "channel of the feature", ("switch", "abundance"))
+_FEATURE = Column("feature_id", "string", "feature: <gene_id>::<feature_type>, of a splicing event also ::<psi_uid>")
+_CHANNELS = ("switch", "abundance", "psi")
+_TYPE = Column("feature_type", "string", "channel of the feature", _CHANNELS)
 _P = Column("pvalue", "float", "two-sided p value")
 
 
@@ -48,8 +51,8 @@ EDGES = TableSchema(
         Column("weight", "float", "signed similarity of the strongest pair of features"),
         Column("source_feature_id", "string", "feature of the first gene that carries the edge"),
         Column("target_feature_id", "string", "feature of the second gene that carries the edge"),
-        Column("source_feature_type", "string", "channel of that feature", ("switch", "abundance")),
-        Column("target_feature_type", "string", "channel of that feature", ("switch", "abundance")),
+        Column("source_feature_type", "string", "channel of that feature", _CHANNELS),
+        Column("target_feature_type", "string", "channel of that feature", _CHANNELS),
     ),
 )
 
@@ -330,6 +333,36 @@ MODULE_GENE_SETS = TableSchema(
 )
 
 
+GROUPS = TableSchema(
+    "groups",
+    "Networks of groups of samples, one fit per row.",
+    (
+        Column("group", "string", "level of the sample column"),
+        Column("directory", "string", "folder of its fit, empty where it was skipped"),
+        Column("n_samples", "int", "samples of the group"),
+        Column("n_modules", "int", "modules found"),
+        Column("n_module_genes", "int", "genes in a module"),
+        Column("skipped", "string", "why the group was not fitted, else empty"),
+    ),
+)
+
+MODULE_OVERLAP = TableSchema(
+    "module_overlap",
+    "Modules of two groups that share genes.",
+    (
+        Column("group", "string", "first group"),
+        _MODULE,
+        Column("other_group", "string", "second group"),
+        Column("other_module_id", "string", "module of the second group"),
+        Column("n_shared", "int", "genes in both modules"),
+        Column("jaccard", "float", "shared genes over genes of either, among those measured in both groups"),
+        Column("expected", "float", "shared genes expected by chance"),
+        _P,
+        _q("all pairs of modules of different groups"),
+    ),
+)
+
+
 def isoform_tables() -> tuple[TableSchema, ...]:
     """Return the schemas of all tables with fixed columns that a fit or an explanation writes."""
     return (
@@ -350,4 +383,6 @@ def isoform_tables() -> tuple[TableSchema, ...]:
         VAE_DRIVERS,
         IG_ATTRIBUTIONS,
         MODULE_GENE_SETS,
+        GROUPS,
+        MODULE_OVERLAP,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellkey.errors import BundleError, Problem
-from cellkey.isoforms.bundle import GENE_COUNTS, TRANSCRIPT_COUNTS, Bundle, FeatureKind
+from cellkey.isoforms.bundle import GENE_COUNTS, PSI, TRANSCRIPT_COUNTS, Bundle, FeatureKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -143,6 +143,7 @@ def bundle_problems(bundle: Bundle) -> list[Problem]:
         found += _id_problems(genes, "gene_id", "gene table")
         if {"gene_id"} <= set(genes.columns) and {"gene_id"} <= set(bundle.transcripts.columns):
             found += _orphan_problems(bundle.transcripts, genes)
+    found += _psi_problems(bundle)
     if len(bundle.samples) < MIN_SAMPLES:
         found.append(
             Problem(
@@ -268,6 +269,35 @@ def _matrix_problems(
             yield Problem(
                 f"{int(bad.sum())} {what} values, first at {shown}", name, "counts must be finite and not negative"
             )
+
+
+def _psi_problems(bundle: Bundle) -> Iterator[Problem]:
+    """Events and their share of inclusion, where the bundle has them; missing values are allowed."""
+    events, psi = bundle.tables.get(FeatureKind.PSI.value), bundle.matrices.get(PSI)
+    if psi is None:
+        return
+    if events is None:
+        yield Problem("there is a matrix 'psi' but no table of kind 'psi'", "manifest.json", "give both or neither")
+        return
+    yield from _id_problems(events, "psi_uid", "psi table")
+    if "gene_id" not in events.columns:
+        yield Problem("column 'gene_id' is missing", "psi table", "add the gene of every event")
+    if psi.shape != (len(events), len(bundle.samples)):
+        yield Problem(
+            f"has shape {psi.shape}, expected {len(events)} events x {len(bundle.samples)} samples",
+            PSI,
+            "rows must follow the psi table, columns the sample table",
+        )
+        return
+    outside = np.argwhere((psi < 0) | (psi > 1))
+    if len(outside):
+        shown = ", ".join(
+            f"{psi[i, j]:g} at {str(events['psi_uid'].iloc[i])!r}, column {_label(bundle.samples, j)}"
+            for i, j in outside[:3]
+        )
+        yield Problem(
+            f"{len(outside)} values outside 0 to 1, first {shown}", PSI, "give shares of inclusion, not percentages"
+        )
 
 
 def _label(table: pd.DataFrame, position: int) -> str:

@@ -41,9 +41,13 @@ class Candidates:
     second: Ints
     weight: Array
     both_abundance: NDArray[np.bool_]
+    both_switch: NDArray[np.bool_]
 
     def __getitem__(self, keep: NDArray[np.bool_] | Ints) -> Candidates:
-        return Candidates(self.first[keep], self.second[keep], self.weight[keep], self.both_abundance[keep])
+        return Candidates(*(getattr(self, name)[keep] for name in _CANDIDATE_FIELDS))
+
+
+_CANDIDATE_FIELDS = ("first", "second", "weight", "both_abundance", "both_switch")
 
 
 def dense_similarity(matrix: Array) -> SimilarityBlock:
@@ -56,39 +60,39 @@ def candidate_pairs(
 ) -> Candidates:
     """Return all feature pairs that pass the rules; abundance pairs at the lowest threshold in question."""
     genes = np.unique(features.gene_ids.astype(str), return_inverse=True)[1]
-    switch = features.feature_types == SWITCH
+    types = features.feature_types
+    switch, abundance = types == SWITCH, types == ABUNDANCE
     owns_switch = np.zeros(genes.max(initial=-1) + 1, dtype=bool)
     owns_switch[genes[switch]] = True
     trust = np.sqrt(reliability.reindex(features.gene_ids).fillna(1.0).to_numpy(dtype=np.float64))
-    alphas = (_threshold(parameters.alpha_switch, parameters.alpha), _lowest_abundance(parameters), parameters.alpha)
+    alphas = (
+        _lowest(parameters.alpha_switch_grid, parameters.alpha_switch, parameters.alpha),
+        _lowest(parameters.alpha_abundance_grid, parameters.alpha_abundance, parameters.alpha),
+        parameters.alpha,
+    )
     parts = []
     for start in range(0, len(genes), BLOCK):
         stop = min(start + BLOCK, len(genes))
         block = similarity(start, stop)
         i, j = np.nonzero(np.abs(block) >= min(alphas))
         weight, i = block[i, j], i + start
-        both_switch, both_abundance = switch[i] & switch[j], ~switch[i] & ~switch[j]
-        mixed = switch[i] != switch[j]
+        both_switch, both_abundance = switch[i] & switch[j], abundance[i] & abundance[j]
+        mixed = types[i] != types[j]
         weight = np.where(both_switch, weight * trust[i] * trust[j], weight)
         needed = np.where(both_switch, alphas[0], np.where(both_abundance, alphas[1], alphas[2]))
         allowed = (i < j) & (genes[i] != genes[j]) & np.isfinite(weight) & (np.abs(weight) >= needed)
         allowed &= ~(mixed & owns_switch[genes[i]] & owns_switch[genes[j]])
         if not parameters.joins_abundance:
             allowed &= ~both_abundance
-        parts.append(Candidates(i[allowed], j[allowed], weight[allowed], both_abundance[allowed]))
-    return Candidates(
-        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("first", "second", "weight", "both_abundance"))
-    )
+        parts.append(Candidates(i, j, weight, both_abundance, both_switch)[allowed])
+    return Candidates(*(np.concatenate([getattr(p, name) for p in parts]) for name in _CANDIDATE_FIELDS))
 
 
-def _threshold(value: float | None, default: float) -> float:
+def _lowest(grid: tuple[float, ...] | None, value: float | None, default: float) -> float:
+    """The lowest threshold in question: of a grid, else the one of the channel, else the common one."""
+    if grid:
+        return min(grid)
     return default if value is None else value
-
-
-def _lowest_abundance(parameters: GeneGraphParameters) -> float:
-    if parameters.alpha_abundance_grid:
-        return min(parameters.alpha_abundance_grid)
-    return _threshold(parameters.alpha_abundance, parameters.alpha)
 
 
 def gene_graph_network(
@@ -104,6 +108,10 @@ def gene_graph_network(
     genes, numbers = np.unique(features.gene_ids.astype(str), return_inverse=True)
     candidates = candidate_pairs(features, similarity, parameters, reliability)
     report = dict(calibration or {})
+    if parameters.alpha_switch_grid:
+        alpha, sweep = _select_switch_alpha(candidates, numbers, len(genes), parameters.alpha_switch_grid)
+        report |= {"selected_alpha_switch": alpha, "alpha_switch_sweep": sweep}
+        candidates = candidates[~candidates.both_switch | (np.abs(candidates.weight) >= alpha)]
     if parameters.alpha_abundance_grid:
         alpha = _select_abundance_alpha(candidates, numbers, len(genes), parameters.alpha_abundance_grid)
         report["selected_alpha_abundance"] = alpha
@@ -165,6 +173,34 @@ def _select_abundance_alpha(candidates: Candidates, genes: Ints, n_genes: int, g
         if len({(int(joined[g]), int(without[g])) for g in grouped}) == len({int(joined[g]) for g in grouped}):
             return alpha
     return ordered[-1]
+
+
+GIANT = 0.30
+"""A component with this share of the connected genes is no module but a graph that has run together."""
+
+
+def _select_switch_alpha(
+    candidates: Candidates, genes: Ints, n_genes: int, grid: tuple[float, ...]
+) -> tuple[float, list[dict[str, Any]]]:
+    """The smallest candidate at which no component of the switch graph is a giant, else the largest; and the sweep."""
+    switch = candidates[candidates.both_switch]
+    sweep = []
+    for alpha in sorted(grid):
+        kept = switch[switch.weight >= alpha]
+        connected = np.unique(np.r_[genes[kept.first], genes[kept.second]])
+        sizes = np.bincount(_components(kept, genes, n_genes)[connected]) if connected.size else np.zeros(1, dtype=int)
+        giant = int(sizes.max())
+        sweep.append(
+            {
+                "alpha_switch": alpha,
+                "n_switch_connected": len(connected),
+                "giant_size": giant,
+                "giant_fraction": round(giant / max(len(connected), 1), 4),
+                "n_modules_ge30": int((sizes >= 30).sum()),
+            }
+        )
+    passing = [s["alpha_switch"] for s in sweep if s["n_switch_connected"] and s["giant_fraction"] < GIANT]
+    return float(passing[0] if passing else sweep[-1]["alpha_switch"]), sweep
 
 
 def _components(candidates: Candidates, genes: Ints, n_genes: int) -> Ints:

@@ -12,7 +12,7 @@ import numpy as np
 from cellkey.isoforms.backends.baseline import ORIGINAL_FEATURES, partial_correlations
 from cellkey.isoforms.backends.gene_graph import gene_graph_network
 from cellkey.isoforms.backends.interface import Backend, Network
-from cellkey.isoforms.feature_matrix import ABUNDANCE, SWITCH
+from cellkey.isoforms.feature_matrix import CHANNELS, SWITCH
 from cellkey.isoforms.settings import LatentParameters
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def denoised_features(values: Array, feature_types: NDArray[np.object_], paramet
     """Return features x samples rebuilt from the factors of each channel; channels of one row pass unchanged."""
     rebuilt = values.copy()
     fits: dict[str, _ChannelFit] = {}
-    for channel in (SWITCH, ABUNDANCE):
+    for channel in CHANNELS:
         rows = np.flatnonzero(feature_types == channel)
         if len(rows) >= 2:
             fits[channel] = _fit_channel(values[rows], parameters)

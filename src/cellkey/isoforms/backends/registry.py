@@ -18,6 +18,7 @@ _BACKENDS = {
     "baseline": "cellkey.isoforms.backends.baseline",
     "latent": "cellkey.isoforms.backends.latent",
     "graph": "cellkey.isoforms.backends.graph",
+    "multiplex": "cellkey.isoforms.backends.multiplex",
     "vae": "cellkey.isoforms.backends.vae",
     "wgcna": "cellkey.isoforms.backends.wgcna",
 }

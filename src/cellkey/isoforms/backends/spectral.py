@@ -23,6 +23,7 @@ from cellkey.isoforms.backends.pairs import GenePairs, best_gene_pairs
 from cellkey.isoforms.backends.subspace import ChannelSubspace, channel_subspace, project
 from cellkey.isoforms.correlation import correlation_at, unit_rows
 from cellkey.isoforms.eigengenes import merge_close_modules
+from cellkey.isoforms.feature_matrix import CHANNELS
 from cellkey.isoforms.modules import ModuleSet
 from cellkey.isoforms.settings import SpectralParameters
 
@@ -106,7 +107,7 @@ def _subspaces(
     # Plain centring is the whole design of most analyses, and permuting keeps a row centred.
     removes_more = features.basis.shape[1] > 1
     restrict = features.remove_design if removes_more else _unchanged
-    for channel, channel_rng in zip(("abundance", "switch"), rng.spawn(2), strict=True):
+    for channel, channel_rng in zip(CHANNELS, rng.spawn(len(CHANNELS)), strict=True):
         positions = np.flatnonzero((types == channel) & varying)
         if positions.size:
             subspace = channel_subspace(

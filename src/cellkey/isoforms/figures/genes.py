@@ -53,7 +53,7 @@ def driver_ranking(
             size, range(len(top)), xerr=[np.maximum(size - low, 0), np.maximum(high - size, 0)],
             fmt="none", ecolor="#222222", elinewidth=1, capsize=2,
         )  # fmt: skip
-        marks = {"switch": " (switch)", "abundance": ""}
+        marks = {"switch": " (switch)", "psi": " (splicing)", "abundance": ""}
         rows_of(
             ax,
             [_name(g, names) + marks.get(str(t), "") for g, t in zip(top["gene_id"], top["feature_type"], strict=True)],
