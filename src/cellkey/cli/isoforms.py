@@ -114,6 +114,8 @@ def prepare(
         f"({report['n_genes_with_switch']} with two transcripts or more), {report['n_samples']} samples",
         err=True,
     )
+    for reason, n in report["dropped_by_reason"].items():
+        _tell(f"left out: {n} transcripts ({reason}): {', '.join(report['dropped_examples'][reason])}, ...")
     for what in ("samples_without_counts", "samples_not_in_sheet"):
         if report[what]:
             typer.echo(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,8 @@ def read_manifest(directory: str | Path) -> BundleManifest:
     try:
         return BundleManifest.parse(content, option=str(path))
     except ParameterError as error:
-        raise BundleError(error.message, error.problems) from None
+        problems = [replace(p, where=f"{MANIFEST}, {p.where}") for p in error.problems]
+        raise BundleError(error.message, problems) from None
 
 
 def read_bundle(directory: str | Path, *, validate: bool = True) -> Bundle:

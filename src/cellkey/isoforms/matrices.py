@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "label_problems", "read_matrix", "read_named_matrix", "write_matrix"]
 
-SUFFIXES = {"dense_npz": ".npz", "sparse_npz": ".npz", "parquet": ".parquet"}
+SUFFIXES = {"dense_npz": ".npz", "sparse_npz": ".npz", "parquet": ".matrix.parquet"}
+"""End of the file name; tables of features may bear the name of their assay and end in ``.parquet``."""
 ROW_LABEL = "feature_id"
 
 

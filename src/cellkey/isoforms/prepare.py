@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from cellkey.errors import BundleError, InputError, NothingToDoError, Problem, d
 from cellkey.isoforms.bundle import GENE_COUNTS, PSI, TRANSCRIPT_COUNTS, Bundle, FeatureKind, make_bundle
 from cellkey.isoforms.gene_map import map_genes, strip_version
 from cellkey.isoforms.settings import PrepareParameters
-from cellkey.isoforms.validation import first_few, validate_bundle_inputs
+from cellkey.isoforms.validation import MIN_SAMPLES, first_few, input_problems
 
 if TYPE_CHECKING:
     from cellkey.isoforms.quantification import TranscriptCounts
@@ -110,7 +110,7 @@ def prepare_bundle(
             np.where(merged[0]["gene_id"].isna(), "no gene", "").astype(object),
         )
     usable = reason == ""
-    validate_bundle_inputs(sheet, transcripts[usable].reset_index(drop=True), values[usable])
+    _check(counts.source, sheet, transcripts[usable].reset_index(drop=True), values[usable])
     threshold = _min_samples(sheet, settings)
     if not settings.keep_all:
         reason[usable] = _filter_reasons(transcripts[usable], values[usable], threshold, settings)
@@ -130,6 +130,9 @@ def prepare_bundle(
         "n_transcripts_kept": int(kept.sum()),
         "n_genes_kept": len(gene_ids),
         "n_genes_with_switch": int((table["gene_id"].value_counts() >= 2).sum()),
+        "dropped_examples": {
+            str(k): [str(t) for t in part["transcript_id"].head(3)] for k, part in dropped.groupby("reason")
+        },
         "dropped_by_reason": {str(k): int(v) for k, v in dropped["reason"].value_counts().sort_index().items()},
         "reads_kept_share": float(values[kept].sum() / max(values.sum(), 1e-300)),
         "n_samples": len(sheet),
@@ -161,6 +164,24 @@ def prepare_bundle(
         },
     )
     return Prepared(bundle, report, dropped)
+
+
+def _check(source: str, sheet: pd.DataFrame, transcripts: pd.DataFrame, values: Array) -> None:
+    """Refuse what no analysis can use; problems of values name the file that the counts came from."""
+    problems = [replace(p, where=source) if p.where == TRANSCRIPT_COUNTS else p
+                for p in input_problems(sheet, transcripts, values)]  # fmt: skip
+    if len(sheet) < MIN_SAMPLES:
+        problems.append(
+            Problem(
+                f"{len(sheet)} samples in both counts and sheet ({first_few(sheet['sample_id'])}), at least "
+                f"{MIN_SAMPLES} are needed",
+                "sample sheet, column 'sample_id'",
+                "add samples, or sum cells over more groups",
+            )
+        )
+    if problems:
+        msg = f"{source} cannot become a bundle: {len(problems)} problem(s)"
+        raise BundleError(msg, problems)
 
 
 def _genes(counts: TranscriptCounts, gene_map: pd.DataFrame | None, settings: PrepareParameters) -> list[str | None]:

@@ -83,9 +83,9 @@ class SpectralParameters(Parameters):
         Row-permuted copies that a component must beat.
     max_rank
         Components per channel at most.
-    n_folds, row_fdr
-        Rows are kept when their communality with a subspace fitted on other rows passes this FDR. In pure noise
-        this gate is what protects.
+    n_folds, n_fold_repeats, row_fdr
+        Rows are kept when their communality with a subspace fitted on other rows, averaged over this many random
+        partitions into folds, passes this FDR. In pure noise this gate is what protects.
     max_extra_components
         Components added in the second pass, which separates small modules.
     min_cosine
@@ -103,6 +103,7 @@ class SpectralParameters(Parameters):
     n_permutations: int = Field(default=20, ge=1)
     max_rank: int = Field(default=60, ge=1)
     n_folds: int = Field(default=5, ge=2)
+    n_fold_repeats: int = Field(default=5, ge=1)
     row_fdr: float = Field(default=0.01, gt=0, lt=1)
     max_extra_components: int = Field(default=5, ge=0)
     min_cosine: float = Field(default=0.85, gt=0, le=1)

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["BundleCheck", "bundle_problems", "input_problems", "validate_bundle", "validate_bundle_inputs"]
+__all__ = [
+    "MIN_SAMPLES",
+    "BundleCheck",
+    "bundle_problems",
+    "first_few",
+    "input_problems",
+    "validate_bundle",
+    "validate_bundle_inputs",
+]
 
 MIN_SAMPLES = 4
 """Below this number of samples no correlation can be tested."""
@@ -265,7 +273,9 @@ def _matrix_problems(
     for what, bad in (("NaN", np.isnan(values)), ("infinite", np.isinf(values)), ("negative", values < 0)):
         if bad.any():
             places = np.argwhere(bad)[:3]
-            shown = ", ".join(f"row {_label(features, i)}, column {_label(samples, j)}" for i, j in places)
+            shown = ", ".join(
+                f"row {_label(features, i)}, column {_label(samples, j)}: {values[i, j]:g}" for i, j in places
+            )
             yield Problem(
                 f"{int(bad.sum())} {what} values, first at {shown}", name, "counts must be finite and not negative"
             )

@@ -66,7 +66,7 @@ def channel_subspace(
     rank = _count_components(rows, limit, parameters.n_permutations, count_rng, restrict)
     if rank == 0:
         return none
-    pvalues = _communality_pvalues(rows, rank, parameters.n_folds, effective_samples, fold_rng)
+    pvalues = _communality_pvalues(rows, rank, parameters.n_folds, parameters.n_fold_repeats, effective_samples, fold_rng)
     kept = np.flatnonzero(bh(pvalues) <= parameters.row_fdr)
     if len(kept) < 2:
         return ChannelSubspace(rank, kept, np.zeros((rows.shape[1], 0)))
@@ -105,11 +105,8 @@ def _count_components(rows: Array, limit: int, copies: int, rng: np.random.Gener
     return int(failed[0]) if failed.size else max(limit, 0)
 
 
-def _communality_pvalues(
-    rows: Array, rank: int, n_folds: int, effective_samples: int, rng: np.random.Generator
-) -> Array:
-    from scipy.stats import beta
-
+def _communality(rows: Array, rank: int, n_folds: int, rng: np.random.Generator) -> Array:
+    """Share of every row in the leading subspace of the rows of other folds."""
     fold = rng.permutation(len(rows)) % n_folds
     grams = [_gram(rows[fold == f]) for f in range(n_folds)]
     total = np.sum(grams, axis=0)
@@ -117,6 +114,20 @@ def _communality_pvalues(
     for f in range(n_folds):
         basis = _top_vectors(total - grams[f], rank)
         communality[fold == f] = ((rows[fold == f] @ basis) ** 2).sum(axis=1)
+    return communality
+
+
+def _communality_pvalues(
+    rows: Array, rank: int, n_folds: int, n_repeats: int, effective_samples: int, rng: np.random.Generator
+) -> Array:
+    """P value of the communality, averaged over random folds so that no single partition decides.
+
+    The mean of equally distributed shares has less spread than each of them, so its upper tail is the lighter one and
+    the test errs on the safe side.
+    """
+    from scipy.stats import beta
+
+    communality = np.mean([_communality(rows, rank, n_folds, g) for g in rng.spawn(n_repeats)], axis=0)
     # Under independence a unit row meets a fixed subspace of dimension k in Beta(k/2, (n-1-k)/2).
     pvalues = beta.sf(np.clip(communality, 0, 1), rank / 2, (effective_samples - 1 - rank) / 2)
     constant = np.einsum("ij,ij->i", rows, rows) < 0.5
