@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -425,3 +427,31 @@ def test_graph_without_smoothing_is_latent() -> None:
     latent = _found(bundle, backend="latent", latent=shared)
     graph = _found(bundle, backend="graph", graph={**shared, "gamma": 0})
     pd.testing.assert_frame_equal(latent.network.edges, graph.network.edges, rtol=1e-10)
+
+
+def test_multiplex_joins_both_channels() -> None:
+    """With edges inside both channels abundance-only genes are found too, and the threshold is told."""
+    bundle = simulate("medium_multiplex_v1")
+    found = fit(bundle, {"backend": "multiplex", "evidence": {"n_null": 0}})
+    truth = true_modules(bundle)
+    assert truth is not None
+    assert module_recovery(truth, [frozenset(g) for g in found.modules.members.values()]) >= 0.70
+    assert found.network.calibration["selected_alpha_abundance"] in (0.05, 0.10, 0.15, 0.20, 0.25, 0.30)
+    types = found.network.edges[["source_feature_type", "target_feature_type"]]
+    assert (types == "abundance").all(axis=1).any()
+    assert (types == "switch").all(axis=1).any()
+
+
+def test_switch_threshold_is_the_smallest_without_a_giant() -> None:
+    """The sweep is in the calibration; the chosen threshold is its first below 30 %."""
+    grid = (0.3, 0.6, 0.9)
+    block = {"alpha_switch_grid": grid, "alpha": 0.3}
+    found = fit(simulate("realistic_v1"), {"backend": "graph", "channels": "switch", "graph": block})
+    calibration = found.network.calibration
+    sweep = calibration["alpha_switch_sweep"]
+    assert [s["alpha_switch"] for s in sweep] == list(grid)
+    assert all(a["n_switch_connected"] >= b["n_switch_connected"] for a, b in itertools.pairwise(sweep))
+    passing = [s["alpha_switch"] for s in sweep if s["n_switch_connected"] and s["giant_fraction"] < 0.3]
+    assert calibration["selected_alpha_switch"] == (passing[0] if passing else grid[-1])
+    kept = found.network.edges["weight"].abs()
+    assert (kept >= calibration["selected_alpha_switch"]).all()

@@ -20,6 +20,8 @@ from cellkey.isoforms.figures.prepare import (
     sample_groups,
 )
 from cellkey.isoforms.figures.saving import main_trait, write_fit_figures
+from cellkey.isoforms.figures.trees import feature_dendrogram
+from cellkey.isoforms.figures.usage import usage_heatmap, usage_violins
 from cellkey.isoforms.fit_files import read_fit, write_fit
 from cellkey.isoforms.fitting import fit
 from cellkey.isoforms.reporting import report_fit
@@ -119,10 +121,36 @@ def test_all_figures_are_written(fitted: Path, tmp_path: Path) -> None:
             "transcript_polarity",
             "switch_pair",
             "isoform_gradient",
+            "usage_heatmap",
+            "usage_violins",
             "summary_panel",
         )
     }
     assert (tmp_path / "e/eigengene_heatmap.pdf").is_file()
+
+
+def test_usage_figures_follow_the_eigengene() -> None:
+    """Columns are sorted by the eigengene; the two most opposed transcripts have a violin per half."""
+    profile = np.array([0.3, -0.4, 0.1, -0.2])
+    usage = pd.DataFrame({"t1": [0.9, 0.1, 0.7, 0.2], "t2": [0.1, 0.9, 0.3, 0.8], "t3": [np.nan] * 4})
+    ax = usage_heatmap({"G": usage}, profile)
+    np.testing.assert_allclose(ax.images[0].get_array()[0], [0.1, 0.2, 0.7, 0.9])
+    ax = usage_violins({"G": usage}, profile)
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["G\nt2", "G\nt1"]
+    assert len(ax.collections) == 2 * 2 * 2
+
+
+def test_dendrogram_has_one_line_per_merge_and_one_bar_per_feature(tmp_path: Path) -> None:
+    """The tree of a fit with wgcna is drawn from its tables."""
+    found = fit(simulate("toy_v1"), {"backend": "wgcna", "wgcna": {"min_module_size": 5}, "evidence": {"n_null": 0}})
+    tables = found.network.tables
+    figure = feature_dendrogram(tables["feature_tree"], tables["feature_modules"])
+    top, bar = figure.axes
+    assert len(tables["feature_tree"]) == 48
+    assert len(top.collections[0].get_segments()) == 47
+    assert len(bar.patches) == 48
+    names = {p.stem for p in write_fit_figures(read_fit(write_fit(found, tmp_path)), tmp_path / "figures")}
+    assert "feature_dendrogram" in names
 
 
 def test_report_is_one_offline_file_with_escaped_names(tmp_path: Path) -> None:

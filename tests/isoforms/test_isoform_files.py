@@ -164,6 +164,20 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "artifacts"
 
 
+def test_benchmark_table_shows_published_results(bench: Path) -> None:
+    """The Markdown table has the own run first and the published recoveries beside it."""
+    head, _, row = (bench / "reports" / "first-benchmark.md").read_text().splitlines()
+    cells = dict(zip(head.strip("| ").split(" | "), row.strip("| ").split(" | "), strict=True))
+    assert cells["fixture"] == "toy_multiplex_v1"
+    assert cells["recovery"] == "1.000 (1.000)"
+    assert {k: v for k, v in cells.items() if k.endswith("published")} == {
+        "latent, published": "0.444",
+        "graph, published": "0.444",
+        "vae, published": "0.500",
+        "wgcna, published": "0.810",
+    }
+
+
 def test_benchmark_files(bench: Path) -> None:
     """Snapshot, log and reports are where they were promised."""
     snapshot = bench / "benchmarks" / "first" / "toy_multiplex_v1"

@@ -220,12 +220,16 @@ def test_smallest_group_sets_the_filter() -> None:
 
 def test_samples_are_matched_by_name() -> None:
     """The order of the sheet is kept; what is in one side only is reported."""
-    sheet = pd.DataFrame({"sample_id": ["s3", "s1", "s0", "s9"], "Age": [1, 2, 3, 4]})
-    prepared = prepare_bundle(_counts(), gene_map=MAP, samples=sheet, parameters=PrepareParameters(keep_all=True))
-    assert prepared.bundle.sample_ids == ["s3", "s1", "s0"]
-    np.testing.assert_allclose(prepared.bundle.transcript_counts, COUNTS[:, [3, 1, 0]])
+    sheet = pd.DataFrame({"sample_id": ["s3", "s1", "s0", "s9", "s4"], "Age": [1, 2, 3, 4, 5]})
+    five = np.column_stack([COUNTS, COUNTS[:, 1] + 1])
+    counts = _counts(counts=five, sample_ids=("s0", "s1", "s2", "s3", "s4"))
+    prepared = prepare_bundle(counts, gene_map=MAP, samples=sheet, parameters=PrepareParameters(keep_all=True))
+    assert prepared.bundle.sample_ids == ["s3", "s1", "s0", "s4"]
+    np.testing.assert_allclose(prepared.bundle.transcript_counts, five[:, [3, 1, 0, 4]])
     assert prepared.report["samples_without_counts"] == ["s9"]
     assert prepared.report["samples_not_in_sheet"] == ["s2"]
+    with pytest.raises(BundleError, match=r"3 samples in both counts and sheet .* at least 4 are needed"):
+        prepare_bundle(counts, gene_map=MAP, samples=sheet.head(4))
     with pytest.raises(BundleError, match="no sample is in both"):
         prepare_bundle(_counts(), gene_map=MAP, samples=pd.DataFrame({"sample_id": ["x"]}))
 
@@ -236,7 +240,7 @@ def test_missing_genes_and_bad_values() -> None:
         prepare_bundle(_counts())
     bad = COUNTS.copy()
     bad[0, 1] = -1
-    with pytest.raises(BundleError, match=r"1 negative values, first at row 't1', column 's1'"):
+    with pytest.raises(BundleError, match=r"test: 1 negative values, first at row 't1', column 's1': -1"):
         prepare_bundle(_counts(counts=bad), gene_map=MAP)
     partial = prepare_bundle(_counts(), gene_map=MAP.head(3), parameters=PrepareParameters(keep_all=True))
     assert partial.dropped["reason"].to_list() == ["no gene"]

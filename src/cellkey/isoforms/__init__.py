@@ -12,7 +12,7 @@ Values
     ``settings``       all parameters, one frozen model per block; ``overrides`` reads ``block.key=value``
 
 Input
-    ``bundle_io``      read and write a bundle; ``validation`` collects every problem of one
+    ``bundle_io``      read and write a bundle; ``matrices`` its encodings; ``validation`` every problem of one
     ``quantification`` transcript counts from tables, salmon, kallisto, RSEM, StringTie, AnnData
     ``gene_map``       transcript to gene from GTF or table; ``prepare`` filters and joins to a bundle
     ``synthetic``      fixtures with known truth
@@ -21,6 +21,7 @@ Features
     ``composition``    usage, centred log-ratios, switch coordinates and their loadings
     ``abundance``      size factors and log expression
     ``covariates``     designs, residuals; ``reliability`` weights of switch features
+    ``splicing``       splicing events (PSI) as a third channel
     ``features``       all of the above in one call (``build_features``)
 
 Modules
@@ -30,8 +31,9 @@ Modules
     ``roles``, ``traits``, ``gene_sets``  channel roles, trait models, enrichment for gene sets
 
 Commands
-    ``fitting`` (``fit``), ``fit_files`` (written files), ``tables`` (their schemas), ``explaining``, ``metrics``,
-    ``benchmarking``, ``snapshots``, ``comparing``, ``exporting``, ``reporting``
+    ``fitting`` (``fit``), ``grouped`` (one network per group of samples), ``fit_files`` (written files), ``tables``
+    (their schemas), ``explaining``, ``metrics``, ``benchmarking``, ``published`` (results of others), ``snapshots``,
+    ``comparing``, ``exporting``, ``reporting``
 
 Adding a backend is one file in ``backends`` with a parameter model and a ``Backend`` value, one line in
 ``backends.registry`` and one field in ``settings.FitParameters``.
@@ -52,6 +54,7 @@ _WHERE = {
     "build_features": "features",
     "explain_modules": "explaining",
     "fit": "fitting",
+    "fit_groups": "grouped",
     "prepare_bundle": "prepare",
     "read_bundle": "bundle_io",
     "simulate": "synthetic",

@@ -92,9 +92,9 @@ class BenchmarkReport:
 
 @dataclass(frozen=True)
 class _Run:
-    """One fit of one data set with its measures."""
+    """What a fit of one seed cost and reached; the fit itself is kept of the first seed only."""
 
-    fit: Fit
+    n_modules: int
     seconds: float
     peak_rss_bytes: int
     traced_peak_bytes: int | None
@@ -135,26 +135,27 @@ def benchmark(
         directory = artifacts / "benchmarks" / stage / safe_name(name)
         directory.mkdir(parents=True, exist_ok=True)
         with _RunLog(directory / "run.log") as log:
-            runs = [_run(name, seed, options, settings or {}, log) for seed in _seeds(name, options)]
-            first = runs[0]
-            row = _row(name, runs, options)
+            first, *others = _seeds(name, options)
+            found, run = _run(name, first, options, settings or {}, log)
+            runs = [run, *(_run(name, seed, options, settings or {}, log)[1] for seed in others)]
+            row = _row(name, found, runs, options)
             if options.run_stability_selection and options.dataset_path is not None:
                 row["recommended_alpha"] = _stability(
-                    name, first.fit, options, reports / f"{stage}-{safe_name(name)}-stability.json", report
+                    name, found, options, reports / f"{stage}-{safe_name(name)}-stability.json", report
                 )
             save_snapshot(
-                first.fit,
+                found,
                 directory,
                 name=snapshot_name(stage, name, options.backend, options.seed),
-                metrics={"recovery": first.measures.get("recovery"), "runtime_seconds": first.seconds},
+                metrics={"recovery": run.measures.get("recovery"), "runtime_seconds": run.seconds},
             )
             report.results.append(row)
             report.gate_failures += _gate(name, runs, options)
             log.info("%s: recovery %s, %d modules", name, row["recovery"], row["n_modules"])
         report.files.append(directory)
         costs[name] = _cost(runs)
-        if first.fit.network.calibration:
-            calibration[name] = dict(first.fit.network.calibration)
+        if found.network.calibration:
+            calibration[name] = dict(found.network.calibration)
     head = {"suite": options.dataset_suite, "backend": options.backend, "stage": stage}
     _write(
         report,
@@ -201,7 +202,9 @@ def _data(name: str, seed: int, options: BenchmarkParameters) -> Bundle:
     return read_bundle(options.dataset_path) if options.dataset_path is not None else simulate(name, seed=seed)
 
 
-def _run(name: str, seed: int, options: BenchmarkParameters, settings: Mapping[str, Any], log: logging.Logger) -> _Run:
+def _run(
+    name: str, seed: int, options: BenchmarkParameters, settings: Mapping[str, Any], log: logging.Logger
+) -> tuple[Fit, _Run]:
     bundle = _data(name, seed, options)
     preset = fixture_settings(options.backend, name) if options.fixture_settings else {}
     chosen = fit_parameters(merge_settings({"backend": options.backend, "evidence": {"n_null": 0}}, preset, settings))
@@ -216,29 +219,29 @@ def _run(name: str, seed: int, options: BenchmarkParameters, settings: Mapping[s
         bundle, found.modules, found.network.edges, found.roles, found.features.matrix, seed=seed
     )
     log.debug("seed %d: %d modules in %.2f s", seed, len(found.modules), seconds)
-    return _Run(found, seconds, memory.peak_rss_bytes, memory.traced_peak_bytes, measures)
+    return found, _Run(len(found.modules), seconds, memory.peak_rss_bytes, memory.traced_peak_bytes, measures)
 
 
-def _row(name: str, runs: list[_Run], options: BenchmarkParameters) -> dict[str, Any]:
+def _row(name: str, found: Fit, runs: list[_Run], options: BenchmarkParameters) -> dict[str, Any]:
     first = runs[0]
-    n_genes = len(first.fit.features.matrix.genes)
+    n_genes = len(found.features.matrix.genes)
     row: dict[str, Any] = {
         "dataset": name,
-        "n_samples": first.fit.features.matrix.n_samples,
+        "n_samples": found.features.matrix.n_samples,
         "n_genes": n_genes,
-        "n_modules": len(first.fit.modules),
-        "n_edges": len(first.fit.network.edges),
+        "n_modules": len(found.modules),
+        "n_edges": len(found.network.edges),
         "recovery": first.measures.get("recovery"),
         "runtime_seconds": first.seconds,
         "recommended_alpha": None,
-        "giant_component_fraction": giant_component_fraction(first.fit.network.edges, n_genes),
+        "giant_component_fraction": giant_component_fraction(found.network.edges, n_genes),
         "metrics": dict(first.measures),
         "seeds": _over_seeds(runs, options),
     }
     if first.measures.get("role_recall") is not None:
         row["role_recall"] = first.measures["role_recall"]
-    if "selected_alpha_abundance" in first.fit.network.calibration:
-        row["selected_alpha_abundance"] = first.fit.network.calibration["selected_alpha_abundance"]
+    if "selected_alpha_abundance" in found.network.calibration:
+        row["selected_alpha_abundance"] = found.network.calibration["selected_alpha_abundance"]
     return row
 
 
@@ -249,7 +252,7 @@ def _over_seeds(runs: list[_Run], options: BenchmarkParameters) -> dict[str, Any
     values: dict[str, list[float]] = {
         k: [float(r.measures[k]) for r in runs] for k in _REPEATED if k in runs[0].measures
     }
-    values["n_modules"] = [float(len(r.fit.modules)) for r in runs]
+    values["n_modules"] = [float(r.n_modules) for r in runs]
     if runs[0].measures.get("role_recall"):
         values["min_role_recall"] = [min(r.measures["role_recall"].values()) for r in runs]
         values["role_accuracy"] = [r.measures["roles"]["accuracy"] for r in runs]

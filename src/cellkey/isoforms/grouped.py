@@ -84,13 +84,14 @@ def fit_groups(
         if len(own) < min_samples:
             records.append(record | {"directory": "", "skipped": f"fewer than {min_samples} samples"})
             continue
-        found = fit(bundle.select_samples(own), parameters)
-        write_fit(found, root / folder, inputs=inputs)
-        fits[level] = found
+        network = fit(bundle.select_samples(own), parameters)
+        write_fit(network, root / folder, inputs=inputs)
+        fits[level] = network
         records.append(
-            record | {"n_modules": len(found.modules), "n_module_genes": len(found.modules.module_of), "skipped": ""}
+            record
+            | {"n_modules": len(network.modules), "n_module_genes": len(network.modules.module_of), "skipped": ""}
         )
-        progress(f"{level}: {len(own)} samples, {len(found.modules)} modules")
+        progress(f"{level}: {len(own)} samples, {len(network.modules)} modules")
     table = tables.GROUPS.conform(pd.DataFrame(records, columns=tables.GROUPS.names))
     write_table(module_overlap(fits), tables.MODULE_OVERLAP, root)
     write_table(table, tables.GROUPS, root)

@@ -76,6 +76,7 @@ def _page(fit: FitFiles) -> str:
         figures.pop("eigengene_heatmap"),
         figures.pop("role_scatter"),
         figures.pop("soft_threshold", ""),
+        figures.pop("feature_dendrogram", ""),
         '<h2 id="traits">Traits</h2>',
         figures.pop("module_trait_heatmap"),
         _table(fit.table("traits").sort_values(["pvalue", "module_id"], kind="stable"), "Strongest associations."),

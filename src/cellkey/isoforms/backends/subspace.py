@@ -66,7 +66,9 @@ def channel_subspace(
     rank = _count_components(rows, limit, parameters.n_permutations, count_rng, restrict)
     if rank == 0:
         return none
-    pvalues = _communality_pvalues(rows, rank, parameters.n_folds, parameters.n_fold_repeats, effective_samples, fold_rng)
+    pvalues = _communality_pvalues(
+        rows, rank, parameters.n_folds, parameters.n_fold_repeats, effective_samples, fold_rng
+    )
     kept = np.flatnonzero(bh(pvalues) <= parameters.row_fdr)
     if len(kept) < 2:
         return ChannelSubspace(rank, kept, np.zeros((rows.shape[1], 0)))

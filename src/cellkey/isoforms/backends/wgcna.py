@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from cellkey.isoforms.backends.interface import Backend, Network, edge_frame
 from cellkey.isoforms.backends.pairs import best_gene_pairs
@@ -20,7 +21,6 @@ from cellkey.isoforms.wgcna.adjacency import correlation_of_adjacency, raised
 from cellkey.isoforms.wgcna.detection import Detection, detect
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
     from cellkey.isoforms.feature_matrix import FeatureMatrix
@@ -55,11 +55,20 @@ def infer(
         _calibration(found, features, modules, parameters),
         None,
         found.merges,
-        {"soft_threshold": found.thresholds, "feature_modules": feature_modules},
+        {"soft_threshold": found.thresholds, "feature_modules": feature_modules} | _tree(found, features),
     )
 
 
 _NO_PAIRS = (np.array([], dtype=np.intp), np.array([], dtype=np.intp), np.array([]))
+
+
+def _tree(found: Detection, features: FeatureMatrix) -> dict[str, pd.DataFrame]:
+    """The tree with the ids of its leaves: leaf ``i`` is the feature of row ``i``; the last merge has none."""
+    if found.tree is None or found.leaves is None:
+        return {}
+    table = pd.DataFrame(found.tree, columns=["left", "right", "height", "size"])
+    table = table.reindex(range(len(found.leaves))).assign(feature_id=features.feature_ids[found.leaves])
+    return {"feature_tree": table}
 
 
 def feature_memberships(features: FeatureMatrix, labels: NDArray[np.intp]) -> pd.DataFrame:

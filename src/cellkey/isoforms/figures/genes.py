@@ -63,7 +63,9 @@ def driver_ranking(
     return ax
 
 
-def high_vs_low(contrast: pd.DataFrame, *, most: int = 10, ax: Axes | None = None) -> Axes:
+def high_vs_low(
+    contrast: pd.DataFrame, *, names: Mapping[str, str] | None = None, most: int = 10, ax: Axes | None = None
+) -> Axes:
     """Draw the means of the features that differ most between samples with a high and a low eigengene."""
     usable = contrast.dropna(subset=["tstat"])
     top = usable.assign(size=usable["tstat"].abs()).sort_values("size", ascending=False, kind="stable").head(most)
@@ -76,7 +78,13 @@ def high_vs_low(contrast: pd.DataFrame, *, most: int = 10, ax: Axes | None = Non
         ax.hlines(y, top["mean_low"], top["mean_high"], color="#BBBBBB", linewidth=2)
         ax.scatter(top["mean_low"], y, color=NEGATIVE, s=32, zorder=3, label="low")
         ax.scatter(top["mean_high"], y, color=POSITIVE, s=32, zorder=3, label="high")
-        rows_of(ax, [shorten(f, 26) for f in top["feature_id"]])
+        rows_of(
+            ax,
+            [
+                f"{_name(g, names, 12)}  {shorten(f, 20)}"
+                for g, f in zip(top["gene_id"], top["feature_id"], strict=True)
+            ],
+        )
         ax.set_xlabel("mean")
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return ax
@@ -219,7 +227,7 @@ def summary_panel(
         figure = NewFigure(figsize=(15, 14), layout="constrained")
         axes = figure.subplots(3, 2).ravel()
         driver_ranking(drivers, names=names, ax=axes[0])
-        high_vs_low(contrast, ax=axes[1])
+        high_vs_low(contrast, names=names, ax=axes[1])
         transcript_polarity(polarity, names=names, ax=axes[2])
         switch_pairs(polarity, names=names, ax=axes[3])
         if gradient is None:

@@ -10,6 +10,8 @@ import numpy as np
 from cellkey.errors import ParameterError
 from cellkey.isoforms.figures import genes, modules
 from cellkey.isoforms.figures.prepare import gene_usage, network_view, sample_groups, switch_genes
+from cellkey.isoforms.figures.trees import feature_dendrogram
+from cellkey.isoforms.figures.usage import usage_heatmap, usage_violins
 from cellkey.isoforms.parquet import read_parquet
 from cellkey.plots._style import figure_of
 from cellkey.records.atomic import atomic_path, safe_name
@@ -97,6 +99,9 @@ def fit_figures(fit: FitFiles, *, most_modules: int = 6) -> Iterator[tuple[str, 
     thresholds = fit.directory / "soft_threshold.parquet"
     if thresholds.is_file():
         yield "soft_threshold", modules.soft_threshold_diagnostics(read_parquet(thresholds))
+    tree = fit.directory / "feature_tree.parquet"
+    if tree.is_file():
+        yield "feature_dendrogram", feature_dendrogram(read_parquet(tree), fit.table("feature_modules"))
     edges = fit.table("edges")
     usage = fit.table("transcript_usage").set_index("sample_id").reindex(fit.sample_ids)
     meta = fit.table("feature_meta")
@@ -152,10 +157,13 @@ def explanation_figures(
     """
     drivers, contrast, polarity = explanation.gene_drivers, explanation.high_vs_low, explanation.transcript_polarity
     yield "driver_bar", figure_of(genes.driver_ranking(drivers, names=names))
-    yield "high_vs_low", figure_of(genes.high_vs_low(contrast))
+    yield "high_vs_low", figure_of(genes.high_vs_low(contrast, names=names))
     yield "transcript_polarity", figure_of(genes.transcript_polarity(polarity, names=names))
     yield "switch_pair", figure_of(genes.switch_pairs(polarity, names=names))
-    top = switch_genes(polarity, 1)
+    top = switch_genes(polarity)
+    usages = {(names or {}).get(g, g): gene_usage(usage, meta, g) for g in top}
+    yield "usage_heatmap", figure_of(usage_heatmap(usages, profile))
+    yield "usage_violins", figure_of(usage_violins(usages, profile))
     gradient = (top[0], gene_usage(usage, meta, top[0])) if top else None
     if gradient is not None:
         label = (names or {}).get(gradient[0], gradient[0])

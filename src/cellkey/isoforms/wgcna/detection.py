@@ -39,6 +39,10 @@ class Detection:
         One mapping per merge of modules.
     blocks
         Number of features of every block.
+    tree
+        Average-linkage tree (merges x 4, as of SciPy) where there was one block, else None.
+    leaves
+        Position of the feature of every leaf of the tree.
     """
 
     labels: Ints
@@ -48,6 +52,8 @@ class Detection:
     thresholds: pd.DataFrame
     merges: tuple[dict[str, Any], ...] = ()
     blocks: tuple[int, ...] = ()
+    tree: Array | None = None
+    leaves: Ints | None = None
 
 
 def detect(values: Array, parameters: WgcnaParameters, seed: int = 0) -> Detection:
@@ -60,13 +66,25 @@ def detect(values: Array, parameters: WgcnaParameters, seed: int = 0) -> Detecti
     chosen = choose_power(table, parameters.min_scale_free_r2, fallback_power(parameters, values.shape[1]))
     labels = np.zeros(len(rows), dtype=np.intp)
     blocks = blocks_of(rows, parameters.max_block_size, seed)
+    tree = None
     for members in blocks:
-        own = _block_modules(rows[members], chosen.power, parameters)
+        own, tree = _block_modules(rows[members], chosen.power, parameters)
         labels[members] = np.where(own > 0, own + labels.max(), 0)
     labels, merges = merge_by_eigengene(rows, labels, parameters.merge_cut_height)
     full = np.zeros(len(values), dtype=np.intp)
     full[varying] = labels
-    return Detection(full, chosen.power, chosen.r2, chosen.reached, chosen.table, merges, tuple(len(b) for b in blocks))
+    one = len(blocks) == 1 and tree is not None
+    return Detection(
+        full,
+        chosen.power,
+        chosen.r2,
+        chosen.reached,
+        chosen.table,
+        merges,
+        tuple(len(b) for b in blocks),
+        tree if one else None,
+        varying if one else None,
+    )
 
 
 def fallback_power(parameters: WgcnaParameters, n_samples: int) -> int | None:
@@ -74,10 +92,11 @@ def fallback_power(parameters: WgcnaParameters, n_samples: int) -> int | None:
     return advised_power(n_samples, parameters.network_type) if parameters.power_fallback == "samples" else None
 
 
-def _block_modules(rows: Array, power: float, parameters: WgcnaParameters) -> Ints:
+def _block_modules(rows: Array, power: float, parameters: WgcnaParameters) -> tuple[Ints, Array | None]:
+    """Modules of a block and its tree; None for a block too small for one."""
     n = len(rows)
     if n < 4:
-        return np.zeros(n, dtype=np.intp)
+        return np.zeros(n, dtype=np.intp), None
     pairs = condensed_dissimilarity(rows, power, parameters.network_type)
     tree = average_linkage(pairs.copy(), n)
     rule = HybridCut(
@@ -87,7 +106,7 @@ def _block_modules(rows: Array, power: float, parameters: WgcnaParameters) -> In
         assign_rest=parameters.pam_stage,
         respect_tree=parameters.pam_respects_tree,
     )
-    return hybrid_cut(tree, lambda a, b: block_of(pairs, n, a, b), rule)
+    return hybrid_cut(tree, lambda a, b: block_of(pairs, n, a, b), rule), tree
 
 
 def blocks_of(rows: Array, max_size: int, seed: int) -> list[Ints]:
