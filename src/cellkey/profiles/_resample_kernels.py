@@ -96,12 +96,12 @@ def _resample_gene(  # type: ignore[no-untyped-def]
     data, rows, codes, weights, sizes, n_cells, quantile, basis, result, overall
 ):
     n_groups, n_times = sizes.shape
-    values, cells, groups = _sorted_values(data, rows, codes)
+    values, groups, copies = _sorted_values(data, rows, codes, weights)
     n = len(values)
     n_negative = 0
     while n_negative < n and values[n_negative] < 0:
         n_negative += 1
-    sums, stored, negative, squares, centre = _moments(values, cells, groups, weights, n_negative, n_groups)
+    sums, stored, negative, squares, centre = _moments(values, groups, copies, n_negative, len(weights), n_groups)
     n_stored, n_below = stored.sum(axis=0), negative.sum(axis=0)
     n_zero = n_cells - n_stored
     total = sums.sum(axis=0)
@@ -131,7 +131,7 @@ def _resample_gene(  # type: ignore[no-untyped-def]
             places[2 * i + 1, b] = _stored_place(min(k + 1, m - 1), n_below[b], absent)
             shares[i, b] = position - k
     found, medians, rank_sums, ties = _walk(
-        values, cells, groups, weights, n_negative, n_zero, places, sizes, stored, negative
+        values, groups, copies, n_negative, n_zero, places, sizes, stored, negative
     )
     thresholds = np.zeros(n_times)
     for b in range(n_times):
@@ -139,11 +139,11 @@ def _resample_gene(  # type: ignore[no-untyped-def]
         overall[1, b] = found[2, b] + (found[3, b] - found[2, b]) * shares[1, b]
         if basis == AUTO and not over_stored[b] and n_stored[b] > n_below[b]:
             i = n_negative
-            while weights[cells[i], b] == 0:
+            while copies[i, b] == 0:
                 i += 1
             thresholds[b] = max(thresholds[b], np.float64(values[i]))
         overall[4, b] = thresholds[b]
-    positive = _counts_from(values, cells, groups, weights, thresholds, n_groups)
+    positive = _counts_from(values, groups, copies, thresholds, n_groups)
     for g in range(n_groups):
         for b in range(n_times):
             m = np.float64(sizes[g, b])
@@ -159,8 +159,12 @@ def _resample_gene(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _sorted_values(data, rows, codes):  # type: ignore[no-untyped-def]
-    """The non-zero values of grouped cells in ascending order, with their cells and groups."""
+def _sorted_values(data, rows, codes, weights):  # type: ignore[no-untyped-def]
+    """The non-zero values of grouped cells in ascending order, with their groups and weights.
+
+    The weights are copied into the order of the values, because the passes that follow are many and a cell's
+    weights are somewhere in memory.
+    """
     values = np.empty(len(data), dtype=np.float32)
     cells = np.empty(len(data), dtype=np.int64)
     n = 0
@@ -171,13 +175,17 @@ def _sorted_values(data, rows, codes):  # type: ignore[no-untyped-def]
             n += 1
     order = _order_by_value(values[:n])
     values, cells = values[:n][order], cells[:n][order]
-    return values, cells, codes[cells]
+    copies = np.empty((n, weights.shape[1]), dtype=np.uint8)
+    for i in range(n):
+        for b in range(weights.shape[1]):
+            copies[i, b] = weights[cells[i], b]
+    return values, codes[cells], copies
 
 
 @njit(cache=True, nogil=True)
-def _moments(values, cells, groups, weights, n_negative, n_groups):  # type: ignore[no-untyped-def]
+def _moments(values, groups, copies, n_negative, n_cells, n_groups):  # type: ignore[no-untyped-def]
     """Sums, numbers of non-zero and of negative values by group; squares about a fixed centre over all."""
-    n, n_times = len(values), weights.shape[1]
+    n, n_times = copies.shape
     sums = np.zeros((n_groups, n_times))
     stored = np.zeros((n_groups, n_times), dtype=np.int64)
     negative = np.zeros((n_groups, n_times), dtype=np.int64)
@@ -185,9 +193,9 @@ def _moments(values, cells, groups, weights, n_negative, n_groups):  # type: ign
     centre = 0.0
     for i in range(n):
         centre += np.float64(values[i])
-    centre /= max(len(weights), 1)
+    centre /= max(n_cells, 1)
     for i in range(n):
-        value, g, w = np.float64(values[i]), groups[i], weights[cells[i]]
+        value, g, w = np.float64(values[i]), groups[i], copies[i]
         deviation = (value - centre) ** 2
         for b in range(n_times):
             sums[g, b] += w[b] * value
@@ -218,7 +226,7 @@ def _median_places(sizes, stored, negative):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _walk(  # type: ignore[no-untyped-def]
-    values, cells, groups, weights, n_negative, n_zero, places, sizes, stored, negative
+    values, groups, copies, n_negative, n_zero, places, sizes, stored, negative
 ):
     """Pass the sorted values once: pick up quantiles and medians, and sum midranks and ties."""
     n, (n_groups, n_times) = len(values), sizes.shape
@@ -240,7 +248,7 @@ def _walk(  # type: ignore[no-untyped-def]
         last = first
         tied[:] = 0
         while last < n and values[last] == value:
-            w = weights[cells[last]]
+            w = copies[last]
             for b in range(n_times):
                 tied[b] += w[b]
             last += 1
@@ -255,7 +263,7 @@ def _walk(  # type: ignore[no-untyped-def]
                     if passed[b] <= places[k, b] and places[k, b] < passed[b] + tied[b]:
                         found[k, b] = value
         for i in range(first, last):
-            g, w = groups[i], weights[cells[i]]
+            g, w = groups[i], copies[i]
             for b in range(n_times):
                 rank_sums[g, b] += w[b] * rank[b]
             if middle_wanted[g]:
@@ -273,7 +281,7 @@ def _walk(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _counts_from(values, cells, groups, weights, thresholds, n_groups):  # type: ignore[no-untyped-def]
+def _counts_from(values, groups, copies, thresholds, n_groups):  # type: ignore[no-untyped-def]
     """Cells with a stored value at or above the threshold of each resample, by group."""
     n_times = len(thresholds)
     counts = np.zeros((n_groups, n_times), dtype=np.int64)
@@ -282,7 +290,7 @@ def _counts_from(values, cells, groups, weights, thresholds, n_groups):  # type:
         value = np.float64(values[i])
         if value < lowest:
             break
-        g, w = groups[i], weights[cells[i]]
+        g, w = groups[i], copies[i]
         for b in range(n_times):
             counts[g, b] += w[b] if value >= thresholds[b] else 0
     return counts
