@@ -108,6 +108,14 @@ class ClusterProfiles:
         values["positive"] = self.positive[:, :, genes]
         return ClusterProfiles(**values)
 
+    def of_groups(self, rows: Sequence[int]) -> ClusterProfiles:
+        """Return the profile of some groups, in the order given; what is known of all cells stays."""
+        at = np.asarray(rows, dtype=np.intp)
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values |= {name: values[name][at] for name in ("n_cells", "mean", "median", "detection", "rank_z")}
+        values |= {"groups": tuple(self.groups[i] for i in at), "positive": self.positive[:, at]}
+        return ClusterProfiles(**values)
+
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key of a group name: numeric parts between ``:`` as numbers, others as text after them."""

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from cellkey.profiles.profile import ClusterProfiles
     from cellkey.scoring.key import MeasuredKey
 
-__all__ = ["MarkerDetails", "MarkerScoring", "MarkerStatistics", "marker_statistics", "score_markers"]
+__all__ = [
+    "MarkerDetails", "MarkerScoring", "MarkerStatistics", "differential_universe", "marker_statistics", "score_markers",
+]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 _NO_NATURAL_ZERO = 0.05
@@ -223,13 +225,20 @@ def _document_frequency(key: MeasuredKey) -> NDArray[np.float64]:
     return np.bincount(listed.astype(np.intp), minlength=len(key.var_names)).astype(np.float64)
 
 
+def differential_universe(
+    key: MeasuredKey, parameters: MarkerScoring, features: NDArray[np.bool_] | None = None
+) -> NDArray[np.intp]:
+    """Return the columns that are ranked for the differential bonus, ascending; see :class:`MarkerScoring`."""
+    kept = np.ones(len(key.var_names), dtype=bool) if features is None else features
+    small = parameters.de_universe == "auto" and int(kept.sum()) <= _SMALL_PANEL
+    return np.flatnonzero(kept) if small or parameters.de_universe == "all" else key.used_columns()
+
+
 def _differential_weights(
     profiles: ClusterProfiles, key: MeasuredKey, parameters: MarkerScoring, features: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Weight 1, (K-1)/K, ... of the K most differential genes of each cluster; ties by gene name."""
-    kept = np.ones(profiles.n_vars, dtype=bool) if features is None else features
-    small = parameters.de_universe == "auto" and int(kept.sum()) <= _SMALL_PANEL
-    universe = np.flatnonzero(kept) if small or parameters.de_universe == "all" else key.used_columns()
+    universe = differential_universe(key, parameters, features)
     universe = universe[np.argsort(profiles.var_names[universe].astype(str), kind="stable")]
     wanted = max(parameters.de_min_k, int(np.ceil(parameters.de_top_frac * len(universe) - 1e-9)))
     wanted = min(parameters.de_max_k, wanted)

@@ -1,0 +1,258 @@
+"""How well calls hold: on other cells of the same kind, and without any single marker.
+
+The same scorer and the same rule that made a call make it again on every resample of the cells, and again with
+every marker of its path taken away in turn. What counts is the path: a call holds at a level if the walk passes
+the same type of that level, wherever it ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from cellkey.annotation.registry import METHODS
+from cellkey.profiles.means import means_from_profiles
+from cellkey.routing.branch_support import route_branches
+from cellkey.routing.marker_gates import MarkerRule
+from cellkey.routing.walk import walk_key
+from cellkey.scoring.enrichment import score_enrichment
+from cellkey.scoring.marker_evidence import differential_universe, score_markers
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from numpy.typing import NDArray
+
+    from cellkey.annotation.core import Annotation
+    from cellkey.annotation.enrichment import EnrichmentCalls
+    from cellkey.profiles.profile import ClusterProfiles
+    from cellkey.profiles.resampling import Resamples
+    from cellkey.scoring.key import MeasuredKey
+
+__all__ = ["Stability", "key_columns", "stability_of_enrichment", "stability_of_markers"]
+
+Path = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stability:
+    """How well one call holds.
+
+    Attributes
+    ----------
+    group, method
+        The group, and the method that called it.
+    path
+        Nodes of the call from the top-level type down; empty if it has none.
+    held
+        Share (0 to 1) of the resamples whose walk passes each node of the path, shape (levels,). For a group
+        without a path one value: the share without one. NaN if it could not be measured.
+    without_marker
+        Share (0 to 1) of the markers of the path down to each node without which the walk still passes it; NaN
+        without markers. Shape (levels,); empty for a group without a path.
+    fragile
+        For each level, the marker whose loss costs most of the path among those without which the level does not
+        hold; empty text if there is none.
+    """
+
+    group: str
+    method: str
+    path: Path
+    held: NDArray[np.float64]
+    without_marker: NDArray[np.float64]
+    fragile: tuple[str, ...]
+
+
+def key_columns(key: MeasuredKey) -> NDArray[np.int64]:
+    """Return all columns that a score, a penalty, a requirement or a veto of the key looks at."""
+    listed = {c for part in (*key.markers, *key.anti_markers) for c in part}
+    named = {key.column(name) for name in key.resolution.listed}
+    return np.array(sorted(listed | {c for c in named if c is not None}), dtype=np.int64)
+
+
+def stability_of_markers(
+    annotation: Annotation, resamples: Resamples, *, features: NDArray[np.bool_] | None = None
+) -> list[Stability]:
+    """Return the stability of calls by marker evidence.
+
+    Parameters
+    ----------
+    annotation
+        The calls by marker evidence, before another method replaced them.
+    resamples
+        Of the same groups and genes.
+    features
+        As in :func:`~cellkey.annotation.core.annotate_profiles`.
+    """
+    walker = _MarkerWalker(annotation, features)
+    paths = [c.walk.path for c in annotation.calls]
+    return _stability(annotation.profiles, annotation.key, paths, annotation.method, resamples, walker)
+
+
+def stability_of_enrichment(
+    profiles: ClusterProfiles, calls: EnrichmentCalls, resamples: Resamples
+) -> list[Stability]:
+    """Return the stability of calls by enrichment; see :func:`stability_of_markers`."""
+    walker = _EnrichmentWalker(profiles, calls)
+    paths = [w.path for w in calls.routes.walks]
+    return _stability(profiles, calls.evidence.key, paths, calls.method, resamples, walker)
+
+
+class _Walker(Protocol):
+    """Makes the calls of a method again."""
+
+    def again(self, profiles: ClusterProfiles) -> list[Path]:
+        """Return the path of every group on other profiles."""
+        ...
+
+    def without(self, column: int, groups: Sequence[int]) -> list[Path]:
+        """Return the paths of some groups when a column is taken for not measured."""
+        ...
+
+
+class _MarkerWalker:
+    """Calls by marker evidence on as few columns as the scores look at."""
+
+    def __init__(self, annotation: Annotation, features: NDArray[np.bool_] | None) -> None:
+        a = annotation
+        universe = differential_universe(a.key, a.scoring, features)
+        self._columns = np.union1d(key_columns(a.key), universe)
+        self._key = _restricted(a.key, self._columns)
+        kept = np.isin(self._columns, universe)
+        # The ranking keeps its universe although fewer columns are left.
+        self._features, self._scoring = kept, a.scoring.updated(de_universe="all")
+        self._limits = a.gating
+        self._on = np.array([a.gating.at(level).on_limit for level in range(a.key.hierarchy.depth)])
+        self._original = a.profiles.subset(self._columns)
+
+    def again(self, profiles: ClusterProfiles) -> list[Path]:
+        return self._paths(profiles.subset(self._columns), self._key, self._features)
+
+    def without(self, column: int, groups: Sequence[int]) -> list[Path]:
+        at = int(np.searchsorted(self._columns, column))
+        ranked = self._features.copy()
+        ranked[at] = False
+        return self._paths(self._original.of_groups(groups), _without(self._key, {at}), ranked)
+
+    def _paths(self, profiles: ClusterProfiles, key: MeasuredKey, ranked: NDArray[np.bool_]) -> list[Path]:
+        evidence = score_markers(profiles, key, self._scoring, on_limits=self._on, features=ranked)
+        rule = MarkerRule(evidence, self._limits)
+        return [w.path for w in walk_key(key, evidence.groups, rule, max_depth=self._limits.max_depth)]
+
+
+class _EnrichmentWalker:
+    """Calls by enrichment; its scores compare all groups with each other, so all are scored every time."""
+
+    def __init__(self, profiles: ClusterProfiles, calls: EnrichmentCalls) -> None:
+        self._calls = calls
+        self._key = calls.evidence.key
+        self._means = means_from_profiles(profiles)
+
+    def again(self, profiles: ClusterProfiles) -> list[Path]:
+        evidence = METHODS[self._calls.method].score(profiles, self._key, self._calls.evidence.details.parameters)
+        return [w.path for w in route_branches(evidence, self._calls.routes.gating).walks]
+
+    def without(self, column: int, groups: Sequence[int]) -> list[Path]:
+        evidence = score_enrichment(self._means, _without(self._key, {column}), self._calls.evidence.details.parameters)
+        walks = route_branches(evidence, self._calls.routes.gating).walks
+        return [walks[g].path for g in groups]
+
+
+def _stability(
+    profiles: ClusterProfiles, key: MeasuredKey, paths: Sequence[Path], method: str, resamples: Resamples,
+    walker: _Walker,
+) -> list[Stability]:
+    held = _held(profiles, paths, resamples, walker)
+    lost = _losses(key, paths, walker)
+    known = set(resamples.columns.tolist())
+    found = []
+    for group, path in enumerate(paths):
+        measurable = all(c in known for node in path for c in (*key.markers[node], *key.anti_markers[node]))
+        shares, fragile = _without_markers(key, path, lost[group])
+        found.append(Stability(
+            profiles.groups[group], method, path, held[group] if measurable else np.full(len(held[group]), np.nan),
+            shares, fragile,
+        ))
+    return found
+
+
+def _held(
+    profiles: ClusterProfiles, paths: Sequence[Path], resamples: Resamples, walker: _Walker
+) -> list[NDArray[np.float64]]:
+    """Share of the resamples that pass each node of each path."""
+    counts = [np.zeros(max(len(path), 1)) for path in paths]
+    for b in range(resamples.n_resamples):
+        again = walker.again(resamples.profiles(profiles, b))
+        for group, path in enumerate(paths):
+            if resamples.n_cells[b, group] == 0:
+                continue  # no cell is left to call anything
+            if path:
+                counts[group][: _shared(path, again[group])] += 1
+            else:
+                counts[group] += not again[group]
+    return [c / resamples.n_resamples for c in counts]
+
+
+def _shared(first: Path, second: Path) -> int:
+    """Number of levels that two paths have in common."""
+    n = 0
+    for a, b in zip(first, second, strict=False):
+        if a != b:
+            break
+        n += 1
+    return n
+
+
+def _losses(key: MeasuredKey, paths: Sequence[Path], walker: _Walker) -> list[dict[int, int]]:
+    """For each path, how many of its levels are left without each of its markers."""
+    behind = [{c for node in path for c in (*key.markers[node], *key.anti_markers[node])} for path in paths]
+    left: list[dict[int, int]] = [{} for _ in paths]
+    for column in sorted(set().union(*behind)):
+        groups = [g for g, columns in enumerate(behind) if column in columns]
+        for g, again in zip(groups, walker.without(column, groups), strict=True):
+            left[g][column] = _shared(paths[g], again)
+    return left
+
+
+def _without_markers(
+    key: MeasuredKey, path: Path, left: dict[int, int]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    shares, fragile = [], []
+    for level in range(len(path)):
+        nodes = path[: level + 1]
+        columns = sorted({c for node in nodes for c in (*key.markers[node], *key.anti_markers[node])})
+        broken = [c for c in columns if left[c] <= level]
+        shares.append(1.0 - len(broken) / len(columns) if columns else float("nan"))
+        worst = min(broken, key=lambda c: (left[c], key.names([c])), default=None)
+        fragile.append("" if worst is None else key.names([worst])[0])
+    return np.array(shares, dtype=np.float64), tuple(fragile)
+
+
+def _restricted(key: MeasuredKey, columns: NDArray[np.int64]) -> MeasuredKey:
+    """The key on some of the columns, ascending."""
+    place = {int(c): i for i, c in enumerate(columns)}
+
+    def moved(sets: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(tuple(place[c] for c in part) for part in sets)
+
+    return replace(
+        key, var_names=key.var_names[columns], usable=key.usable[columns], markers=moved(key.markers),
+        anti_markers=moved(key.anti_markers),
+        positions={name: place[c] for name, c in key.positions.items() if c in place},
+    )
+
+
+def _without(key: MeasuredKey, columns: Collection[int]) -> MeasuredKey:
+    """The key as if some columns had not been measured."""
+
+    def strip(sets: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(tuple(c for c in part if c not in columns) for part in sets)
+
+    names = set(key.names(sorted(columns)))
+    found = {listed: name for listed, name in key.resolution.found.items() if name not in names}
+    return replace(
+        key, markers=strip(key.markers), anti_markers=strip(key.anti_markers),
+        resolution=replace(key.resolution, found=found),
+    )
