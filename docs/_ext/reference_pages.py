@@ -37,9 +37,11 @@ KIND_WORDS = {
 TABLE_GROUPS = (
     (
         "Annotation",
-        ("cluster_annotations", "marker_scores", "decision_steps", "gating_details", "marker_evidence"),
+        ("cluster_annotations", "marker_scores", "decision_steps", "gating_details", "marker_evidence",
+         "confidence"),
     ),
     ("Enrichment", ("enrichment_calls", "enrichment_scores", "method_comparison", "hierarchy_fit")),
+    ("Consensus", ("consensus", "consensus_votes", "consensus_labels")),
     (
         "Refinement",
         (

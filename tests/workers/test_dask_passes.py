@@ -22,6 +22,7 @@ from cellkey.io.on_disk import open_on_disk
 from cellkey.io.read import read_cells
 from cellkey.profiles.expression import Expression
 from cellkey.profiles.profile import ClusterProfiles
+from cellkey.profiles.resampling import Resampler
 from cellkey.workers import passes as passes_module
 from cellkey.workers.connection import WorkerPlan, Workers
 from cellkey.workers.passes import DaskPasses
@@ -45,6 +46,23 @@ def assert_equal_profiles(found: ClusterProfiles, expected: ClusterProfiles) -> 
             assert a.dtype == b.dtype, field.name
         else:
             assert a == b
+
+
+@pytest.mark.parametrize("form", ["csr.h5ad", "csc.zarr"])
+def test_resamples_equal_those_of_memory(form: str, stored: Callable[..., Path], workers: Workers) -> None:
+    path = stored(form)
+    adata = read_cells(path)
+    names = list(adata.var_names)
+    labels = np.array([f"{i % 3}" for i in range(adata.n_obs)], dtype=object)
+    found = []
+    for passes, X in ((InThisProcess(), adata.X), (DaskPasses(workers, path, part_values=SMALL_PARTS),
+                                                   open_on_disk(path).X)):
+        resampler = Resampler(adata.obs_names, range(0, adata.n_vars, 7), n_resamples=4)
+        expression, _ = expression_of(passes, X, names)
+        passes.profiles(expression, labels, names, resampler=resampler)
+        found.append(resampler.result())
+    for name in ("n_cells", "mean", "median", "positive", "rank_z", "overall_std", "thresholds"):
+        np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name), err_msg=name)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellkey.annotation.enrichment import EnrichmentCalls
+    from cellkey.annotation.stability import Stability
     from cellkey.hierarchy.resolution import Resolution
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.profiles.expression import Expression
@@ -37,6 +38,7 @@ class Annotation:
 
     ``compositions`` holds, by group, the outcome of the vote of its cells where one was held. ``method`` made
     the calls; ``enrichment`` holds the calls of enrichment where that was asked for, also beside others.
+    ``stability`` says how well calls hold, method by method, where that was measured.
     """
 
     profiles: ClusterProfiles
@@ -49,6 +51,7 @@ class Annotation:
     compositions: Mapping[str, Mapping[str, object]]
     method: str = "markers"
     enrichment: EnrichmentCalls | None = None
+    stability: tuple[Stability, ...] = ()
 
 
 def annotate_profiles(

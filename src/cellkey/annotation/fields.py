@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["colour_fields", "labels_by_cell", "record_fields"]
 
 
-def labels_by_cell(annotation: Annotation, labels: NDArray[np.object_]) -> dict[str, Any]:
-    """Return the obs columns of an annotation, one value per cell; cells without a group are Unassigned."""
+def labels_by_cell(
+    annotation: Annotation, labels: NDArray[np.object_], confidence: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Return the obs columns of an annotation, one value per cell; cells without a group are Unassigned.
+
+    ``confidence`` holds the probability that each group's label is right, where that was measured.
+    """
     import pandas as pd
 
     tree = annotation.key.hierarchy
@@ -38,11 +43,13 @@ def labels_by_cell(annotation: Annotation, labels: NDArray[np.object_]) -> dict[
     def number(values: Sequence[float]) -> NDArray[np.float64]:
         return np.array([*values, 0.0])[codes]
 
+    likely = np.array([*((confidence or {}).get(g, np.nan) for g in groups), np.nan])
     return {
         _keys.CLUSTER: pd.Categorical.from_codes(codes, categories=pd.Index(groups, dtype=object)),
         _keys.LABEL: spread(codes, [c.label for c in calls], _keys.UNASSIGNED, rank),
         _keys.ROOT: spread(codes, [c.root_label for c in calls], _keys.UNASSIGNED, rank),
         _keys.CONFIDENCE: number([c.confidence for c in calls]),
+        **({_keys.PROBABILITY: likely[codes]} if confidence else {}),
         _keys.PATH: spread(codes, [path_text(c) for c in calls], "", rank),
         _keys.SCORE: number([c.score for c in calls]),
         _keys.ONTOLOGY: spread(codes, [nearest_ontology_id(c, tree) for c in calls], "", {}),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cellkey.clustering import Clustering, ClusteringParameters, MatrixReport
     from cellkey.profiles.expression import Expression
     from cellkey.profiles.profile import ClusterProfiles, PositiveBasis
+    from cellkey.profiles.resampling import Resampler
 
 __all__ = ["InThisProcess", "Passes"]
 
@@ -50,6 +51,7 @@ class Passes(Protocol):
         quantiles: Sequence[float] = POSITIVE_QUANTILES,
         basis: PositiveBasis = "auto",
         n_jobs: int = 1,
+        resampler: Resampler | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> ClusterProfiles:
         """See :func:`~cellkey.profiles.profile.profile_clusters`."""
@@ -95,9 +97,11 @@ class InThisProcess:
         quantiles: Sequence[float] = POSITIVE_QUANTILES,
         basis: PositiveBasis = "auto",
         n_jobs: int = 1,
+        resampler: Resampler | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> ClusterProfiles:
         """Profile with ``n_jobs`` threads."""
         return profile_clusters(
-            expression, labels, var_names, quantiles=quantiles, basis=basis, n_jobs=n_jobs, progress=progress
+            expression, labels, var_names, quantiles=quantiles, basis=basis, n_jobs=n_jobs, resampler=resampler,
+            progress=progress,
         )

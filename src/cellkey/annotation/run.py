@@ -15,6 +15,8 @@ from cellkey import _keys
 from cellkey.annotation.cells import AnnotationResult, annotate, outdated_levels
 from cellkey.errors import InputError, MissingFieldError, RunError
 from cellkey.io.write import link_or_copy
+from cellkey.profiles.resample_storage import load_resamples, save_resamples
+from cellkey.profiles.resampling import N_RESAMPLES
 from cellkey.profiles.storage import fingerprint, load_profiles, save_profiles
 from cellkey.records.run import staged, write_manifest
 from cellkey.records.tables import ALL_TABLES
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
 
     from cellkey.annotation.passes import Passes
     from cellkey.profiles.profile import ClusterProfiles
+    from cellkey.profiles.resampling import Resamples
     from cellkey.refinement.chained import Chained
     from cellkey.workers.connection import WorkerPlan
 
-__all__ = ["PROFILES_FILE", "AnnotationRun", "annotate_file", "load_tables"]
+__all__ = ["PROFILES_FILE", "RESAMPLES_FILE", "AnnotationRun", "annotate_file", "load_tables"]
 
 PROFILES_FILE = "profiles.h5"
+RESAMPLES_FILE = "resamples.h5"
 _CELLS_FILE, _OUTPUT_FILE = "coarse_clusters.h5ad", "output.h5ad"
 
 
@@ -113,6 +117,8 @@ def annotate_file(
         adata, profiles = job.open(progress)
         if hierarchy is None and annotation_only:
             hierarchy = _earlier_hierarchy(adata)
+        if profiles is not None and options.get("resamples", N_RESAMPLES):
+            options["resamples"] = _stored_resamples(path.parent, profiles) or N_RESAMPLES
         with _passes(None if profiles is not None else workers, path) as passes:
             result = annotate(
                 adata, hierarchy, groupby=job.groupby(adata), profiles=profiles, passes=passes, progress=progress,
@@ -135,6 +141,9 @@ def annotate_file(
         else:
             result.annotation.profiles.info["fingerprint"] = stamp
             save_profiles(result.annotation.profiles, staging / PROFILES_FILE)
+        if result.resamples is not None:
+            result.resamples.info["fingerprint"] = str(result.annotation.profiles.info.get("fingerprint", ""))
+            save_resamples(result.resamples, staging / RESAMPLES_FILE)
         drawn = _draw(result, staging, dpi, progress) if figures else []
         read_matrix = profiles is None
         write_manifest(staging, {
@@ -148,6 +157,9 @@ def annotate_file(
             "figures": [p.name for p in drawn],
             "seconds": round(time.perf_counter() - started, 3),
         })
+    if result.resamples is None:
+        for name in (RESAMPLES_FILE, "confidence.csv"):  # of an earlier run in the same directory
+            (Path(output_dir) / name).unlink(missing_ok=True)
     if refined is None or refined.refinement is None:
         _remove_refinement(Path(output_dir), keep_diagnosis=refined is not None)
     return AnnotationRun(Path(output_dir), result, read_matrix, refined)
@@ -235,6 +247,15 @@ class _Job:
         return _keys.CLUSTER
 
 
+def _stored_resamples(folder: Path, profiles: ClusterProfiles) -> Resamples | None:
+    """Resamples beside profiles, if they were made with them."""
+    try:
+        resamples = load_resamples(folder / RESAMPLES_FILE)
+    except RunError:
+        return None
+    return resamples if resamples.info.get("fingerprint") == profiles.info.get("fingerprint") else None
+
+
 def _same_scale(profiles: ClusterProfiles, options: Mapping[str, Any]) -> bool:
     wanted = "none" if not options.get("normalize", True) else profiles.info.get("transform")
     return options.get("assume") is None and profiles.info.get("transform") == wanted
@@ -318,7 +339,7 @@ def _draw(
             *draw_enrichment_figures(result.tables, folder, dpi=dpi)]
 
 
-_EXPLAINING = ("cluster_annotations", "decision_steps", "marker_evidence", "enrichment_calls")
+_EXPLAINING = ("cluster_annotations", "decision_steps", "marker_evidence", "enrichment_calls", "confidence")
 
 
 def load_tables(run: str | Path, names: Sequence[str] = _EXPLAINING) -> dict[str, Any]:

@@ -79,6 +79,9 @@ def annotate(
     ] = None,
     no_normalize: Annotated[bool, typer.Option("--no-normalize", help="Use counts as they are.")] = False,
     assume: Annotated[str | None, typer.Option(help="counts, lognorm or intensity: overrides the check.")] = None,
+    resamples: Annotated[
+        int, typer.Option(min=0, help="Bootstrap resamples of the cells behind the confidence of calls; 0 for none.")
+    ] = 50,
     compute_umap: Annotated[bool, typer.Option("--compute-umap", help="Add a UMAP embedding (extra 'umap').")] = False,
     x_format: Annotated[
         Literal["csr", "as-input"], typer.Option(help="csr, or as-input: how X is stored in the output.")
@@ -133,7 +136,7 @@ def annotate(
             path, directory, hierarchy=marker_map, annotation_only=annotation_only, cluster_key=cluster_key,
             figures=not skip_figures, dpi=dpi, cells=not skip_cells, x_format=x_format, slim=slim, progress=progress,
             layer=layer, technical_markers=_names(technical_markers), normalize=not no_normalize, assume=assume,
-            umap=compute_umap, n_jobs=threads, diagnostic=diagnostic, workers=workers,
+            umap=compute_umap, n_jobs=threads, resamples=resamples, diagnostic=diagnostic, workers=workers,
             table=table, modality=modality, refinement=refinement, **options,
         )
     if not quiet:

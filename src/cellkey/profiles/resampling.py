@@ -9,7 +9,7 @@ alone, so neither the order of cells nor blocks, threads or storage change a num
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,8 @@ N_RESAMPLES = 50
 """Resamples unless another number is asked for: the standard error of a share is then 0.07 at most, 0.03 at 0.95."""
 
 _BY_GROUP = ("mean", "median", "detection", "positive", "rank_z")
+Piece: TypeAlias = "tuple[int, NDArray[np.float32], NDArray[np.float32]]"
+"""Place of the first gene among those that are held, statistics by group, and statistics over all cells."""
 _OVERALL = ("overall_mean", "overall_median", "overall_std", "zero_share", "thresholds")
 
 
@@ -175,15 +177,31 @@ class Resampler:
 
         May be called from several threads, each gene once and in any order.
         """
+        self.place(self.piece(block, start))
+
+    def piece(self, block: sp.csc_matrix, start: int) -> Piece | None:
+        """Return the statistics of the held genes of a block; None if it holds none. See :meth:`add`."""
         low, high = np.searchsorted(self.columns, [start, start + block.shape[1]])
         if low == high:
-            return
+            return None
         kept = block[:, self.columns[low:high] - start]
         codes = {"auto": kernels.AUTO, "nonzero": kernels.NONZERO, "all": kernels.ALL}
-        self._by_group[:, low:high], self._overall[:, low:high] = kernels.resample_genes(
+        by_group, overall = kernels.resample_genes(
             kept.data, kept.indices.astype(np.int64), kept.indptr.astype(np.int64), self._codes, self._weights,
             self._sizes, self.quantile, codes[self._basis],
         )
+        return int(low), by_group, overall
+
+    def place(self, piece: Piece | None) -> None:
+        """Take in what :meth:`piece` returned, here or in another process."""
+        if piece is not None:
+            low, by_group, overall = piece
+            self._by_group[:, low : low + by_group.shape[1]] = by_group
+            self._overall[:, low : low + by_group.shape[1]] = overall
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was collected, so that workers get no more than they need."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("_by_group", "_overall")}
 
     def result(self) -> Resamples:
         """Return what was collected."""

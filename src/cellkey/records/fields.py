@@ -102,6 +102,9 @@ COARSE_CLUSTERS = FileSpec(
         " between two, Unassigned if none passed."),
         FieldSpec("obs", "cell_type_auto_conf", "float64", "Confidence: the least margin along the path, in"
         " score units."),
+        FieldSpec("obs", "cell_type_auto_confidence", "float64", "Probability (0 to 1) that the label is right, from"
+                  " resampling and calibration; missing where no type was assigned.",
+                  condition="calls were resampled"),
         FieldSpec("obs", "cell_type_auto_path", "categorical", "Labels from the top-level type to the"
         " assigned one, joined by ' / '; empty if unassigned."),
         FieldSpec("obs", "cell_type_auto_score", "float64", "Score of the assigned cell type."),

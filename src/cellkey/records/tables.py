@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cellkey.records.confidence_tables import CONFIDENCE
+from cellkey.records.consensus_tables import CONSENSUS, CONSENSUS_LABELS, CONSENSUS_VOTES
 from cellkey.records.enrichment_tables import (
     ENRICHMENT_CALLS,
     ENRICHMENT_SCORES,
@@ -32,6 +34,10 @@ from cellkey.records.vocabulary import (
 __all__ = [
     "ALL_TABLES",
     "CLUSTER_ANNOTATIONS",
+    "CONFIDENCE",
+    "CONSENSUS",
+    "CONSENSUS_LABELS",
+    "CONSENSUS_VOTES",
     "DECISION_STEPS",
     "DIAGNOSTIC_REPORT",
     "ENRICHMENT_CALLS",
@@ -337,10 +343,14 @@ ALL_TABLES: dict[str, TableSchema] = {
         DECISION_STEPS,
         GATING_DETAILS,
         MARKER_EVIDENCE,
+        CONFIDENCE,
         ENRICHMENT_CALLS,
         ENRICHMENT_SCORES,
         METHOD_COMPARISON,
         HIERARCHY_FIT,
+        CONSENSUS,
+        CONSENSUS_VOTES,
+        CONSENSUS_LABELS,
         DIAGNOSTIC_REPORT,
         REFINEMENT_LOG,
         REFINED_ANNOTATIONS,

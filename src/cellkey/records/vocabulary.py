@@ -14,10 +14,12 @@ __all__ = [
     "CallStatus",
     "ConfidenceLevel",
     "ConfidenceTier",
+    "ConsensusStop",
     "Criterion",
     "Described",
     "ExportReason",
     "FailReason",
+    "LabelMatch",
     "LogSource",
     "LogStatus",
     "MarkerRole",
@@ -208,6 +210,27 @@ class CallStatus(Described):
     MIXED = "mixed", "Two or more types are too close to choose between."
     CANDIDATE = "candidate", "One type is strongly suggested, but a gate above it was not passed."
     UNKNOWN = "unknown", "No type of the hierarchy is supported."
+
+
+class ConsensusStop(Described):
+    """Where the votes on a cluster stopped agreeing."""
+
+    LEAF_REACHED = "leaf_reached", "The consensus has no further subtypes."
+    NO_VOTES_BELOW = "no_votes_below", "No vote names a subtype of the consensus."
+    DISAGREEMENT = "disagreement", "No subtype has the needed share of the votes that name one."
+    NO_QUORUM = "no_quorum", "Too small a share of all votes names the leading subtype."
+    TOO_BROAD = "too_broad", "The votes meet in a type that stands for more terminal types than allowed."
+
+
+class LabelMatch(Described):
+    """How a label of a source was found in the hierarchy."""
+
+    ONTOLOGY_ID = "ontology_id", "By its Cell Ontology id."
+    ALIAS = "alias", "By the alias table."
+    NAME = "name", "By its exact name or path, without regard to case."
+    BROADER = "broader", "It is not in the hierarchy, but a type above it is, by ontology or by its own path."
+    ABSTENTION = "abstention", "It names no type."
+    UNMAPPED = "unmapped", "It could not be found and is not a vote."
 
 
 class MethodAgreement(Described):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cellkey.clustering.pipeline import Clustering
     from cellkey.profiles.expression import Expression
     from cellkey.profiles.profile import ClusterProfiles, PositiveBasis
+    from cellkey.profiles.resampling import Resampler
     from cellkey.workers.connection import Workers
     from cellkey.workers.matrix import Span
 
@@ -150,6 +151,7 @@ class DaskPasses:
         quantiles: Sequence[float] = POSITIVE_QUANTILES,
         basis: PositiveBasis = "auto",
         n_jobs: int = 1,
+        resampler: Resampler | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> ClusterProfiles:
         """See :func:`~cellkey.profiles.profile.profile_clusters`; the workers of the cluster are its threads."""
@@ -159,21 +161,29 @@ class DaskPasses:
             raise ValueError(msg)
         sizes = np.bincount(codes[codes >= 0], minlength=len(groups)).astype(np.int64)
         small = _delayed(codes.astype(np.min_scalar_type(-len(groups) - 1)))
+        names = np.asarray(var_names, dtype=object)
+        if resampler is not None:
+            resampler.begin(codes, groups, names, basis)
+        shared = None if resampler is None else _delayed(resampler)
         found: list[dict[str, NDArray[np.float64]]] = []
         rounds = self._rounds()
         for done, blocks in enumerate(rounds):
-            work = [
-                _delayed(tasks.statistics)(block, small, len(groups), tuple(quantiles), basis)
-                for block in self._gene_blocks(blocks)
-            ]
+            read = self._gene_blocks(blocks)
+            work = [_delayed(tasks.statistics)(b, small, len(groups), tuple(quantiles), basis) for b in read]
+            if resampler is not None:
+                spans_read = zip(read, blocks, strict=True)
+                work += [_delayed(tasks.resampled)(b, shared, span.start) for b, span in spans_read]
 
             def tell(share: float, done: int = done) -> None:
                 if progress is not None:
                     progress((done + share) / len(rounds))
 
-            found += self._workers.gather(work, tell)
+            pieces = self._workers.gather(work, tell)
+            found += pieces[: len(read)]
+            if resampler is not None:
+                for piece in pieces[len(read) :]:
+                    resampler.place(piece)
         parts = {name: np.concatenate([f[name] for f in found]).astype(np.float64) for name in found[0]}
-        names = np.asarray(var_names, dtype=object)
         return assemble_profiles(parts, groups, sizes, names, tuple(map(float, quantiles)), basis)
 
     # --- graphs ---

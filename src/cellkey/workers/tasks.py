@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
     from cellkey.clustering.inspect import Transform
     from cellkey.profiles.profile import PositiveBasis
+    from cellkey.profiles.resampling import Piece, Resampler
     from cellkey.workers.matrix import DiskMatrix, Span
 
 __all__ = [
     "Part", "covariance", "feature_pieces", "features_of_cells", "file_seen", "gene_pieces", "genes", "inspected",
-    "joined_cells", "joined_genes", "moments", "scores", "statistics",
+    "joined_cells", "joined_genes", "moments", "resampled", "scores", "statistics",
 ]
 
 _BLOCK_CELLS = 8192
@@ -149,3 +150,6 @@ def statistics(
     return gene_statistics(block, groups, sizes, np.asarray(quantiles, dtype=np.float64), basis)
 
 
+def resampled(block: sp.csc_matrix, resampler: Resampler, start: int) -> Piece | None:
+    """See :meth:`~cellkey.profiles.resampling.Resampler.piece`."""
+    return resampler.piece(block, start)

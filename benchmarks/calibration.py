@@ -1,0 +1,252 @@
+"""Calibration of confidence on labelled data; writes the shipped maps, a page and reliability diagrams.
+
+    python benchmarks/calibration.py [--rows FILE] [--docs docs] [--output src/cellkey/calls/data/calibration.json]
+
+Every data set is clustered at two resolutions and called by both scorers with the built-in map that fits and, where
+there is one, the map of its tissue. Every level of every call is one observation: what was measured of it, and for
+which share of the cluster's labelled cells it is right. All numbers on the page are of maps fitted without the data
+set they are applied to; the shipped maps are fitted on all data sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+import cellkey
+from _truth import DATASETS, Truth, ancestors, data_folder, load
+from accuracy import _TISSUES
+from cellkey.annotation.cells import annotate
+from cellkey.annotation.confidence import call_measurements
+from cellkey.calls.calibration import Calibration, CalibrationMap, expected_calibration_error, fit_map
+from cellkey.hierarchy.catalogue import get_builtin
+
+if TYPE_CHECKING:
+    from cellkey.hierarchy.tree import CellType, Hierarchy
+
+FAMILIES = ("markers", "enrichment")
+INPUTS = ("held", "without_marker", "lead", "breadth")
+_RESOLUTIONS = (0.6, 1.5)
+_COVERAGES = (0.1, 0.25, 0.5, 0.75, 1.0)
+_ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    """Collect, fit, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=Path, help="keep the observations here; read from here if the file exists")
+    parser.add_argument("--docs", type=Path, default=_ROOT / "docs")
+    parser.add_argument("--output", type=Path, default=_ROOT / "src/cellkey/calls/data/calibration.json")
+    arguments = parser.parse_args()
+    if data_folder() is None:
+        print("labelled data not found (set CELLKEY_DATA): nothing measured")
+        return
+    warnings.simplefilter("ignore")
+    if arguments.rows and arguments.rows.is_file():
+        rows = pd.read_csv(arguments.rows)
+    else:
+        rows = pd.DataFrame([row for name in DATASETS for row in observe(name)])
+        if arguments.rows:
+            rows.to_csv(arguments.rows, index=False)
+    rows["confidence"] = np.concatenate([held_out(part) for _, part in rows.groupby("family", sort=False)])
+    maps = {family: fit(rows[rows["family"] == family]) for family in FAMILIES}
+    provenance = {
+        "fitted_by": "benchmarks/calibration.py", "cellkey": cellkey.__version__, "data_sets": list(DATASETS),
+        "observations": {f: int((rows["family"] == f).sum()) for f in FAMILIES},
+        "right": "share of the labelled cells of the cluster whose term is, or is a kind of, the type's term or that of"
+                 " a type below it in the hierarchy",
+    }
+    arguments.output.write_text(Calibration(maps, provenance).to_text(), encoding="utf-8")
+    (arguments.docs / "reference" / "calibration.md").write_text(as_markdown(rows, maps), encoding="utf-8")
+    draw(rows, arguments.docs / "_static" / "calibration.png")
+
+
+def observe(name: str) -> list[dict[str, Any]]:
+    """Return one row per level of every call on a data set."""
+    adata, truth = load(name)
+    layer = "rescaled" if "rescaled" in adata.layers else None
+    rows: list[dict[str, Any]] = []
+    for resolution in _RESOLUTIONS:
+        first = annotate(adata, layer=layer, clustering={"resolution": resolution}, resamples=0, copy=True)
+        adata.obs["clusters"] = first.labels
+        maps = [first.annotation.key.hierarchy]
+        maps += [get_builtin(_TISSUES[name])] if name in _TISSUES else []
+        for tree in maps:
+            found = annotate(adata, tree, layer=layer, groupby="clusters", method="both", copy=True)
+            for stability in found.annotation.stability:
+                cells = np.flatnonzero(np.asarray(found.labels) == stability.group)
+                cells = cells[truth.scored[cells]]
+                if not stability.path or not len(cells):
+                    continue
+                measured = call_measurements(found.annotation, stability)
+                for level, node in enumerate(stability.path):
+                    right = share_right(truth, cells, tree, tree.nodes[node])
+                    if right is not None:
+                        rows.append({
+                            "data": name, "family": stability.method, "map": tree.name, "resolution": resolution,
+                            "cluster": stability.group, "level": level, "type": tree.nodes[node].name,
+                            "cells": len(cells), "right": right,
+                            **{k: float(v[level]) for k, v in measured.items()},
+                        })
+        print(name, resolution, len(rows), flush=True)
+    return rows
+
+
+def share_right(truth: Truth, cells: Any, tree: Hierarchy, node: CellType) -> float | None:
+    """Share of the cells for which a type is right; None if no term says what it is.
+
+    A type is right where the true term is, or is a kind of, its own term or that of a type below it: marker
+    hierarchies group by what cells express, and the ontology does not know all of these groups (a fibroblast is
+    no kind of mesenchymal cell there).
+    """
+    terms = {n.ontology_id for n in (node, *tree.descendants(node.path)) if n.ontology_id}
+    if not terms:
+        return None
+
+    def is_right(own: str, also: str) -> bool:
+        return any(terms & ancestors(truth.folder, t) for t in (own, *filter(None, also.split(";"))))
+
+    return float(np.mean([is_right(*pair) for pair in zip(truth.term[cells], truth.also[cells], strict=True)]))
+
+
+def fit(rows: pd.DataFrame) -> CalibrationMap:
+    """Fit a map to observations, every data set with the same weight."""
+    weights = len(rows) / rows["data"].nunique() / rows.groupby("data")["right"].transform("size")
+    return fit_map(INPUTS, {n: rows[n].to_numpy() for n in INPUTS}, rows["right"].to_numpy(), weights.to_numpy())
+
+
+def held_out(rows: pd.DataFrame) -> Any:
+    """Confidence of each observation by a map fitted on the other data sets."""
+    found = np.zeros(len(rows))
+    for name in rows["data"].unique():
+        out = (rows["data"] == name).to_numpy()
+        part = rows[out]
+        found[out] = fit(rows[~out]).probability({n: part[n].to_numpy() for n in INPUTS})
+    return found
+
+
+def as_markdown(rows: pd.DataFrame, maps: dict[str, CalibrationMap]) -> str:
+    """Return the page for the documentation."""
+    return "\n".join([
+        "# Calibration of confidence", "", _ABOUT.format(version=cellkey.__version__), "",
+        "![Reliability and accuracy at coverage](../_static/calibration.png)", "",
+        "## Expected calibration error", "", _markdown(_errors(rows)), "",
+        "## Accuracy at coverage", "",
+        "Share that is right among the most confident share of all levels of all calls; it should fall from left to"
+        " right.", "", _markdown(_at_coverage(rows)), "",
+        "## By data set", "",
+        "Mean confidence, by the map fitted without the data set, beside the share that is right.", "",
+        _markdown(_by_data(rows)), "", _LIMITS, "",
+        "## The shipped maps", "",
+        "Log odds = intercept + sum of weight x measurement, fitted on all data sets. A weight of 0 means that the"
+        " measurement adds nothing to the others on these data.", "", _markdown(_coefficients(maps)), "",
+    ])
+
+
+def _errors(rows: pd.DataFrame) -> pd.DataFrame:
+    found = []
+    for family, part in rows.groupby("family", sort=False):
+        p, right = part["confidence"].to_numpy(), part["right"].to_numpy()
+        inside = fit(part).probability({n: part[n].to_numpy() for n in INPUTS})
+        each = 1.0 / part.groupby("data")["right"].transform("size").to_numpy()
+        default = part[(part["resolution"] == _RESOLUTIONS[0])]
+        found.append({
+            "method": family, "levels of calls": len(part),
+            "error, data set held out": expected_calibration_error(p, right),
+            "every data set with one weight": expected_calibration_error(p, right, each),
+            "weighted by cells": expected_calibration_error(p, right, part["cells"].to_numpy(np.float64)),
+            "default clustering only": expected_calibration_error(
+                default["confidence"].to_numpy(), default["right"].to_numpy()),
+            "in sample (optimistic)": expected_calibration_error(inside, right),
+        })
+    return pd.DataFrame(found).round(3)
+
+
+def _at_coverage(rows: pd.DataFrame) -> pd.DataFrame:
+    found = []
+    for family, part in rows.groupby("family", sort=False):
+        ordered = part.sort_values("confidence", ascending=False, kind="stable")["right"].to_numpy()
+        shares = {f"{s:.0%}": ordered[: max(int(s * len(part)), 1)].mean() for s in _COVERAGES}
+        found.append({"method": family, **shares})
+    return pd.DataFrame(found).round(3)
+
+
+def _by_data(rows: pd.DataFrame) -> pd.DataFrame:
+    found = []
+    for name, part in rows.groupby("data", sort=False):
+        row: dict[str, Any] = {"data": name}
+        for family, own in part.groupby("family", sort=False):
+            row |= {f"{family}: {value}": round(own[value].mean(), 2) for value in ("confidence", "right")}
+        found.append(row)
+    return pd.DataFrame(found)
+
+
+def _coefficients(maps: dict[str, CalibrationMap]) -> pd.DataFrame:
+    return pd.DataFrame([
+        {"method": f, "intercept": m.intercept, **dict(zip(m.inputs, m.weights, strict=True))} for f, m in maps.items()
+    ]).round(3)
+
+
+def draw(rows: pd.DataFrame, path: Path) -> None:
+    """Draw reliability diagrams, and accuracy by coverage."""
+    from matplotlib.figure import Figure
+
+    from cellkey.plots._style import drawing_style, save, title
+    from cellkey.plots.colours import PALETTE
+
+    with drawing_style():
+        figure = Figure(figsize=(11, 4.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        left.plot([0, 1], [0, 1], color="#999999", linewidth=1)
+        for family, colour, marker in zip(FAMILIES, PALETTE, "os", strict=False):
+            part = rows[rows["family"] == family]
+            bins = part.groupby(np.minimum((part["confidence"] * 10).astype(int), 9))
+            centre, true, count = bins["confidence"].mean(), bins["right"].mean(), bins.size()
+            left.plot(centre, true, color=colour, linewidth=1.2)
+            left.scatter(centre, true, s=12 + 160 * count / count.max(), color=colour, marker=marker, label=family,
+                         edgecolors="white", zorder=3)
+            ordered = part.sort_values("confidence", ascending=False, kind="stable")["right"].to_numpy()
+            taken = np.arange(1, len(ordered) + 1)
+            start = len(ordered) // 20
+            right.plot((taken / len(ordered))[start:], (np.cumsum(ordered) / taken)[start:], color=colour, label=family,
+                       linestyle="-" if marker == "o" else "--")
+        left.set(xlabel="confidence (data set held out)", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
+        right.set(xlabel="share of calls, most confident first", ylabel="share that is right", xlim=(0, 1),
+                  ylim=(0.5, 1))
+        title(left, "Reliability", "size of a mark: number of calls in the bin")
+        title(right, "Accuracy at coverage")
+        left.legend(loc="upper left")
+        right.legend(loc="lower left")
+        save(figure, path, 110)
+
+
+_ABOUT = """\
+Measured with cellkey {version} by `benchmarks/calibration.py`. Eleven labelled data sets (blood, brain, stomach, lung,
+pancreas, liver, an embryo, two protein panels) are clustered at two resolutions and called by both scorers with the
+built-in map that fits and, where there is one, the map of the tissue. Every level of every call is one observation. It
+is *right* for the share of the cluster's labelled cells whose true term is, or is a kind of, the type's term or that of
+a type below it in the hierarchy. [What confidence means](../explanation/confidence.md) tells what goes into it.
+
+Unless it says otherwise, every number is of confidence by a map that was fitted **without the data set** it is applied
+to. The measurements were chosen with all data sets in view, and the built-in hierarchies were written with these data
+at hand."""
+
+_LIMITS = """\
+The gap within one data set is larger than the pooled error: where the hierarchy does not hold the types that are
+there, or a panel is a poor match, calls are firm and wrong alike, and nothing measured on the data themselves tells
+so. Confidence is a statement about calls like these on data like these."""
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    head = "| " + " | ".join(map(str, frame.columns)) + " |"
+    body = ["| " + " | ".join(map(str, row)) + " |" for row in frame.itertuples(index=False)]
+    return "\n".join([head, "|" + "---|" * len(frame.columns), *body])
+
+
+if __name__ == "__main__":
+    main()
