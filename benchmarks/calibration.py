@@ -53,7 +53,8 @@ def main() -> None:
         rows = pd.DataFrame([row for name in DATASETS for row in observe(name)])
         if arguments.rows:
             rows.to_csv(arguments.rows, index=False)
-    rows["confidence"] = np.concatenate([held_out(part) for _, part in rows.groupby("family", sort=False)])
+    for _, part in rows.groupby("family"):
+        rows.loc[part.index, "confidence"] = held_out(part)
     maps = {family: fit(rows[rows["family"] == family]) for family in FAMILIES}
     provenance = {
         "fitted_by": "benchmarks/calibration.py", "cellkey": cellkey.__version__, "data_sets": list(DATASETS),
@@ -137,14 +138,14 @@ def as_markdown(rows: pd.DataFrame, maps: dict[str, CalibrationMap]) -> str:
         "![Reliability and accuracy at coverage](../_static/calibration.png)", "",
         "## Expected calibration error", "", _markdown(_errors(rows)), "",
         "## Accuracy at coverage", "",
-        "Share that is right among the most confident share of all levels of all calls; it should fall from left to"
-        " right.", "", _markdown(_at_coverage(rows)), "",
+        "Share that is right among the most confident share of all levels of all calls; it should fall from left to\n"
+        "right.", "", _markdown(_at_coverage(rows)), "",
         "## By data set", "",
         "Mean confidence, by the map fitted without the data set, beside the share that is right.", "",
         _markdown(_by_data(rows)), "", _LIMITS, "",
         "## The shipped maps", "",
-        "Log odds = intercept + sum of weight x measurement, fitted on all data sets. A weight of 0 means that the"
-        " measurement adds nothing to the others on these data.", "", _markdown(_coefficients(maps)), "",
+        "Log odds = intercept + sum of weight x measurement, fitted on all data sets. A weight of 0 means that the\n"
+        "measurement adds nothing to the others on these data.", "", _markdown(_coefficients(maps)), "",
     ])
 
 

@@ -172,7 +172,7 @@ class DaskPasses:
             work = [_delayed(tasks.statistics)(b, small, len(groups), tuple(quantiles), basis) for b in read]
             if resampler is not None:
                 spans_read = zip(read, blocks, strict=True)
-                work += [_delayed(tasks.resampled)(b, shared, span.start) for b, span in spans_read]
+                work += [_delayed(tasks.resampled)(b, shared, start) for b, (start, _) in spans_read]
 
             def tell(share: float, done: int = done) -> None:
                 if progress is not None:
