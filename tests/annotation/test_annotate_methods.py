@@ -54,7 +54,7 @@ def test_tables_follow_their_schemas(
 ) -> None:
     """The shared tables are there for every method, the others where they belong."""
     result = result_of(small_cells(), small_map, method)
-    wanted = set(SHARED)
+    wanted = {*SHARED, "confidence"}
     if method == "both" or METHODS[method].family == "enrichment":
         wanted |= set(OWN)
     if method == "both":

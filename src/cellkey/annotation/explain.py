@@ -45,7 +45,7 @@ def explain_cluster(tables: Mapping[str, pd.DataFrame], cluster: str) -> str:
     row = rows.iloc[0]
     steps = tables["decision_steps"]
     steps = steps[steps["cluster_id"] == str(cluster)]
-    lines = [*_headline(row), *_reported(tables, str(cluster))]
+    lines = [*_headline(row), *_reported(tables, str(cluster)), *_stability_lines(tables, str(cluster))]
     for index, candidates in steps.groupby("step_idx", sort=True):
         lines += ["", *_step_lines(int(str(index)), candidates)]
     lines += ["", *_ending(row)]
@@ -78,6 +78,27 @@ def _reported(tables: Mapping[str, pd.DataFrame], cluster: str) -> list[str]:
             lines.append(f"              best call of another lineage: {rival}, support "
                          f"{row['annot_second_best_call_score']:.3f}")
     return lines
+
+
+def _stability_lines(tables: Mapping[str, pd.DataFrame], cluster: str) -> list[str]:
+    """How well each level holds, and how probably it is right."""
+    table = tables.get("confidence")
+    rows = [] if table is None else table[table["cluster_id"] == cluster].to_dict("records")
+    lines = []
+    for row in rows:
+        held = _percent(row["share_held"], "of the resamples")
+        if row["level"] < 0:
+            lines.append(f"  {row['method']}: no type in {held}")
+            continue
+        likely = "" if np.isnan(row["confidence"]) else f"  probably right: {row['confidence']:.2f}"
+        fragile = f", not without {row['fragile_marker']}" if row["fragile_marker"] else ""
+        lines.append(f"  {row['method']}: {row['label']}{likely}  (holds in {held}, without"
+                     f" {_percent(row['share_held_without_marker'], 'of its markers')}{fragile})")
+    return ["", "How well it holds:", *lines] if lines else []
+
+
+def _percent(share: float, of_what: str) -> str:
+    return "an unknown share " + of_what if np.isnan(share) else f"{100 * share:.0f} % {of_what}"
 
 
 def _step_lines(index: int, candidates: pd.DataFrame) -> list[str]:

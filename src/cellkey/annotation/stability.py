@@ -184,14 +184,15 @@ def _held(
     """Share of the resamples that pass each node of each path."""
     counts = [np.zeros(max(len(path), 1)) for path in paths]
     for b in range(resamples.n_resamples):
-        again = walker.again(resamples.profiles(profiles, b))
-        for group, path in enumerate(paths):
-            if resamples.n_cells[b, group] == 0:
-                continue  # no cell is left to call anything
+        # A group without a cell cannot be called, and must not be the background of others.
+        present = np.flatnonzero(resamples.n_cells[b])
+        again = walker.again(resamples.profiles(profiles, b).of_groups(present.tolist()))
+        for group, other in zip(present.tolist(), again, strict=True):
+            path = paths[group]
             if path:
-                counts[group][: _shared(path, again[group])] += 1
+                counts[group][: _shared(path, other)] += 1
             else:
-                counts[group] += not again[group]
+                counts[group] += not other
     return [c / resamples.n_resamples for c in counts]
 
 

@@ -100,13 +100,21 @@ class Resamples:
             "n_cells": self.n_cells[index], "quantiles": (self.quantile,),
             "positive": original.positive[[quantile]].copy(), "thresholds": original.thresholds[[quantile]].copy(),
         }
-        changes["positive"][0][:, at] = self.positive[index]
+        sizes = self.n_cells[index][:, None]
+        changes["positive"][0][:, at] = _whole(self.positive[index], sizes)
         changes["thresholds"][0][at] = self.thresholds[index]
         for name in (*_BY_GROUP, *_OVERALL):
             if name not in changes:
                 changes[name] = getattr(original, name).copy()
                 changes[name][..., at] = getattr(self, name)[index]
+        changes["detection"][:, at] = _whole(self.detection[index], sizes)
+        changes["zero_share"][at] = _whole(self.zero_share[index], sizes.sum())
         return replace(original, **changes)
+
+
+def _whole(shares: NDArray[np.float32], n_cells: Any) -> NDArray[np.float64]:
+    """Shares of cells in double precision: that of a whole number of cells, so that 3 of 10 meet a limit of 0.3."""
+    return np.asarray(np.rint(shares.astype(np.float64) * n_cells) / np.maximum(n_cells, 1))
 
 
 def cell_keys(names: Sequence[str] | NDArray[np.object_]) -> NDArray[np.uint64]:
