@@ -3,12 +3,14 @@
 #   make test    run the tests              (PYTEST_ARGS="-k routing" replaces the options, here one process per core)
 #   make lint    check style and types
 #   make docs    build the documentation in docs/_build/html
-#   make bench   measure accuracy and speed (minutes)
+#   make bench   measure speed and memory against peers (about 75 minutes; BENCH_ARGS=--quick takes six)
+#   make accuracy  the same for accuracy on labelled data (minutes)
 #   make clean   remove everything that these targets made
 
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?= -n auto
+BENCH_ARGS ?= --full
 BIN := $(VENV)/bin
 
 extras_demo := scanpy
@@ -18,7 +20,7 @@ extras_docs := docs,scanpy
 extras_bench := peers,test
 
 .NOTPARALLEL:
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench accuracy clean
 
 demo: $(VENV)/.ready-demo
 	$(BIN)/cellkey demo
@@ -35,8 +37,10 @@ docs: $(VENV)/.ready-docs
 	@echo "documentation: docs/_build/html/index.html"
 
 bench: $(VENV)/.ready-bench
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+accuracy: $(VENV)/.ready-bench
 	$(BIN)/python benchmarks/accuracy.py
-	$(BIN)/python benchmarks/annotate.py
 
 clean:
 	rm -rf $(VENV) docs/_build docs/reference/generated build dist demo_run*

@@ -1,0 +1,13 @@
+"""annotate_cellkey.py CELLS OUTPUT MAP: from a file to a run directory, without figures and refinement."""
+
+from __future__ import annotations
+
+import sys
+
+from _clock import Clock
+
+from cellkey.annotation.run import annotate_file
+
+with Clock() as clock:
+    run = annotate_file(sys.argv[1], sys.argv[2], hierarchy=sys.argv[3], figures=False)
+clock.report(clusters=run.result.facts["n_clusters"], steps=run.result.facts["seconds"])
