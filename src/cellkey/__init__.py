@@ -30,10 +30,12 @@ _WHERE = {
     "write_hierarchy": "cellkey.hierarchy",
 }
 
-__all__ = ["__version__", *sorted(_WHERE)]
+__all__ = ["__version__", *sorted([*_WHERE, "pl"])]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "pl":
+        return import_module("cellkey.pl")
     if name in _WHERE:
         return getattr(import_module(_WHERE[name]), name)
     msg = f"module 'cellkey' has no attribute {name!r}"

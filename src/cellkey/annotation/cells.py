@@ -26,6 +26,7 @@ from cellkey.errors import CellkeyWarning, InputError, MissingFieldError, Parame
 from cellkey.profiles.expression import Expression
 from cellkey.profiles.profile import POSITIVE_QUANTILES, ClusterProfiles
 from cellkey.profiles.resampling import N_RESAMPLES, Resampler, Resamples
+from cellkey.progress import with_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -105,16 +106,18 @@ class AnnotationResult:
         return explain_cluster(self.tables, group)
 
     def _repr_html_(self) -> str:
-        from cellkey.annotation.explain import summary_html
+        from cellkey.annotation.summary import summary_html
 
-        return summary_html(self.tables, self.messages)
+        nodes = self.annotation.key.hierarchy.nodes
+        return summary_html(self.tables, self.messages, paths=[n.path for n in nodes])
 
     def __repr__(self) -> str:
-        from cellkey.annotation.explain import summary_text
+        from cellkey.annotation.summary import summary_text
 
         return summary_text(self.tables)
 
 
+@with_progress
 def annotate(
     adata: AnnData,
     hierarchy: Hierarchy | Mapping[str, Any] | str | Path | None = None,
@@ -136,7 +139,7 @@ def annotate(
     copy: bool = False,
     n_jobs: int | None = None,
     passes: Passes | None = None,
-    progress: Callable[[str, float | None], None] | None = None,
+    progress: Callable[[str, float | None], None] | bool | None = None,
 ) -> AnnotationResult:
     """Name every cluster of cells, with the reasons.
 
@@ -185,7 +188,8 @@ def annotate(
         Where the passes over the matrix run; in this process if None. See
         :class:`~cellkey.workers.passes.DaskPasses`.
     progress
-        Called with the name of the step and the share done.
+        Called with the name of the step and the share done. None shows a bar in notebooks and interactive sessions
+        and nothing elsewhere; False shows none.
 
     Returns
     -------
@@ -210,7 +214,7 @@ def annotate(
     from cellkey.clustering import find_technical, pick_layer, technical_intensities
 
     started = time.perf_counter()
-    clock = _Clock(progress)
+    clock = _Clock(progress if callable(progress) else None)
     passes = InThisProcess() if passes is None else passes
     key = None if hierarchy is None else _hierarchy(hierarchy)
     plan = plan_methods(method, scoring=scoring, gating=gating, export=export)

@@ -1,9 +1,8 @@
-"""The decision trace of a cluster as text, and the summary of a run as text and HTML; from tables alone."""
+"""The decision trace of a cluster as text, from tables alone."""
 
 from __future__ import annotations
 
-import html
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +10,11 @@ from cellkey.errors import InputError, did_you_mean
 from cellkey.records.vocabulary import FailReason, StopDetail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import pandas as pd
 
-__all__ = ["explain_cluster", "summary_html", "summary_text"]
+__all__ = ["explain_cluster"]
 
 _TOP_MARKERS = 8
 
@@ -170,35 +169,3 @@ def _marker_lines(evidence: pd.DataFrame, cluster: str, path: str) -> list[str]:
             lines.append(f"  {title:<8}{m['marker']:<12} enrichment {m['enrichment']:+6.2f}   positive in "
                          f"{100 * m['pos_frac']:3.0f} % of cells   {flags}".rstrip())
     return lines
-
-
-def summary_text(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Return one line per cluster: id, cells, label, confidence and reason."""
-    t = tables["cluster_annotations"]
-    width = max([5, *(len(str(x)) for x in t["assigned_label"])])
-    lines = [f"{'cluster':>7}  {'cells':>8}  {'label':<{width}}  {'confidence':>10}  stopped"]
-    lines += [
-        f"{r.cluster_id:>7}  {r.n_cells:>8,}  {r.assigned_label:<{width}}  {r.confidence:>10.2f}  {r.stop_reason}"
-        for r in t.itertuples()
-    ]
-    return "\n".join(lines)
-
-
-def summary_html(tables: Mapping[str, pd.DataFrame], messages: Sequence[str] = ()) -> str:
-    """Return the summary as an HTML table for notebooks; all names are escaped."""
-    t = tables["cluster_annotations"]
-    head = "".join(f"<th style='text-align:left'>{h}</th>" for h in ("cluster", "cells", "label", "path", "confidence",
-                                                                       "stopped"))
-    body = "".join(_html_row(r) for r in t.to_dict("records"))
-    assigned = t.loc[t["assigned_level"] >= 0, "n_cells"].sum() / max(t["n_cells"].sum(), 1)
-    notes = "".join(f"<li>{html.escape(m)}</li>" for m in messages)
-    return (
-        f"<div><b>{len(t)} clusters, {t['n_cells'].sum():,} cells, {100 * assigned:.1f} % of cells assigned</b>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{notes}</ul></div>"
-    )
-
-
-def _html_row(r: Mapping[Any, Any]) -> str:
-    cells = (r["cluster_id"], f"{r['n_cells']:,}", r["assigned_label"], r["assigned_path"],
-             f"{r['confidence']:.2f}", r["stop_reason"])
-    return "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(str(c))}</td>" for c in cells) + "</tr>"

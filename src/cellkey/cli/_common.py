@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -61,18 +60,7 @@ def warnings_as_lines() -> Iterator[None]:
 @contextlib.contextmanager
 def progress_on_terminal(*, quiet: bool = False) -> Iterator[Progress]:
     """Yield a progress callback: a bar on a terminal, silence elsewhere."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _step, _share: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
+    from cellkey.progress import shown_progress
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def report(step: str, share: float | None) -> None:
-            bar.update(task, description=step, total=None if share is None else 1.0, completed=share or 0.0)
-
-        yield report
+    with shown_progress(not quiet) as tell:
+        yield tell or (lambda _step, _share: None)

@@ -1,0 +1,96 @@
+"""The summary of a run as text and, for notebooks, as HTML; from tables alone, all names escaped."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any, Final
+
+from cellkey.annotation.explain import explain_cluster
+from cellkey.records.vocabulary import StopReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+__all__ = ["summary_html", "summary_text"]
+
+_MOST_EXPLAINED: Final = 60
+"""Clusters whose walk is folded into the summary; beyond it the notebook would become large."""
+_HEADS: Final = ("cluster", "label", "within", "cells", "confidence", "closest rival", "stopped")
+
+
+def summary_text(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Return one line per cluster: id, cells, label, confidence and reason."""
+    t = tables["cluster_annotations"]
+    width = max([5, *(len(str(x)) for x in t["assigned_label"])])
+    lines = [f"{'cluster':>7}  {'cells':>8}  {'label':<{width}}  {'confidence':>10}  stopped"]
+    lines += [
+        f"{r.cluster_id:>7}  {r.n_cells:>8,}  {r.assigned_label:<{width}}  {r.confidence:>10.2f}  {r.stop_reason}"
+        for r in t.itertuples()
+    ]
+    return "\n".join(lines)
+
+
+def summary_html(
+    tables: Mapping[str, pd.DataFrame], messages: Sequence[str] = (), *, paths: Iterable[Sequence[str]] = ()
+) -> str:
+    """Return the summary for notebooks: what was found, a row per cluster, and the walk of each to unfold.
+
+    Parameters
+    ----------
+    tables
+        ``cluster_annotations``; with ``decision_steps`` the walks are shown.
+    messages
+        What was found and done, as sentences.
+    paths
+        All cell types of the hierarchy, for colours that stay with them.
+    """
+    t = tables["cluster_annotations"]
+    colours = _colours([*map(tuple, paths), *(_split(p) for p in t["assigned_path"])])
+    largest = max(int(t["n_cells"].max()), 1) if len(t) else 1
+    head = "".join(f"<th style='text-align:left'>{h}</th>" for h in _HEADS)
+    explained = "decision_steps" in tables and len(t) <= _MOST_EXPLAINED
+    body = "".join(_row(r, colours, largest, explain_cluster(tables, str(r["cluster_id"])) if explained else "")
+                   for r in t.to_dict("records"))
+    assigned = t.loc[t["assigned_level"] >= 0, "n_cells"].sum() / max(t["n_cells"].sum(), 1)
+    n_types = t.loc[t["assigned_level"] >= 0, "assigned_path"].nunique()
+    notes = "".join(f"<li>{html.escape(m)}</li>" for m in messages)
+    folded = f"<details><summary>{len(messages)} messages</summary><ul>{notes}</ul></details>" if messages else ""
+    return (
+        "<div style='max-width:70em'>"
+        f"<div><b>{len(t)} clusters, {t['n_cells'].sum():,} cells, {n_types} cell types, "
+        f"{100 * assigned:.1f} % of cells assigned</b></div>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{folded}</div>"
+    )
+
+
+def _row(r: Mapping[Any, Any], colours: Mapping[tuple[str, ...], str], largest: int, walk: str) -> str:
+    path = _split(r["assigned_path"])
+    dot = (f"<span style='display:inline-block;width:.8em;height:.8em;border-radius:50%;"
+           f"background:{colours.get(path, '#BDBDBD')}'></span> ")
+    label = dot + f"<b>{html.escape(str(r['assigned_label']))}</b>"
+    if walk:
+        label = (f"<details><summary>{label}</summary><pre style='text-align:left;font-size:85%;overflow-x:auto'>"
+                 f"{html.escape(walk)}</pre></details>")
+    reason = str(r["stop_reason"])
+    known = {str(s): s.meaning for s in StopReason}
+    cells = (
+        html.escape(str(r["cluster_id"])), label, html.escape(" › ".join(path[:-1])),
+        f"<span style='display:inline-block;height:.7em;width:{4 * int(r['n_cells']) / largest:.2f}em;"
+        f"background:#88888888'></span> {int(r['n_cells']):,}",
+        f"{r['confidence']:.2f}", html.escape(str(r.get("runner_up_label") or "")),
+        f"<span title='{html.escape(known.get(reason, ''))}'>{html.escape(reason.replace('_', ' '))}</span>",
+    )
+    style = "text-align:left;vertical-align:top;white-space:nowrap"
+    return "<tr>" + "".join(f"<td style='{style}'>{c}</td>" for c in cells) + "</tr>"
+
+
+def _split(path: object) -> tuple[str, ...]:
+    return tuple(path.split(" / ")) if isinstance(path, str) and path else ()
+
+
+def _colours(paths: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    from cellkey.plots.colours import hierarchy_colours
+
+    return hierarchy_colours(p for p in paths if p)
