@@ -50,6 +50,7 @@ TABLE_GROUPS = (
             "refined_annotations",
             "refined_marker_scores",
             "refined_decision_steps",
+            "refined_marker_evidence",
         ),
     ),
 )

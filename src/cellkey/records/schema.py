@@ -101,8 +101,10 @@ class TableSchema:
                 temporary, index=False, float_format="%.10g", lineterminator="\n", quoting=csv.QUOTE_MINIMAL
             )
 
-    def read_csv(self, path: str | Path) -> pd.DataFrame:
+    def read_csv(self, path: str | Path, *, absent: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Read a table written by :meth:`write_csv`; ids stay text, empty text cells become ``""``.
+
+        ``absent`` names columns that older files lack, with the value that they then have.
 
         Raises
         ------
@@ -117,6 +119,9 @@ class TableSchema:
             reason = getattr(error, "strerror", None) or str(error).strip()
             msg = f"cannot read the table {self.name} from {path}: {reason}"
             raise InputError(msg) from error
+        for name, value in (absent or {}).items():
+            if name not in raw:
+                raw[name] = value
         return self.conform(raw)
 
 

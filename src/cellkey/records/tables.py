@@ -49,6 +49,7 @@ __all__ = [
     "METHOD_COMPARISON",
     "REFINED_ANNOTATIONS",
     "REFINED_DECISION_STEPS",
+    "REFINED_MARKER_EVIDENCE",
     "REFINED_MARKER_SCORES",
     "REFINEMENT_LOG",
 ]
@@ -289,8 +290,8 @@ REFINEMENT_LOG = TableSchema(
     (
         Column("iteration", "int", "Iteration of the action; 1 is first."),
         Column("cluster_id", "string", "Identifier of the cluster before the action."),
-        Column("action", "string", "What was done.",
-               tuple(a for a in RefinementAction if a is not RefinementAction.KEEP)),
+        Column("action", "string", "What was done; KEEP where a person looked and left a remark only.",
+               tuple(RefinementAction)),
         Column("old_label", "string", "Label before the action."),
         Column("new_label", "string", "Label after the action; for a split that of most cells."),
         Column("new_clusters", "list", "Identifiers made by a split or a merge; empty otherwise."),
@@ -305,6 +306,8 @@ REFINEMENT_LOG = TableSchema(
         Column("status", "string", "How the action ended.", tuple(LogStatus)),
         Column("split_stability", "float", "Agreement (adjusted Rand index; 1 is always the same) between the"
                " split and splits of random subsets; empty if not measured."),
+        Column("reviewer", "string", "Who decided, as the plan names them; empty for automatic actions and for"
+               " plans without a name."),
     ),
 )
 
@@ -334,6 +337,11 @@ REFINED_DECISION_STEPS = replace(
     name="refined_decision_steps",
     meaning="The columns of decision_steps.csv for the clusters after refinement (obs column cluster_lvl1).",
 )
+REFINED_MARKER_EVIDENCE = replace(
+    MARKER_EVIDENCE,
+    name="refined_marker_evidence",
+    meaning="The columns of marker_evidence.csv for the clusters after refinement (obs column cluster_lvl1).",
+)
 
 ALL_TABLES: dict[str, TableSchema] = {
     schema.name: schema
@@ -356,6 +364,7 @@ ALL_TABLES: dict[str, TableSchema] = {
         REFINED_ANNOTATIONS,
         REFINED_MARKER_SCORES,
         REFINED_DECISION_STEPS,
+        REFINED_MARKER_EVIDENCE,
     )
 }
 """All table schemas by name; the file is the name with ``.csv``."""

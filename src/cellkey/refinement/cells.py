@@ -246,8 +246,13 @@ def _result(
     return RefinementResult(
         refinement=done, parameters=parameters, tables=tables, obs=obs, uns=fields,
         obsm={record.HISTORY: history} if len(history.columns) else {},
-        plan=Plan(operations=tuple(operations)), stability=stability,
+        plan=Plan(operations=tuple(operations), metadata=_said(done)), stability=stability,
     )
+
+
+def _said(done: Refinement) -> dict[str, Any]:
+    """What the written plan says of itself; it was carried out in the first iteration."""
+    return dict(done.iterations[0].plan.metadata) if done.iterations else {}
 
 
 def _commands(source: Source, uns: Mapping[str, Any]) -> int:

@@ -13,7 +13,7 @@ from cellkey.profiles.profile import ClusterProfiles, natural_key, profile_clust
 from cellkey.records.vocabulary import LogSource, LogStatus, RefinementAction
 from cellkey.refinement.diagnosis import competitors
 from cellkey.refinement.lineage import agree, part_call, with_label, with_node
-from cellkey.refinement.plan import Merge, Override, Plan, Relabel, Rescore, Subcluster, find_label
+from cellkey.refinement.plan import Merge, Override, Plan, Relabel, Rescore, Skip, Subcluster, find_label
 from cellkey.refinement.profiling import profile_merged, profile_parts, with_groups
 from cellkey.refinement.separation import join_unseparated
 from cellkey.refinement.splitting import Parts, find_parts, parts_by_votes, split_stability
@@ -77,6 +77,7 @@ def carry_out(state: State, plan: Plan, shop: Workshop, iteration: int) -> tuple
         state = _subcluster(state, split, shop, iteration, log, keep_labels=rescore.mode == "none")
     for relabel in plan.of(Relabel):
         state = _relabel(state, relabel, iteration, log)
+    log += [_remark(state.calls[op.cluster_id], op) for op in plan.of(Skip) if op.reason and op.cluster_id in state.calls]
     if rescore.mode == "full":
         state = _rescore(state, shop, recompute_de=rescore.recompute_de)
     return state, log
@@ -88,6 +89,15 @@ def _override(state: State, op: Override, iteration: int, log: list[LogEntry]) -
     new = with_label(state.verdict, old, op.label)
     log.append(_entry(old, new, RefinementAction.OVERRIDE, op, started))
     return _called(state, new, Touch(RefinementAction.OVERRIDE, iteration, op.reason), pin=True)
+
+
+def _remark(call: Call, op: Skip) -> LogEntry:
+    """What a person said of a cluster that stays as it is."""
+    return LogEntry(
+        cluster=op.cluster_id, action=RefinementAction.KEEP, old_label=call.label, new_label=call.label,
+        confidence_before=call.confidence, confidence_after=call.confidence, n_cells=call.n_cells, reason=op.reason,
+        source=op.source, status=LogStatus.DONE, seconds=0.0,
+    )
 
 
 def _relabel(state: State, op: Relabel, iteration: int, log: list[LogEntry]) -> State:

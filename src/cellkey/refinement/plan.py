@@ -155,6 +155,11 @@ class Plan(Parameters):
     auto_policy: dict[str, Any] = Field(default_factory=dict)
     operations: tuple[Annotated[Operation, Discriminator("op_type")], ...] = ()
 
+    @property
+    def reviewer(self) -> str:
+        """Who decided, as the metadata say; empty if they do not."""
+        return str(self.metadata.get("reviewer") or "")
+
     def of(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
         """Operations of one kind, by priority, then by cluster."""
         chosen = [op for op in self.operations if isinstance(op, kind)]

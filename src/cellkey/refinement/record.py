@@ -189,13 +189,13 @@ def iteration_record(
     done: Iteration, parameters: RefinementParameters, *, parent_file: str, stop: str = ""
 ) -> dict[str, Any]:
     """Return ``uns["stage_refine_iteration_N"]``."""
-    applied = [e for e in done.log if e.status == "done"]
+    applied = [e for e in done.log if e.status == "done" and e.action is not RefinementAction.KEEP]
 
     def of(action: RefinementAction) -> list[Any]:
         return [e for e in applied if e.action is action]
 
     split = of(RefinementAction.SUBCLUSTER)
-    touched = {e.cluster for e in done.log} | {c for e in of(RefinementAction.MERGE) for c in e.cluster.split(",")}
+    touched = {e.cluster for e in done.log if e.action is not RefinementAction.KEEP} | {c for e in of(RefinementAction.MERGE) for c in e.cluster.split(",")}
     skipped = [c for c in done.before.clusters if c not in touched]
     return {
         "timestamp": done.timestamp,
@@ -211,6 +211,8 @@ def iteration_record(
         "n_cells_modified": sum(e.n_cells for e in applied),
         "parent_file": parent_file,
         "plan_checksum": done.plan.checksum(),
+        "reviewer": done.plan.reviewer,
+        "reviewed_at": str(done.plan.metadata.get("created_at") or "") if done.plan.reviewer else "",
         "clusters_before": clusters_text(done.before, parameters),
         "stop_reason": stop,
     }

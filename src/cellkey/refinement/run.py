@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellkey.errors import InputError, RunError
+from cellkey.errors import InputError, ParameterError, RunError
 from cellkey.records.atomic import write_text
+from cellkey.records.fingerprint import CALLS, calls_fingerprint
 from cellkey.records.run import MANIFEST, file_hash, read_manifest, timestamp
 from cellkey.records.tables import ALL_TABLES, CLUSTER_ANNOTATIONS, DIAGNOSTIC_REPORT, REFINEMENT_LOG
 from cellkey.refinement import record
@@ -93,6 +94,8 @@ def refine_run(
     with working_on(job.directory):
         if finish_interrupted(job.directory) == request:
             return RefinementRun(job.directory, None)
+        if written is not None and not restart:
+            job.require_plan_of_this_run(written)
         adata, opened = job.open(chosen, restart=restart)
         try:
             result = refine_source(
@@ -268,7 +271,26 @@ class _Job:
     def earlier_log(self) -> pd.DataFrame | None:
         """The log of earlier refinements of this run."""
         path = self.home / "refinement_log.csv"
-        return REFINEMENT_LOG.read_csv(path) if path.is_file() else None
+        return REFINEMENT_LOG.read_csv(path, absent={"reviewer": ""}) if path.is_file() else None
+
+    def require_plan_of_this_run(self, plan: Plan) -> None:
+        """Check that a plan that names the calls it was made for, as the review page writes it, meets these calls.
+
+        Raises
+        ------
+        ParameterError
+            If the plan was made for another run, or for an earlier state of this one.
+        """
+        wanted = plan.metadata.get(CALLS)
+        if not wanted:
+            return
+        found = calls_fingerprint(self.home)
+        if str(wanted) != found:
+            name = str(plan.metadata.get("run") or "")
+            msg = (f"the plan was made for another run or for an earlier state of this one: it names the calls {wanted}"
+                   f"{f' of run {name!r}' if name else ''}, but {self.home} holds the calls {found}. Make the page"
+                   f" again with 'cellkey report {self.home}' and decide there")
+            raise ParameterError(msg)
 
     def publish(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 
 from cellkey.annotation.tables import annotation_tables
 from cellkey.records import tables as schemas
+from cellkey.records.vocabulary import LogSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +45,7 @@ def log_table(iterations: Sequence[Iteration], earlier: pd.DataFrame | None = No
             "seconds": e.seconds,
             "status": e.status,
             "split_stability": e.stability,
+            "reviewer": done.plan.reviewer if e.source == LogSource.MANUAL else "",
         }
         for done in iterations for e in done.log
     ]
@@ -54,9 +56,9 @@ def log_table(iterations: Sequence[Iteration], earlier: pd.DataFrame | None = No
 
 
 def refined_tables(state: State, stability: Mapping[str, CallStability]) -> dict[str, pd.DataFrame]:
-    """Return ``refined_annotations``, ``refined_marker_scores`` and ``refined_decision_steps``."""
+    """Return ``refined_annotations`` and the tables of scores, steps and marker evidence behind it."""
     calls = tuple(state.calls[c] for c in state.clusters)
-    shown = annotation_tables(replace(state.verdict.annotation, calls=calls), with_evidence=False)
+    shown = annotation_tables(replace(state.verdict.annotation, calls=calls))
     annotations = shown["cluster_annotations"]
     none = math.nan
     clusters = annotations["cluster_id"].tolist()
@@ -70,6 +72,7 @@ def refined_tables(state: State, stability: Mapping[str, CallStability]) -> dict
         "refined_annotations": schemas.REFINED_ANNOTATIONS.conform(annotations),
         "refined_marker_scores": schemas.REFINED_MARKER_SCORES.conform(shown["marker_scores"]),
         "refined_decision_steps": schemas.REFINED_DECISION_STEPS.conform(shown["decision_steps"]),
+        "refined_marker_evidence": schemas.REFINED_MARKER_EVIDENCE.conform(shown["marker_evidence"]),
     }
 
 
