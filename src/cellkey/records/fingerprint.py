@@ -48,7 +48,7 @@ def calls_fingerprint(directory: str | Path) -> str:
         raise RunError(msg) from error
 
 
-def fingerprint_of(calls: Iterable[tuple[str, str, str, str]]) -> str:
+def fingerprint_of(calls: Iterable[Iterable[str]]) -> str:
     """Return 16 hex digits made from (cluster, number of cells, label, path) of every call, in any order.
 
     A change of any cluster, size, label or path gives another fingerprint; scores and further columns do not count.

@@ -77,7 +77,7 @@ def carry_out(state: State, plan: Plan, shop: Workshop, iteration: int) -> tuple
         state = _subcluster(state, split, shop, iteration, log, keep_labels=rescore.mode == "none")
     for relabel in plan.of(Relabel):
         state = _relabel(state, relabel, iteration, log)
-    log += [_remark(state.calls[op.cluster_id], op) for op in plan.of(Skip) if op.reason and op.cluster_id in state.calls]
+    log += [_remark(state.calls[op.cluster_id], op) for op in plan.of(Skip) if op.reason]
     if rescore.mode == "full":
         state = _rescore(state, shop, recompute_de=rescore.recompute_de)
     return state, log

@@ -189,13 +189,14 @@ def iteration_record(
     done: Iteration, parameters: RefinementParameters, *, parent_file: str, stop: str = ""
 ) -> dict[str, Any]:
     """Return ``uns["stage_refine_iteration_N"]``."""
-    applied = [e for e in done.log if e.status == "done" and e.action is not RefinementAction.KEEP]
+    worked_on = [e for e in done.log if e.action is not RefinementAction.KEEP]
+    applied = [e for e in worked_on if e.status == "done"]
 
     def of(action: RefinementAction) -> list[Any]:
         return [e for e in applied if e.action is action]
 
     split = of(RefinementAction.SUBCLUSTER)
-    touched = {e.cluster for e in done.log if e.action is not RefinementAction.KEEP} | {c for e in of(RefinementAction.MERGE) for c in e.cluster.split(",")}
+    touched = {e.cluster for e in worked_on} | {c for e in of(RefinementAction.MERGE) for c in e.cluster.split(",")}
     skipped = [c for c in done.before.clusters if c not in touched]
     return {
         "timestamp": done.timestamp,

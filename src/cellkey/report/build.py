@@ -1,25 +1,45 @@
-"""The page: overview, then every dataset with its clusters; styles, script and figures inside the file."""
+"""The page: a frame of HTML, the tables of the run as JSON, and styles and scripts, all inside one file.
+
+The page shows the clusters at once. What is needed when a cluster is opened (walks, marker evidence, scores, maps,
+conversations) lies in blocks of its own, which the scripts read when they are first asked for.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from importlib import resources
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
+from cellkey import _keys
+from cellkey.plots.colours import AMBIGUOUS, STOP_REASON_COLOURS, UNASSIGNED
 from cellkey.records.atomic import write_text
-from cellkey.report.clusters import cluster_card, cluster_rows, cluster_table, dataset_key
-from cellkey.report.conversations import spending_table
-from cellkey.report.markup import Markup, element, facts, folded, json_island, table
+from cellkey.records.fingerprint import CALLS
+from cellkey.records.vocabulary import StopReason
+from cellkey.report.cell_types import CellTypes, cell_types
+from cellkey.report.clusters import cluster_rows
+from cellkey.report.conversations import conversation, spending
+from cellkey.report.evidence import evidence_matrices, score_matrix
+from cellkey.report.maps import cell_maps
+from cellkey.report.markup import Markup, element, json_island, table
+from cellkey.report.packing import squeezed
 from cellkey.report.reading import read_run
+from cellkey.report.walks import walks
 
 if TYPE_CHECKING:
     from cellkey.report.reading import DatasetTables, RunTables
 
 __all__ = ["report_html", "write_report"]
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-"""Even if something slipped through, a browser would fetch nothing."""
+SCRIPTS = (
+    "dom", "data", "figures", "decisions", "plan", "picker", "table", "evidence", "maps", "detail", "overview", "keys",
+    "start",
+)
+"""Script files of the page in the order in which they are put together."""
+_CELL_BUDGET = 20_000
+_CLUSTER_COLUMNS = (_keys.REFINED_CLUSTER, _keys.CLUSTER, "leiden")
 
 
 def write_report(run: str | Path, output: str | Path | None = None) -> Path:
@@ -28,7 +48,7 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
     Parameters
     ----------
     run
-        Directory that ``annotate`` or ``batch`` wrote.
+        Directory that ``annotate``, ``refine`` or ``batch`` wrote.
     output
         File to write; ``report.html`` in the run directory by default.
 
@@ -48,102 +68,94 @@ def report_html(run: str | Path) -> str:
 
 
 def _page(run: RunTables) -> str:
-    by_dataset = [(d, cluster_rows(d)) for d in run.datasets]
-    everything = [row for _, rows in by_dataset for row in rows]
-    body = [
-        element("h1", f"Run {run.name}"),
-        _overview(run, everything),
-        _search(),
-        *(_section(dataset, rows) for dataset, rows in by_dataset),
-        _figures(run),
-        json_island(
-            {"schema": "cellkey-report/1", "run": run.name, "kind": run.kind, "clusters": everything}, "clusters"
-        ),
-        element("script", Markup(_data("report.js"))),
-    ]
-    head = [
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
-        Markup('<meta name="color-scheme" content="light dark">'),
-        element("title", f"cellkey report: {run.name}"),
-        element("style", Markup(_data("report.css"))),
-    ]
-    page = element("html", element("head", *head), element("body", element("main", *body)), lang="en")
-    return f"<!doctype html>\n{page}\n"
+    types = cell_types(run.datasets)
+    place = {path: i for i, path in enumerate(types.paths)}
+    rows = [cluster_rows(d, place) for d in run.datasets]
+    islands = [json_island(_core(run, types, rows), "run")]
+    for number, dataset in enumerate(run.datasets):
+        islands += _islands(number, dataset, types, place, most=max(_CELL_BUDGET // len(run.datasets), 1000))
+    style, script = _data("report.css"), _script()
+    return Template(_data("report.html")).substitute(
+        title=element("title", f"cellkey: {run.name}"),
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        run=element("h1", run.name),
+        plain=_plain_table(run, rows),
+        islands="\n".join(islands),
+    )
 
 
 def _data(name: str) -> str:
     return resources.files("cellkey.report").joinpath("data", name).read_text(encoding="utf-8")
 
 
-def _overview(run: RunTables, rows: list[dict[str, Any]]) -> Markup:
-    cells = sum(r["n_cells"] or 0 for r in rows)
-    named = [r for r in rows if r["label"] not in ("", "Unknown", "Unassigned")]
-    share = 100 * sum(r["n_cells"] or 0 for r in named) / cells if cells else 0.0
+def _script() -> str:
+    """All scripts as one function, so that nothing of them is visible outside."""
+    parts = "\n".join(_data(f"scripts/{name}.js") for name in SCRIPTS)
+    return f'(() => {{\n"use strict";\n{parts}\n}})();'
+
+
+def _policy(style: str, script: str) -> str:
+    """Allow these styles and this script and nothing else; a browser would load nothing even if asked to."""
+    hashes = [base64.b64encode(hashlib.sha256(t.encode()).digest()).decode("ascii") for t in (style, script)]
+    return (f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; img-src data:; "
+            "base-uri 'none'; form-action 'none'")
+
+
+def _core(run: RunTables, types: CellTypes, rows: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    return {
+        "schema": "cellkey-report/2",
+        "run": run.name,
+        "kind": run.kind,
+        CALLS: run.calls,
+        "facts": [[k, str(v)] for k, v in run.facts.items() if str(v)],
+        "types": types.rows(),
+        "stops": [[str(s), s.meaning, STOP_REASON_COLOURS.get(str(s), AMBIGUOUS)] for s in StopReason],
+        "grey": {"unassigned": UNASSIGNED, "ambiguous": AMBIGUOUS},
+        "spending": spending(run.spending),
+        "datasets": [_dataset(d, r) for d, r in zip(run.datasets, rows, strict=True)],
+    }
+
+
+def _dataset(dataset: DatasetTables, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "tissue": dataset.tissue,
+        "status": dataset.status,
+        "error": dataset.error,
+        "notes": dataset.notes,
+        "clusters": rows,
+    }
+
+
+def _islands(
+    number: int, dataset: DatasetTables, types: CellTypes, place: dict[str, int], *, most: int
+) -> list[Markup]:
+    """Blocks of one dataset that are read when they are needed; those that would be empty are left out."""
+    clusters, tables, paths = dataset.clusters, dataset.tables, types.paths
+    blocks: dict[str, Any] = {}
+    if "decision_steps" in tables:
+        blocks["walks"] = walks(tables["decision_steps"], clusters, place)
+    if "marker_evidence" in tables:
+        blocks["evidence"] = evidence_matrices(tables["marker_evidence"], clusters, paths)
+    if "marker_scores" in tables:
+        blocks["scores"] = score_matrix(tables["marker_scores"], clusters, paths)
+    if dataset.cells is not None:
+        blocks["maps"] = cell_maps(dataset.cells, _CLUSTER_COLUMNS, clusters, most=most)
+    said = dataset.conversations.get("clusters")
+    if isinstance(said, dict) and said:
+        talks = [conversation(said[c]) if isinstance(said.get(c), dict) else None for c in clusters]
+        blocks["talks"] = squeezed(talks)
+    return [json_island(values, f"{name}-{number}") for name, values in blocks.items() if values]
+
+
+def _plain_table(run: RunTables, rows: list[list[dict[str, Any]]]) -> Markup:
+    """The clusters as a table, for readers whose browser runs no scripts."""
+    names = ("cluster", "cells", "label", "path", "stopped")
     listed = [
-        *run.facts.items(),
-        ("clusters", f"{len(named)} of {len(rows)} with a label"),
-        ("cells", f"{cells:,}, {share:.1f} % of them in clusters with a label"),
+        [d.name if run.kind == "batch" else "", str(r["id"]), r.get("n", ""), str(r.get("label", "")),
+         str(r.get("path", "")), str(r.get("stop", ""))]
+        for d, own in zip(run.datasets, rows, strict=True) for r in own
     ]
-    parts = [facts(listed)]
-    if run.kind == "batch":
-        parts.append(_dataset_table(run.datasets))
-        spent = spending_table(run.spending)
-        parts += [element("h2", "Calls, tokens and cost"), spent] if spent else []
-    return element("section", *parts, id="overview")
-
-
-def _dataset_table(datasets: list[DatasetTables]) -> Markup:
-    rows = [
-        [
-            element("a", d.name, href=f"#{dataset_key(d)}"),
-            d.tissue,
-            *(d.row.get(c, "") for c in ("n_cells", "n_clusters", "n_clusters_unlabelled", "mean_score", "total_time")),
-            d.status,
-            d.error,
-        ]
-        for d in datasets
-    ]
-    head = ("dataset", "tissue", "cells", "clusters", "without label", "mean score", "seconds", "status", "error")
-    return table(head, rows)
-
-
-def _search() -> Markup:
-    return element(
-        "form",
-        element("label", "Search clusters, types and genes ", for_="search"),
-        Markup('<input id="search" type="search" autocomplete="off">'),
-        element("output", "", id="found", for_="search"),
-        element("button", "Open all", type="button", id="open-all"),
-        element("button", "Close all", type="button", id="close-all"),
-        role="search",
-        class_="search",
-    )
-
-
-def _section(dataset: DatasetTables, rows: list[dict[str, Any]]) -> Markup:
-    title = f"{dataset.name} ({dataset.tissue})" if dataset.tissue else dataset.name
-    parts: list[Any] = [element("h2", title)]
-    if dataset.error:
-        parts.append(element("p", f"{dataset.status}: {dataset.error}", class_="warning"))
-    if rows:
-        parts.append(cluster_table(rows, with_model=bool(dataset.answers)))
-    if dataset.notes:
-        parts.append(folded("Notes", element("ul", *(element("li", n) for n in dataset.notes))))
-    parts += [cluster_card(dataset, row) for row in rows]
-    return element("section", *parts, id=dataset_key(dataset))
-
-
-def _figures(run: RunTables) -> Markup:
-    if not run.figures:
-        return Markup("")
-    shown = [
-        element("figure", _image(path), element("figcaption", path.stem.replace("_", " "))) for path in run.figures
-    ]
-    return element("section", element("h2", "Figures"), *shown, id="figures")
-
-
-def _image(path: Path) -> Markup:
-    content = base64.b64encode(path.read_bytes()).decode("ascii")
-    opening = element("img", alt=path.stem.replace("_", " "), loading="lazy", src=f"data:image/png;base64,{content}")
-    return Markup(opening.removesuffix("</img>"))
+    return table(("dataset", *names), listed)

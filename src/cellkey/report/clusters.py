@@ -1,133 +1,144 @@
-"""The table of clusters and the card of each."""
+"""What the page knows of every cluster from the start: one plain mapping each, from the tables of a run."""
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from cellkey.report.conversations import answer_facts, conversation
-from cellkey.report.markup import Markup, anchor, element, folded, number, table
-from cellkey.report.walks import call_facts, gene_table, marker_tables, walk
+from cellkey.records.vocabulary import StopDetail
+from cellkey.report.conversations import answer_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from cellkey.report.reading import DatasetTables
 
-__all__ = ["cluster_card", "cluster_rows", "cluster_table", "dataset_key"]
+__all__ = ["cluster_rows"]
+
+_SEPARATOR = " / "
+_GENES = ("gene", "avg_log2FC", "pct.1", "pct.2", "p_val_adj")
 
 
-def dataset_key(dataset: DatasetTables) -> str:
-    """Return the identifier of a dataset's section."""
-    return anchor(dataset.tissue, dataset.name)
+def cluster_rows(dataset: DatasetTables, place: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return one mapping per cluster, without what is empty.
+
+    Parameters
+    ----------
+    place
+        Position of each path in the list of cell types.
+    """
+    calls = _by_cluster(dataset.tables["cluster_annotations"].to_dict("records")
+                        if "cluster_annotations" in dataset.tables else [])
+    sure, agreed, log = (_grouped(dataset.beside.get(n, [])) for n in ("confidence", "consensus", "refinement_log"))
+    rows = []
+    for cluster in dataset.clusters:
+        call, answer = calls.get(cluster), dataset.answers.get(cluster)
+        row = {"id": cluster, **(_of_call(call, place) if call else {}), **(_of_answer(answer) if answer else {})}
+        row |= {
+            "sure": _confidence(sure.get(cluster, [])),
+            "agreed": [_pairs(r) for r in agreed.get(cluster, [])],
+            "log": [_action(r) for r in log.get(cluster, [])],
+            "genes": [[g.get(c, "") for c in _GENES] for g in dataset.genes.get(cluster, [])],
+        }
+        if row["sure"]:
+            row["confidence"] = row["sure"][-1][-1]
+        rows.append({k: v for k, v in row.items() if v not in (None, "", [], {})})
+    return rows
 
 
-def cluster_rows(dataset: DatasetTables) -> list[dict[str, Any]]:
-    """Return one plain mapping per cluster: what the table shows and what programs may read from the page."""
-    calls = _calls(dataset)
-    return [_row(dataset, cluster, calls.get(cluster), dataset.answers.get(cluster)) for cluster in dataset.clusters]
-
-
-def _calls(dataset: DatasetTables) -> dict[str, dict[str, Any]]:
-    frame = dataset.tables.get("cluster_annotations")
-    records = [] if frame is None else frame.to_dict("records")
+def _by_cluster(records: Iterable[Mapping[Any, Any]]) -> dict[str, dict[str, Any]]:
     return {str(r["cluster_id"]): {str(k): v for k, v in r.items()} for r in records}
 
 
-def _row(
-    dataset: DatasetTables, cluster: str, call: Mapping[str, Any] | None, answer: Mapping[str, str] | None
-) -> dict[str, Any]:
-    by_markers = str(call["assigned_label"]) if call else ""
-    by_model = answer.get("cell_type", "") if answer else ""
-    named = by_model not in ("", "Unknown")
+def _grouped(records: Iterable[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:
+    """Rows by cluster; an action on several clusters belongs to each, and to those it made."""
+    found: dict[str, list[Mapping[str, str]]] = {}
+    for row in records:
+        named = row.get("cluster_id", "") or row.get("cluster", "")
+        several = {named, *(row.get("new_clusters") or "").split(","), *(named.split(",") if "action" in row else [])}
+        for cluster in several - {""}:
+            found.setdefault(cluster, []).append(row)
+    return found
+
+
+def _of_call(call: Mapping[str, Any], place: Mapping[str, int]) -> dict[str, Any]:
+    stop = str(call["stop_detail"])
+    path = str(call["assigned_path"])
+    fragile = str(call.get("fragile_markers", "") or "")
     return {
-        "dataset": dataset.name,
-        "tissue": dataset.tissue,
-        "cluster": cluster,
-        "n_cells": int(call["n_cells"]) if call else _whole(answer),
-        "label": by_model if named or not call else by_markers,
-        "by_markers": by_markers,
-        "by_model": by_model,
-        "path": str(call["assigned_path"]) if call else "",
-        "confidence": _finite(call["confidence"]) if call else None,
-        "stop_reason": str(call["stop_reason"]) if call else "",
-        "status": (answer or {}).get("status", ""),
-        "score": _finite((answer or {}).get("score") or math.nan),
-        "cost_usd": _finite((answer or {}).get("cost_usd") or math.nan),
-        "anchor": f"{dataset_key(dataset)}{anchor(cluster)}",
+        "n": int(call["n_cells"]),
+        "label": str(call["final_annotation"] or call["assigned_label"]),
+        "path": path,
+        "type": place.get(path, -1),
+        "level": int(call["assigned_level"]),
+        "score": _number(call["assigned_score"]),
+        "band": str(call["confidence_level"]),
+        "margin": None if call["margin_is_infinite"] else _number(call["confidence"]),
+        "alone": bool(call["margin_is_infinite"]) or None,
+        "rival": str(call["runner_up_label"]),
+        "rivalScore": _number(call["runner_up_score"]),
+        "stop": str(call["stop_reason"]),
+        "stopped": StopDetail(stop).meaning if stop in set(StopDetail) else "",
+        "coverage": _number(call["coverage"]),
+        "failed": str(call["root_fail_reasons"]).replace(";", "; "),
+        "votes": _votes(str(call["composition"])),
+        "stability": [_number(call.get(n)) for n in ("split_stability", "label_stability", "marker_stability")]
+        if "label_stability" in call else None,
+        "fragile": fragile,
     }
 
 
-def _whole(answer: Mapping[str, str] | None) -> int | None:
-    value = _finite((answer or {}).get("n_cells") or math.nan)
-    return None if value is None else int(value)
+def _of_answer(answer: Mapping[str, str]) -> dict[str, Any]:
+    named = answer.get("cell_type", "")
+    row: dict[str, Any] = {
+        "model": named,
+        "modelScore": _number(answer.get("score") or math.nan),
+        "outcome": answer.get("status", ""),
+        "cost": _number(answer.get("cost_usd") or math.nan, digits=6),
+        "answer": answer_facts(answer),
+    }
+    size = _number(answer.get("n_cells") or math.nan)
+    if size is not None:
+        row["n"] = int(size)
+    if named not in ("", "Unknown"):
+        row["label"] = named
+    return row
 
 
-def _finite(value: Any) -> float | None:
+def _confidence(rows: Iterable[Mapping[str, str]]) -> list[list[Any]]:
+    """Level, label, share of resamples that hold it, share without one marker, fragile marker and confidence."""
+    columns = ("share_held", "share_held_without_marker")
+    listed = sorted(rows, key=lambda r: (r.get("method", ""), _number(r.get("level")) or 0.0))
+    return [
+        [r.get("method", ""), r.get("label", ""), *(_number(r.get(c)) for c in columns), r.get("fragile_marker", ""),
+         _number(r.get("confidence"))]
+        for r in listed
+    ]
+
+
+def _pairs(row: Mapping[str, str]) -> list[list[str]]:
+    return [[k.replace("_", " "), v] for k, v in row.items() if v and k not in ("cluster_id", "cluster")]
+
+
+def _action(row: Mapping[str, str]) -> dict[str, str]:
+    names = {"action": "action", "old_label": "from", "new_label": "to", "reason": "reason", "source": "source",
+             "reviewer": "reviewer", "timestamp": "at", "status": "status", "iteration": "iteration"}
+    return {short: row[name] for name, short in names.items() if row.get(name)}
+
+
+def _votes(composition: str) -> list[list[Any]]:
+    try:
+        shares = json.loads(composition) if composition else {}
+    except ValueError:
+        return []
+    named = [(str(k), float(v)) for k, v in shares.items() if not str(k).startswith("_")]
+    return [[k, round(v, 4)] for k, v in sorted(named, key=lambda item: (-item[1], item[0]))]
+
+
+def _number(value: Any, *, digits: int = 4) -> float | None:
     try:
         found = float(value)
-    except ValueError:
+    except (TypeError, ValueError):
         return None
-    return found if math.isfinite(found) else None
-
-
-def cluster_table(rows: list[dict[str, Any]], *, with_model: bool) -> Markup:
-    """Return the table of clusters; each identifier links to the cluster's card."""
-    head = ["cluster", "cells", "label", "path", "confidence", "stopped"]
-    head += ["by the model", "score", "outcome", "cost"] if with_model else []
-    return table(head, [_line(r, with_model=with_model) for r in rows], class_="clusters")
-
-
-def _line(row: Mapping[str, Any], *, with_model: bool) -> list[Any]:
-    cells = [
-        element("a", row["cluster"], href=f"#{row['anchor']}"),
-        row["n_cells"],
-        str(row["label"]),
-        str(row["path"]),
-        row["confidence"],
-        str(row["stop_reason"]),
-    ]
-    if with_model:
-        cost = "" if row["cost_usd"] is None else f"${row['cost_usd']:.4f}"
-        cells += [str(row["by_model"]), row["score"], str(row["status"]), cost]
-    return cells
-
-
-def cluster_card(dataset: DatasetTables, row: Mapping[str, Any]) -> Markup:
-    """Return everything about one cluster, folded: walk, markers, leading genes, and the model's part."""
-    cluster = str(row["cluster"])
-    title = element(
-        "span", element("b", f"Cluster {cluster}"), " ", element("span", row["label"], class_="label"),
-        element("span", f" {number(row['n_cells'])} cells", class_="quiet"),
-    )
-    parts = [*_walk_parts(dataset, cluster), *_model_parts(dataset, cluster)]
-    if dataset.genes.get(cluster):
-        parts.append(folded("Genes that lead the cluster", gene_table(dataset.genes[cluster])))
-    words = " ".join(str(row[k]) for k in ("cluster", "label", "path", "by_model", "by_markers", "dataset", "tissue"))
-    genes = " ".join(g.get("gene", "") for g in dataset.genes.get(cluster, []))
-    return folded(title, *parts, id=str(row["anchor"]), class_="card", data_words=f"{words} {genes}".casefold())
-
-
-def _walk_parts(dataset: DatasetTables, cluster: str) -> list[Markup]:
-    call = _calls(dataset).get(cluster)
-    if call is None:
-        return []
-    parts = [element("h3", "Marker hierarchy"), call_facts(call)]
-    steps, evidence = dataset.tables.get("decision_steps"), dataset.tables.get("marker_evidence")
-    if evidence is not None and call["assigned_path"]:
-        parts.append(marker_tables(evidence[evidence["cluster_id"] == cluster], str(call["assigned_path"])))
-    if steps is not None:
-        way = walk(steps[steps["cluster_id"] == cluster])
-        parts.append(folded("The way down the hierarchy, with every candidate", way, open=True))
-    return parts
-
-
-def _model_parts(dataset: DatasetTables, cluster: str) -> list[Markup]:
-    answer = dataset.answers.get(cluster)
-    if answer is None:
-        return []
-    parts = [element("h3", "Language model"), answer_facts(answer)]
-    said = (dataset.conversations.get("clusters") or {}).get(cluster)
-    if isinstance(said, dict):
-        parts.append(folded("Conversation", conversation(said)))
-    return parts
+    return round(found, digits) if math.isfinite(found) else None

@@ -42,8 +42,8 @@ def evidence_matrices(evidence: pd.DataFrame, clusters: Sequence[str], paths: Se
     if wanted.empty:
         return {}
     markers = sorted(set(wanted["marker"]))
-    row = pd.Index(list(clusters)).get_indexer(wanted["cluster_id"])
-    column = pd.Index(markers).get_indexer(wanted["marker"])
+    row = pd.Index(list(clusters)).get_indexer(pd.Index(wanted["cluster_id"]))
+    column = pd.Index(markers).get_indexer(pd.Index(wanted["marker"]))
     shape = (len(clusters), len(markers))
     enrichment, positive = np.full(shape, np.nan), np.full(shape, np.nan)
     enrichment[row, column] = wanted["enrichment"].to_numpy()
@@ -75,8 +75,8 @@ def score_matrix(scores: pd.DataFrame, clusters: Sequence[str], paths: Sequence[
     import pandas as pd
 
     table = np.full((len(clusters), len(paths)), np.nan)
-    row = pd.Index(list(clusters)).get_indexer(scores["cluster_id"])
-    column = pd.Index(list(paths)).get_indexer(scores["path"])
+    row = pd.Index(list(clusters)).get_indexer(pd.Index(scores["cluster_id"]))
+    column = pd.Index(list(paths)).get_indexer(pd.Index(scores["path"]))
     known = (row >= 0) & (column >= 0)
     table[row[known], column[known]] = scores["score"].to_numpy(np.float64)[known]
     return fixed_point(table, "i2", SCORE_STEPS)

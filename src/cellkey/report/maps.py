@@ -82,7 +82,7 @@ def _codes(h5: h5py.File, columns: Sequence[str], clusters: Sequence[str]) -> ND
         if isinstance(item, h5py.Group) and "codes" in item:
             names = [_text(v) for v in item["categories"][()]]
             table = np.array([*(place.get(n, -1) for n in names), -1], dtype=np.int64)
-            codes = table[item["codes"][()]]
+            codes = np.asarray(table[item["codes"][()]])
         elif isinstance(item, h5py.Dataset):
             codes = np.array([place.get(_text(v), -1) for v in item[()]], dtype=np.int64)
         else:

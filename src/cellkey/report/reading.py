@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import CellkeyError, RunError
 from cellkey.records.atomic import safe_name
+from cellkey.records.fingerprint import calls_fingerprint
 from cellkey.records.tables import ALL_TABLES
 
 if TYPE_CHECKING:
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetTables", "RunTables", "read_run"]
 
-_TABLES = ("cluster_annotations", "decision_steps", "marker_evidence", "enrichment_calls")
+_TABLES = ("cluster_annotations", "decision_steps", "marker_evidence", "marker_scores")
+_CURRENT = {name: f"refined_{name.removeprefix('cluster_')}" for name in _TABLES}
+"""Tables of the clusters after refinement, which replace those of the first clustering where a run holds them."""
 _TOP_GENES = 15
-_LARGEST_FIGURE = 2**20
+_CELLS = ("output.h5ad", "refined.h5ad", "coarse_clusters.h5ad")
 
 
 @dataclass
@@ -33,7 +36,11 @@ class DatasetTables:
     row
         Row of the summary, as text.
     tables
-        Tables by name, see :data:`~cellkey.records.tables.ALL_TABLES`.
+        Tables by name, see :data:`~cellkey.records.tables.ALL_TABLES`; after refinement those of the refined clusters.
+    cells
+        File of the cells with their coordinates; None if there is none.
+    beside
+        Rows of ``confidence``, ``consensus`` and ``refinement_log``, as text.
     genes
         Leading genes of each cluster with their statistics, as text.
     answers
@@ -54,6 +61,8 @@ class DatasetTables:
     answers: dict[str, dict[str, str]] = field(default_factory=dict)
     conversations: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    cells: Path | None = None
+    beside: dict[str, list[dict[str, str]]] = field(default_factory=dict)
 
     @property
     def clusters(self) -> list[str]:
@@ -65,13 +74,16 @@ class DatasetTables:
 
 @dataclass
 class RunTables:
-    """A run: its name, its kind, facts about the whole, and its datasets."""
+    """A run: its name, its kind, facts about the whole, and its datasets.
+
+    ``calls`` is the fingerprint of the calls, which a reviewer's plan names; empty where a run cannot be refined.
+    """
 
     name: str
     kind: str
     facts: dict[str, Any]
     datasets: list[DatasetTables]
-    figures: list[Path] = field(default_factory=list)
+    calls: str = ""
     spending: dict[str, Any] = field(default_factory=dict)
 
 
@@ -97,17 +109,21 @@ def _annotation(path: Path) -> RunTables:
     manifest = _json(path / "manifest.json")
     parameters = manifest.get("parameters", {})
     dataset = DatasetTables(str(manifest.get("input", {}).get("name", path.resolve().name)))
-    _add_tables(dataset, path, "")
+    _add_tables(dataset, path, "", refined=(path / "refined_annotations.csv").is_file())
     dataset.notes += [str(m) for m in manifest.get("messages", [])]
+    for name in ("confidence", "consensus", "refinement_log"):
+        dataset.beside[name] = _rows(path / f"{name}.csv")
+    dataset.cells = next((path / n for n in _CELLS if (path / n).is_file()), None)
     facts = {
         "input": dataset.name,
         "marker hierarchy": parameters.get("hierarchy", ""),
         "expression layer": parameters.get("layer", ""),
+        "refined": f"{len(manifest['refinements'])} time(s)" if manifest.get("refinements") else "",
         "made": manifest.get("created", ""),
         "cellkey": manifest.get("cellkey", ""),
     }
-    figures = sorted(p for p in (path / "figures").glob("*.png") if p.stat().st_size <= _LARGEST_FIGURE)
-    return RunTables(path.resolve().name, "annotation", facts, [dataset], figures)
+    calls = calls_fingerprint(path) if dataset.cells is not None else ""
+    return RunTables(path.resolve().name, "annotation", facts, [dataset], calls)
 
 
 def _batch(path: Path) -> RunTables:
@@ -123,7 +139,7 @@ def _batch(path: Path) -> RunTables:
         "finished": spending.get("finished_at", ""),
         "cellkey": manifest.get("versions", {}).get("cellkey", ""),
     }
-    return RunTables(path.resolve().name, "batch", facts, datasets, [], spending)
+    return RunTables(path.resolve().name, "batch", facts, datasets, spending=spending)
 
 
 def _dataset(run: Path, row: dict[str, str]) -> DatasetTables:
@@ -141,6 +157,8 @@ def _dataset(run: Path, row: dict[str, str]) -> DatasetTables:
     dataset.answers = {a["cluster"]: a for a in answers if "cluster" in a}
     dataset.conversations = _json(details / f"{prefix}_conversations.json")
     dataset.notes += _notes(folder / f"{prefix}_summary.txt")
+    annotated = folder / f"{prefix}_annotated.h5ad"
+    dataset.cells = annotated if annotated.is_file() else None
     return dataset
 
 
@@ -154,13 +172,21 @@ def _folder(run: Path, row: dict[str, str]) -> Path | None:
     return None
 
 
-def _add_tables(dataset: DatasetTables, folder: Path, prefix: str) -> None:
+def _add_tables(dataset: DatasetTables, folder: Path, prefix: str, *, refined: bool = False) -> None:
+    """Read the tables of a folder; a damaged one is left out with a note.
+
+    Marker evidence of a refinement that did not write any is taken from the first clustering: the clusters that
+    refinement left alone keep their identifiers and cells.
+    """
     for name in _TABLES:
-        file = folder / f"{prefix}{name}.csv"
-        if not file.is_file():
+        files = [(name, folder / f"{prefix}{name}.csv")]
+        if refined:
+            files.insert(0, (_CURRENT[name], folder / f"{_CURRENT[name]}.csv"))
+        schema, file = next(((s, f) for s, f in files if f.is_file()), ("", None))
+        if file is None:
             continue
         try:
-            dataset.tables[name] = ALL_TABLES[name].read_csv(file)
+            dataset.tables[name] = ALL_TABLES[schema].read_csv(file)
         except CellkeyError as error:
             dataset.notes.append(f"{file.name} is left out: {error}")
 

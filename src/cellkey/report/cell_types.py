@@ -1,0 +1,97 @@
+"""The cell types that a page names: all of the hierarchy where the run holds it, and those that tables name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import h5py
+
+from cellkey import _keys
+from cellkey.plots.colours import hierarchy_colours
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from cellkey.report.reading import DatasetTables
+
+__all__ = ["CellTypes", "cell_types"]
+
+_SEPARATOR = " / "
+
+
+@dataclass(frozen=True)
+class CellTypes:
+    """Cell types in tree order: every parent before its subtypes.
+
+    Attributes
+    ----------
+    paths
+        As text, joined by ' / '.
+    ontology
+        Cell Ontology ids by path.
+    colours
+        By path.
+    """
+
+    paths: tuple[str, ...]
+    ontology: dict[str, str]
+    colours: dict[str, str]
+
+    def rows(self) -> list[list[Any]]:
+        """Name, position of the parent (-1 for none), colour and Cell Ontology id of each, for the page."""
+        place = {p: i for i, p in enumerate(self.paths)}
+        return [
+            [p.split(_SEPARATOR)[-1], place.get(p.rpartition(_SEPARATOR)[0], -1), self.colours[p],
+             self.ontology.get(p, "")]
+            for p in self.paths
+        ]
+
+
+def cell_types(datasets: Iterable[DatasetTables]) -> CellTypes:
+    """Return the cell types of all datasets of a run."""
+    ontology: dict[str, str] = {}
+    named: dict[str, None] = {}
+    for dataset in datasets:
+        for path, identifier in _of_hierarchy(dataset.cells):
+            named[path] = None
+            if identifier:
+                ontology[path] = identifier
+        for table, column in (("marker_scores", "path"), ("decision_steps", "child_path"), ("marker_evidence", "path")):
+            if table in dataset.tables:
+                named.update(dict.fromkeys(str(p) for p in dataset.tables[table][column].unique() if p))
+    paths = tuple(_in_tree_order(named))
+    colours = hierarchy_colours(p.split(_SEPARATOR) for p in paths)
+    return CellTypes(paths, ontology, {p: colours[tuple(p.split(_SEPARATOR))] for p in paths})
+
+
+def _of_hierarchy(file: Path | None) -> list[tuple[str, str]]:
+    """Paths and Cell Ontology ids as the annotation recorded them in the file of the cells."""
+    if file is None:
+        return []
+    try:
+        with h5py.File(file, "r") as h5:
+            text = h5[f"uns/{_keys.MARKER_MAP}"][()]
+        nodes = json.loads(text)["nodes"]
+        return [(str(n["path"]), str(n.get("ontology_id") or "")) for n in nodes]
+    except (OSError, KeyError, TypeError, ValueError):
+        return []
+
+
+def _in_tree_order(paths: Iterable[str]) -> list[str]:
+    """Depth first; siblings in the order in which they come; parents that nothing names are added."""
+    children: dict[str, dict[str, None]] = {}
+    for path in paths:
+        parts = path.split(_SEPARATOR)
+        for depth in range(len(parts)):
+            above, own = _SEPARATOR.join(parts[:depth]), _SEPARATOR.join(parts[: depth + 1])
+            children.setdefault(above, {})[own] = None
+    found: list[str] = []
+    stack = list(children.get("", {}))[::-1]
+    while stack:
+        path = stack.pop()
+        found.append(path)
+        stack.extend(list(children.get(path, {}))[::-1])
+    return found

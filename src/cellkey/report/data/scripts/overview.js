@@ -1,0 +1,106 @@
+// The head of the page: what the run is, how it went as a whole, and the figures that lead into the table.
+
+function buildFacts() {
+  replace(byId("facts"), RUN.facts.map(([k, v]) => h("span", {}, h("span", { class: "quiet" }, `${k} `), v)));
+}
+
+function buildOverview() {
+  const pick = (c) => openCluster(c);
+  const named = CLUSTERS.filter(isNamed);
+  const tile = (value, text, title) => h("div", { class: "tile", title }, h("b", {}, value), h("span", {}, text));
+  const sure = CLUSTERS.map(sureness).filter((v) => typeof v === "number" && Number.isFinite(v)).sort((a, b) => a - b);
+  const tiles = h("div", { class: "tiles" },
+    tile(whole(N_CELLS), "cells"), tile(whole(CLUSTERS.length), SEVERAL ? `clusters in ${RUN.datasets.length} datasets` : "clusters"),
+    tile(N_CELLS ? percent(named.reduce((s, c) => s + c.n, 0) / N_CELLS, 1) : "–", "of the cells have a label"),
+    tile(whole(new Set(named.map((c) => c.path || c.label)).size), "different labels"),
+    sure.length ? tile(HAS_CONFIDENCE ? percent(sure[Math.floor(sure.length / 2)]) : decimal(sure[Math.floor(sure.length / 2)]), HAS_CONFIDENCE ? "median confidence" : "median margin") : null,
+    tile("0", "decided", "decided-tile"));
+  tiles.lastChild.id = "decided";
+  const figures = [
+    mapPanel(),
+    CLUSTERS.some((c) => c.type >= 0) ? figure("Lineages", "click to filter", icicle(CLUSTERS, (path) => setFilter("type", path)), 150) : null,
+    stopFigure(),
+    CLUSTERS.some((c) => typeof sureness(c) === "number") ? figure(HAS_CONFIDENCE ? "Confidence by depth" : "Margin by depth", "a dot is a cluster", surenessByDepth(CLUSTERS, pick), 150) : null,
+    figure("Cluster sizes", "cells, logarithmic", sizes(CLUSTERS, pick), 150),
+  ].filter(Boolean);
+  replace(byId("overview"), tiles, h("div", { class: `figures ${figures[0].classList.contains("map") ? "with-map" : ""}` }, figures), notes());
+}
+
+/** Why walks stopped, or how a model's work ended. */
+function stopFigure() {
+  const stops = RUN.stops.filter(([s]) => CLUSTERS.some((c) => c.stop === s));
+  const of = (test) => CLUSTERS.filter(test);
+  const rows = stops.length
+    ? stops.map(([s, meaning, colour]) => ({ name: s.replaceAll("_", " "), title: meaning, colour, clusters: of((c) => c.stop === s), pick: () => setFilter("stop", s) }))
+    : [...new Set(CLUSTERS.map((c) => c.outcome || "none"))].sort().map((o) => ({ name: o, colour: o === "ok" || o === "boosted" ? "#44AA99" : "#E69F00", clusters: of((c) => (c.outcome || "none") === o) }));
+  for (const r of rows) Object.assign(r, { value: r.clusters.length, text: `${whole(r.clusters.length)} (${percent(r.clusters.reduce((s, c) => s + c.n, 0) / (N_CELLS || 1))})` });
+  return figure(stops.length ? "Why the walks stopped" : "Outcomes", "clusters (share of cells)", bars(rows, "Why the walks stopped"), rows.length * 27);
+}
+
+function notes() {
+  const found = RUN.datasets.flatMap((d) => [d.error ? `${d.name}: ${d.status}: ${d.error}` : "", ...(d.notes || []).map((n) => (SEVERAL ? `${d.name}: ${n}` : n))]).filter(Boolean);
+  return [
+    found.length ? folded(counted(found.length, "note"), () => h("ul", {}, found.map((n) => h("li", {}, n))), found.length <= 2) : null,
+    SEVERAL ? folded(counted(RUN.datasets.length, "dataset"), () => table(["Dataset", "Tissue", "#Clusters", "#Cells", "Status"], RUN.datasets.map((d) => [d.name, d.tissue, whole(d.clusters.length), whole(d.clusters.reduce((s, c) => s + (c.n || 0), 0)), d.status]), { label: "Datasets" })) : null,
+    RUN.spending.length ? folded("Calls, tokens and cost", () => table(["By", "", "#Calls", "#Tokens in", "#Tokens out", "#Cost"], RUN.spending.map((r) => r.map((v) => (typeof v === "number" ? whole(v) : v))), { label: "Calls, tokens and cost" })) : null,
+  ];
+}
+
+/** The bar on top: theme, keys, undo, save. */
+function buildTools() {
+  const button = (id, text, act, more = {}) => h("button", { type: "button", id, onclick: act, ...more }, text);
+  replace(byId("tools"),
+    button("undo", "Undo", undo, { title: "Ctrl+Z" }), button("redo", "Redo", redo, { title: "Ctrl+Shift+Z" }),
+    button("load", "Load …", chooseFile, { hidden: !EDITABLE, title: "Take over the decisions of a plan saved from this page" }),
+    button("help", "Keys", showKeys, { title: "?" }), button("theme", "Theme", changeTheme),
+    button("save", "Save decisions", showSave, { class: "primary", title: "Ctrl+S" }));
+}
+
+function drawDecided() {
+  const n = decisions.size;
+  byId("decided").firstChild.textContent = `${whole(n)} of ${whole(CLUSTERS.length)}`;
+  byId("undo").disabled = !past.length;
+  byId("redo").disabled = !future.length;
+  byId("save").disabled = !n;
+  const where = storageWorks ? "kept in this browser" : "kept only until this page is closed";
+  replace(byId("banner"), unsaved() ? h("p", {}, h("b", {}, `${counted(n, "decision")} not saved to a file`), ` (${where}). `, h("button", { type: "button", class: "small", disabled: !n, onclick: showSave }, "Save …")) : null);
+}
+
+/** The list of what was decided, who decided, and the files to save. */
+function showSave() {
+  if (!decisions.size) { notify("Nothing was decided yet."); return; }
+  const name = h("input", { id: "reviewer", autocomplete: "name", value: stored(REVIEWER) || "", maxlength: "200" });
+  const wrong = h("p", { class: "warning", role: "alert" });
+  const save = (kind) => {
+    if (!name.value.trim()) { wrong.textContent = "Please write who decided: the name goes into the record."; name.focus(); return; }
+    store(REVIEWER, name.value.trim());
+    saveDecisions(kind, name.value.trim());
+    box.close();
+    notify(kind === "plan" ? `Saved. Carry it out with: cellkey refine ${RUN.run} --plan FILE` : "Saved as a table.");
+  };
+  const rows = [...decisions].map(([key, d]) => [nameOf(BY_KEY.get(key)), BY_KEY.get(key).label, decisionText(BY_KEY.get(key), d), d.comment]);
+  const box = h("dialog", { class: "saving", "aria-label": "Save decisions" },
+    h("h2", {}, counted(rows.length, "decision")), table(["Cluster", "Label", "Decision", "Remark"], rows, { label: "Decisions" }),
+    h("label", { class: "remark" }, h("span", {}, "Reviewer"), name), wrong,
+    EDITABLE ? h("p", { class: "quiet" }, "The plan is carried out with ", h("code", {}, "cellkey refine RUN --plan FILE"), "; names and remarks go into refinement_log.csv.")
+      : h("p", { class: "quiet" }, "This run cannot be refined as it is, so decisions are saved as a table of clusters and labels."),
+    h("div", { class: "actions" },
+      EDITABLE ? h("button", { type: "button", id: "save-plan", class: "primary", onclick: () => save("plan") }, "Save plan") : null,
+      h("button", { type: "button", id: "save-table", class: EDITABLE ? "" : "primary", onclick: () => save("table") }, "Save table"),
+      h("button", { type: "button", class: "plain", onclick: () => box.close() }, "Cancel")));
+  openDialog(box);
+  name.focus();
+}
+
+function chooseFile() {
+  const input = h("input", { type: "file", accept: ".json,application/json" });
+  input.addEventListener("change", async () => notify(loadPlan(await input.files[0].text()) || "Decisions taken over from the plan."));
+  input.click();
+}
+
+/** A few words that go away by themselves; the banner stays for what matters. */
+function notify(text) {
+  const note = h("p", { class: "toast", role: "status" }, text);
+  document.body.append(note);
+  setTimeout(() => note.remove(), 6000);
+}

@@ -1,0 +1,96 @@
+// Decisions as files: the plan that `cellkey refine RUN --plan FILE` carries out, and a table for any other use.
+
+const FEWEST_TO_SPLIT = 40; // twice the fewest cells that a part may have by default
+
+function planOf(reviewer, date) {
+  return {
+    version: "1.0",
+    description: `Review of ${RUN.run}`,
+    metadata: { made_by: "cellkey report", run: RUN.run, calls_fingerprint: RUN.calls_fingerprint, reviewer, created_at: date },
+    operations: operations(),
+  };
+}
+
+function operations() {
+  const merged = new Map();
+  const found = [];
+  for (const [key, d] of decisions) {
+    const cluster = BY_KEY.get(key);
+    if (d.action === "merge") merged.set(d.group, [...(merged.get(d.group) || []), [cluster, d]]);
+    else found.push(operation(cluster, d));
+  }
+  for (const members of merged.values()) {
+    const reasons = [...new Set(members.map(([, d]) => d.comment).filter(Boolean))];
+    found.push({
+      op_type: "merge", source_clusters: members.map(([c]) => c.id), target_label: members[0][1].label,
+      reason: reasons.join("; ") || "merged on the review page",
+    });
+  }
+  return found;
+}
+
+function operation(cluster, d) {
+  const reason = d.comment;
+  switch (d.action) {
+    case "label":
+      return { op_type: "override", cluster_id: cluster.id, label: d.label, reason: reason || "set on the review page" };
+    case "split":
+      return { op_type: "subcluster", cluster_id: cluster.id, min_cells: FEWEST_TO_SPLIT,
+        reason: reason || "marked for a split on the review page" };
+    default:
+      return { op_type: "skip", cluster_id: cluster.id, reason: reason || "confirmed on the review page" };
+  }
+}
+
+/** Decisions as comma-separated text; a leading sign that a spreadsheet would run gets an apostrophe. */
+function decisionTable(reviewer, date) {
+  const quoted = (v) => `"${String(v).replace(/^[=+\-@\t\r]/, "'$&").replaceAll('"', '""')}"`;
+  const head = ["dataset", "cluster_id", "n_cells", "label", "path", "decision", "new_label", "merge_group", "comment",
+    "reviewer", "date"];
+  const rows = [...decisions].map(([key, d]) => {
+    const c = BY_KEY.get(key);
+    return [RUN.datasets[c.d].name, c.id, c.n, c.label, c.path, d.action || "remark", d.label, d.group || "", d.comment,
+      reviewer, date];
+  });
+  return [head, ...rows].map((r) => r.map(quoted).join(",")).join("\n") + "\n";
+}
+
+function download(name, text, type) {
+  const link = h("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+const safeFileName = (text) => text.replace(/[^A-Za-z0-9._-]+/g, "_").slice(0, 60);
+
+function saveDecisions(kind, reviewer) {
+  const date = new Date().toISOString();
+  const name = `review_${safeFileName(RUN.run)}_${date.slice(0, 16).replace(/[:T]/g, "-")}`;
+  if (kind === "plan") download(`${name}.json`, `${JSON.stringify(planOf(reviewer, date), null, 1)}\n`, "application/json");
+  else download(`${name}.csv`, decisionTable(reviewer, date), "text/csv");
+  saved = decisionsText();
+  announce();
+}
+
+/** Take over the decisions of a plan that was saved from this page; returns what keeps it from being taken, or "". */
+function loadPlan(text) {
+  let plan;
+  try { plan = JSON.parse(text); } catch { return "This file is not a plan that this page saved: it is not JSON."; }
+  if (!plan || !Array.isArray(plan.operations)) return "This file holds no operations: it is not a plan.";
+  const made = (plan.metadata || {}).calls_fingerprint;
+  if (made !== RUN.calls_fingerprint) return "This plan was made for another run, or for an earlier state of this one.";
+  const next = new Map();
+  let group = 0;
+  for (const op of plan.operations) {
+    const comment = /(on the review page)$/.test(op.reason || "") ? "" : op.reason || "";
+    const ids = op.source_clusters || [op.cluster_id];
+    const action = { override: "label", subcluster: "split", merge: "merge", skip: "keep" }[op.op_type];
+    if (!action || !ids.every((id) => BY_KEY.has(`0/${id}`))) return `This plan holds an operation that this page cannot show: ${op.op_type}.`;
+    group += action === "merge";
+    for (const id of ids) next.set(`0/${id}`, { action, label: op.label || op.target_label || "", comment, group: action === "merge" ? group : 0 });
+  }
+  decide((now) => { now.clear(); for (const [k, v] of next) now.set(k, v); });
+  return "";
+}
