@@ -1,169 +1,147 @@
-"""The report of a run: everything inside one file, every name escaped, and usable in a browser."""
+"""The report of a run: everything inside one file, every name escaped, and all that the page needs to show."""
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import h5py
+import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_helpers import HOSTILE, hostile_run, model_run
 from typer.testing import CliRunner
 
 from cellkey.cli import build_app
 from cellkey.errors import RunError
-from cellkey.records.tables import CLUSTER_ANNOTATIONS, DECISION_STEPS
+from cellkey.records.fingerprint import calls_fingerprint, fingerprint_of
+from cellkey.records.tables import MARKER_EVIDENCE
 from cellkey.report import report_html, write_report
-from cellkey.report.markup import anchor, element, json_island
-
-HOSTILE = [
-    "<script>alert(1)</script>", "=cmd|' /C calc'!A0", "\"quotes\" & 'more'", "</script><b>", "a b", "../x", "Ä\u202e",
-]
+from cellkey.report.evidence import evidence_matrices, score_matrix
+from cellkey.report.maps import cell_maps, sample_cells
+from cellkey.report.markup import element, json_island
+from cellkey.report.packing import fixed_point, packed
+from cellkey.report.walks import CANDIDATE
 
 
 class Page(HTMLParser):
-    """Elements of a page, the text outside scripts and styles, and the JSON in it."""
+    """Elements of a page, its scripts and styles, the text outside them, and the JSON in it by name."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.shown = ""
-        self.island = ""
+        self.code: dict[str, str] = {"script": "", "style": ""}
+        self._raw: dict[str, str] = {}
         self._open: list[str] = []
-        self._in_island = False
+        self._island = ""
         self.feed(text)
+        self.islands: dict[str, Any] = {name: json.loads(text) for name, text in self._raw.items()}
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
         if tag not in ("meta", "input", "img"):
             self._open.append(tag)
-        self._in_island = tag == "script" and dict(attrs).get("type") == "application/json"
+        self._island = (dict(attrs).get("id") or "") if dict(attrs).get("type") == "application/json" else ""
 
     def handle_endtag(self, tag):
         assert self._open.pop() == tag
-        self._in_island = False
+        self._island = ""
 
     def handle_data(self, data):
-        if self._in_island:
-            self.island += data
-        elif "script" not in self._open and "style" not in self._open:
+        if self._island:
+            self._raw[self._island] = self._raw.get(self._island, "") + data
+        elif self._open and self._open[-1] in self.code:
+            self.code[self._open[-1]] += data
+        else:
             self.shown += data
 
     def count(self, tag: str, **wanted: str) -> int:
         return sum(t == tag and all(a.get(k.rstrip("_")) == v for k, v in wanted.items()) for t, a in self.elements)
 
-
-def annotation_row(cluster: str, label: str) -> dict[str, object]:
-    texts = {c.name: "" for c in CLUSTER_ANNOTATIONS.columns if c.kind in ("string", "list", "json")}
-    numbers = {c.name: 1 for c in CLUSTER_ANNOTATIONS.columns if c.kind in ("int", "float")}
-    flags = {c.name: False for c in CLUSTER_ANNOTATIONS.columns if c.kind == "bool"}
-    own = {
-        "cluster_id": cluster, "cluster": cluster, "assigned_label": label, "assigned_path": f"Root / {label}",
-        "root_label": "Root", "stop_reason": "leaf_reached", "stop_detail": "leaf_reached", "n_cells": 10,
-        "confidence_level": "high", "runner_up_label": label, "composition": json.dumps({label: 0.75, "_n": 3}),
-    }
-    return {**texts, **numbers, **flags, **own}
+    @property
+    def clusters(self) -> list[dict[str, Any]]:
+        return [c for d in self.islands["run"]["datasets"] for c in d["clusters"]]
 
 
-def step_row(cluster: str, label: str, **more: object) -> dict[str, object]:
-    numbers = {c.name: 0.5 for c in DECISION_STEPS.columns if c.kind == "float"}
-    own = {
-        "cluster_id": cluster, "step_idx": 0, "parent_label": "ROOT", "child_label": label, "child_path": label,
-        "child_passed_gate": True, "selected": True, "fail_reason": "", "fail_detail": "",
-    }
-    return {**numbers, **own, **more}
-
-
-def hostile_run(folder: Path) -> Path:
-    """An annotation run whose clusters and types have names that attack pages and spreadsheets."""
-    folder.mkdir()
-    rows = [annotation_row(name, name) for name in HOSTILE]
-    CLUSTER_ANNOTATIONS.write_csv(CLUSTER_ANNOTATIONS.frame(rows), folder / "cluster_annotations.csv")
-    lost = {"selected": False, "child_passed_gate": False, "fail_reason": "below_gate"}
-    steps = [step_row(name, name) for name in HOSTILE]
-    steps += [step_row(name, f"other {name}", fail_detail="pos_frac<0.3", **lost) for name in HOSTILE]
-    DECISION_STEPS.write_csv(DECISION_STEPS.frame(steps), folder / "decision_steps.csv")
-    manifest = {"input": {"name": "<img src=x onerror=alert(1)>"}, "messages": ["<b>note</b>"]}
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    return folder
-
-
-def model_run(folder: Path) -> Path:
-    """A batch run in which a model took part, with names and answers that attack."""
-    inside = folder / "a b" / "_x"
-    (inside / "details").mkdir(parents=True)
-    (folder / "batch_summary.csv").write_text(
-        "dataset,tissue,status,output_dir,error,n_cells,api_calls\n"
-        f"/x,a b,success,/moved/run/a b/_x,,30,4\n'=cmd,<script>,failed,{folder.parent},<script>boom</script>,,0\n",
-        encoding="utf-8",
-    )
-    attack = "</script><script>alert(1)</script>"
-    columns = ("cluster", "cell_type", "n_cells", "score", "status", "boosted", "label_before_boost", "evidence",
-               "input_tokens", "output_tokens", "cost_usd")
-    (inside / "details" / "_x_annotations.csv").write_text(
-        ",".join(columns) + f"\n'=1,B cell,30,88,boosted,True,T cell,{attack},1234,56,0.0123\n", encoding="utf-8"
-    )
-    turn = {"role": "annotator", "model": "m", "messages": [{"role": "user", "text": attack}], "answer": attack,
-            "parsed": {"label": attack}, "problems": attack, "usage": {"input_tokens": 1234, "output_tokens": 56,
-                                                                       "cost": 0.0123}}
-    said = {"state": [{"after": "boosted", "reason": attack}], "turns": [turn], "before_boost": {"label": "T cell"},
-            "final": {"label": "B cell"}}
-    (inside / "details" / "_x_conversations.json").write_text(json.dumps({"clusters": {"=1": said}}), encoding="utf-8")
-    (inside / "_x_markers.csv").write_text(f"cluster,gene,avg_log2FC\n'=1,{attack},2.5\n", encoding="utf-8")
-    totals = {"calls": 1, "input_tokens": 1234, "output_tokens": 56, "cost": 0.0123}
-    (folder / "token_tracking.json").write_text(
-        json.dumps({**{f"total_{k}": v for k, v in totals.items()}, "by_role": {attack: totals}}), encoding="utf-8"
-    )
-    return folder
+def numbers(text: str, kind: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), dtype=f"<{kind}")
 
 
 def test_names_from_data_stay_text(tmp_path: Path) -> None:
-    """Whatever a cluster is called, the page has its own two scripts and shows the name as it is."""
+    """Whatever a cluster is called, the page has its own script only, and carries the name as it is."""
     page = Page(report_html(hostile_run(tmp_path / "run")))
-    assert page.count("script") == 2
-    assert page.count("b", id="x") == page.count("img") == 0
-    assert all(name in page.shown for name in HOSTILE)
-    assert "<img src=x onerror=alert(1)>" in page.shown
-    assert "<b>note</b>" in page.shown
-    assert [c["label"] for c in json.loads(page.island)["clusters"]] == HOSTILE
+    assert page.count("script") == len(page.islands) + 1
+    assert page.count("b") == page.count("img") == 0
+    assert [c["id"] for c in page.clusters] == HOSTILE
+    assert [c["label"] for c in page.clusters] == HOSTILE
+    assert all(name in page.shown for name in HOSTILE)  # in the table for readers without scripts
+    (dataset,) = page.islands["run"]["datasets"]
+    assert (dataset["name"], dataset["notes"]) == ("<img src=x onerror=alert(1)>", ["<b>note</b>"])
 
 
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
-    """No address outside the file, no handler in an attribute, and a policy that would forbid both."""
+    """No address, no handler in an attribute, and a policy that allows this script and these styles only."""
     text = report_html(hostile_run(tmp_path / "run"))
     page = Page(text)
     for _, attributes in page.elements:
-        assert not any(name.startswith("on") for name in attributes)
-        assert all((attributes.get(n) or "#").startswith(("#", "data:")) for n in ("href", "src"))
-    assert "url(" not in text
-    assert "@import" not in text
-    assert "default-src 'none'" in text
+        assert not any(name.startswith("on") or name == "style" for name in attributes)
+        assert all((attributes.get(n) or "#").startswith("#") for n in ("href", "src"))
+    code = page.code["script"] + page.code["style"]
+    assert not re.search(r"url\(|@import|\bimport\b\s*\(|fetch\(|XMLHttpRequest|innerHTML|eval\(", code)
+    assert set(re.findall(r"https?://[^\s\"')]+", text)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
+    policy = next(a["content"] for t, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    for kind, content in page.code.items():
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
 
 
 def test_every_candidate_and_why_it_lost(tmp_path: Path) -> None:
-    """A card per cluster with its links, the candidates of each step, and the limit that was missed."""
+    """For each cluster the steps with all candidates, the chosen one first, and the limit that was missed."""
     page = Page(report_html(hostile_run(tmp_path / "run")))
-    assert page.count("details", class_="card") == len(HOSTILE)
-    ids = [a["id"] for t, a in page.elements if a.get("class") == "card"]
-    links = [a["href"] for t, a in page.elements if t == "a"]
-    assert len(set(ids)) == len(ids)
-    assert [f"#{i}" for i in ids] == links
-    assert page.shown.count("[pos_frac<0.3]") == len(HOSTILE)
-    assert "The assigned cell type has no further subtypes." in page.shown
-    assert "75 %" in page.shown
+    found = page.islands["walks-0"]
+    names = [t[0] for t in page.islands["run"]["types"]]
+    assert len(found["walks"]) == len(HOSTILE)
+    for name, ((parent, candidates),) in zip(HOSTILE, found["walks"], strict=True):
+        chosen, lost = (dict(zip(CANDIDATE, c, strict=True)) for c in candidates)
+        assert parent == "ROOT"
+        assert (names[chosen["type"]], chosen["state"]) == (name, 2)
+        assert (names[lost["type"]], lost["state"]) == (f"other {name}", 0)
+        words, sentence = found["outcomes"][lost["outcome"]]
+        assert words == "positive cells < 0.3"
+        assert sentence.endswith("pos_frac<0.3")
+    assert page.clusters[0]["stopped"] == "The assigned cell type has no further subtypes."
+    assert page.clusters[0]["votes"] == [[HOSTILE[0], 0.75]]
 
 
 def test_the_models_part(tmp_path: Path) -> None:
-    """Conversation, score, boost before and after, tokens and cost; a failed dataset with its error."""
+    """Answer, score, boost, tokens and cost at once; the conversation packed; a failed dataset with its error."""
     page = Page(report_html(model_run(tmp_path / "run")))
-    assert page.count("script") == 2
-    for text in ("88 of 100", "yes: T cell \u2192 B cell", "1,234 in, 56 out", "$0.0123", "<script>boom</script>",
-                 "</script><script>alert(1)</script>", "before boosting", "after boosting", "=cmd"):
-        assert text in page.shown
-    (cluster,) = json.loads(page.island)["clusters"]
-    assert (cluster["cluster"], cluster["label"], cluster["score"]) == ("=1", "B cell", 88)
+    assert page.count("script") == len(page.islands) + 1
+    (cluster,) = page.clusters
+    said = dict(cluster["answer"])
+    assert (cluster["id"], cluster["label"], cluster["modelScore"]) == ("=1", "B cell", 88)
+    assert (said["score"], said["boosting"]) == ("88 of 100", "yes: T cell \u2192 B cell")
+    assert (said["tokens"], said["cost"]) == ("1,234 in, 56 out", "$0.0123")
+    assert page.islands["run"]["datasets"][1]["error"] == "<script>boom</script>"
+    (talk,) = json.loads(gzip.decompress(base64.b64decode(page.islands["talks-0"])))
+    (turn,) = talk["turns"]
+    assert turn["said"] == [["user", "</script><script>alert(1)</script>"]]
+    assert turn["spent"] == "1,234 tokens in, 56 out, $0.0123"
+    assert [title for title, _ in talk["answers"]] == ["answer before boosting", "answer after boosting"]
+    assert page.islands["run"]["spending"][0] == ["all", "", 1, 1234, 56, "$0.0123"]
+    assert page.islands["run"]["calls_fingerprint"] == ""
 
 
 def test_a_summary_cannot_point_outside_the_run(tmp_path: Path) -> None:
@@ -192,14 +170,6 @@ def test_attributes_are_quoted() -> None:
     assert element("p", "<", title='"><') == '<p title="&quot;&gt;&lt;">&lt;</p>'
 
 
-def test_anchors_differ_where_names_do() -> None:
-    """Names that differ in a character only have different anchors, all of harmless characters."""
-    names = [("a", "b"), ("a--b",), ("a b",), ("a_20_b",), ("ab",), ("A", "b")]
-    anchors = [anchor(*n) for n in names]
-    assert len(set(anchors)) == len(names)
-    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", a) for a in anchors)
-
-
 def test_the_command_writes_beside_the_tables(tmp_path: Path) -> None:
     """``cellkey report RUN`` writes RUN/report.html, the same each time; ``--output`` another file."""
     run = hostile_run(tmp_path / "run")
@@ -224,45 +194,116 @@ def test_a_damaged_table_is_said_and_left_out(tmp_path: Path) -> None:
     """The report is written all the same."""
     run = hostile_run(tmp_path / "run")
     (run / "marker_evidence.csv").write_text("nonsense\n1\n", encoding="utf-8")
-    assert "marker_evidence.csv is left out" in Page(report_html(run)).shown
+    page = Page(report_html(run))
+    assert any("marker_evidence.csv is left out" in n for n in page.islands["run"]["datasets"][0]["notes"])
+    assert "evidence-0" not in page.islands
 
 
-def browser() -> str:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no headless Chromium found")
-    return found
+def test_confidence_and_consensus_are_shown_where_they_are(tmp_path: Path) -> None:
+    """Rows of confidence.csv by level, the deepest last, whose confidence counts; consensus as it is."""
+    run = hostile_run(tmp_path / "run")
+    pd.DataFrame({
+        "cluster_id": ["a b", "a b"], "method": "markers", "level": [1, 0], "label": ["fine", "coarse"],
+        "path": ["coarse / fine", "coarse"], "share_held": [0.5, 0.75], "share_held_without_marker": [0.4, 1.0],
+        "fragile_marker": ["CD4", ""], "n_resamples": 100, "confidence": [0.42, 0.8],
+    }).to_csv(run / "confidence.csv", index=False)
+    pd.DataFrame({"cluster_id": ["a b"], "consensus_label": ["<b>x"], "n_votes": [3]}).to_csv(
+        run / "consensus.csv", index=False)
+    by_id = {c["id"]: c for c in Page(report_html(run)).clusters}
+    coarse, fine = by_id["a b"]["sure"]
+    assert coarse == ["markers", "coarse", 0.75, 1.0, "", 0.8]
+    assert fine == ["markers", "fine", 0.5, 0.4, "CD4", 0.42]
+    assert by_id["a b"]["confidence"] == 0.42
+    assert by_id["a b"]["agreed"] == [[["consensus label", "<b>x"], ["n votes", "3"]]]
+    assert "sure" not in by_id["../x"]
 
 
-def seen_by_browser(page: Path, script: str, hash_: str = "") -> str:
-    """Append a script to a copy of the page; return the title that it sets, as the browser sees it."""
-    copy = page.with_name(f"{page.stem}-probe.html")
-    copy.write_text(page.read_text(encoding="utf-8") + f"<script>{script}</script>", encoding="utf-8")
-    with_profile = f"--user-data-dir={page.parent / 'profile'}"
-    done = subprocess.run(
-        [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", with_profile,
-         "--virtual-time-budget=3000", "--dump-dom", f"{copy.as_uri()}{hash_}"],
-        capture_output=True, text=True, timeout=90, check=True,
-    )
-    found = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
-    assert found is not None
-    return found[1]
+def evidence_row(cluster: str, path: str, marker: str, role: str, **more: object) -> dict[str, object]:
+    plain = {c.name: 0.5 for c in MARKER_EVIDENCE.columns if c.kind == "float"}
+    own = {"cluster_id": cluster, "cell_type": path.split(" / ")[-1], "path": path, "level": path.count(" / "),
+           "marker": marker, "role": role, "is_de_hit": False, "is_on": False, "n_cells": 3}
+    return {**plain, **own, **more}
 
 
-@pytest.mark.browser
-@pytest.mark.slow
-def test_in_a_browser(tmp_path: Path) -> None:
-    """The page loads without an alert, the search leaves the cluster that fits, and a link opens its card."""
-    path = write_report(hostile_run(tmp_path / "run"))
-    search = """
-      var box = document.getElementById('search');
-      box.value = 'quotes'; box.dispatchEvent(new Event('input'));
-      var cards = Array.from(document.querySelectorAll('details.card'));
-      document.title = cards.filter(c => !c.hidden).length + '/' + cards.length + ' '
-        + document.getElementById('found').textContent + ' '
-        + Array.from(document.querySelectorAll('table.clusters tbody tr')).filter(r => !r.hidden).length;
-    """
-    assert seen_by_browser(path, search) == f"1/{len(HOSTILE)} 1 of {len(HOSTILE)} 1"
-    card = f"#{anchor('', '<img src=x onerror=alert(1)>')}{anchor('a b')}"
-    opened = "document.title = Array.from(document.querySelectorAll('details.card[open]')).map(c => c.id).join();"
-    assert seen_by_browser(path, opened, card) == card[1:]
+def test_marker_evidence_comes_back_from_its_matrices() -> None:
+    """Shift and share of every marker, whether it is on at each level, and which type lists it for what."""
+    frame = MARKER_EVIDENCE.frame([
+        evidence_row("a", "R", "M2", "positive", enrichment=-1.25, pos_frac=0.1, is_on=True),
+        evidence_row("a", "R / C", "M2", "positive", enrichment=-1.25, pos_frac=0.1, is_de_hit=True),
+        evidence_row("b", "R / C", "M1", "anti", enrichment=200.0, pos_frac=1.0, is_on=True),
+        evidence_row("gone", "R", "M9", "positive"),
+    ])
+    found = evidence_matrices(frame, ["b", "a"], ["R", "R / C"])
+    assert found["markers"] == ["M1", "M2"]
+    assert found["types"] == [[0, [1], []], [1, [1], [0]]]
+    shift = numbers(found["enrichment"], "i2").reshape(2, 2)
+    share = numbers(found["positive"], "u1").reshape(2, 2)
+    flags = numbers(found["flags"], "u1").reshape(2, 2)
+    assert shift.tolist() == [[32767, -32768], [-32768, -625]]
+    assert share.tolist() == [[250, 255], [255, 25]]
+    assert flags.tolist() == [[0b10, 0], [0, 0b10000001]]
+    assert evidence_matrices(frame, ["other"], ["R"]) == {}
+
+
+def test_scores_of_all_types_by_position() -> None:
+    """int16 in thousandths, clusters x types; what the table does not hold is missing."""
+    table = pd.DataFrame({"cluster_id": ["a", "b"], "path": ["R", "unknown"], "score": [1.2345, 2.0]})
+    assert numbers(score_matrix(table, ["a", "b"], ["Q", "R"]), "i2").tolist() == [-32768, 1234, -32768, -32768]
+
+
+@given(st.lists(st.floats(-60, 60), max_size=20))
+def test_fixed_point_is_near(values: list[float]) -> None:
+    """A value comes back within half a step."""
+    back = numbers(fixed_point(values, "i2", 500), "i2") / 500
+    assert np.allclose(back, values, atol=0.0011)
+
+
+def test_the_sample_of_cells_is_bounded_repeatable_and_keeps_small_clusters() -> None:
+    """Cells of a rare cluster are shown; the same cells each time; all cells where there are few."""
+    codes = np.repeat([0, 1, 2, -1], [5000, 40, 7, 3000])
+    rows = sample_cells(codes, 500)
+    assert 500 <= len(rows) <= 500 + 3 * 30
+    assert (np.diff(rows) > 0).all()
+    assert np.array_equal(rows, sample_cells(codes, 500))
+    assert np.bincount(codes[rows] + 1)[1:].tolist()[1:] == [np.count_nonzero(codes[rows] == 1), 7]
+    assert np.count_nonzero(codes[rows] == 1) >= 30
+    assert np.array_equal(sample_cells(codes, 10_000), np.arange(len(codes)))
+
+
+def test_maps_keep_their_shape_and_say_which_cluster(tmp_path: Path) -> None:
+    """Both axes have one scale; images point down; cells without a place or a cluster are marked."""
+    with h5py.File(tmp_path / "cells.h5ad", "w") as file:
+        file["obs/cluster_lvl0/codes"] = np.array([0, 1, 1, -1], dtype=np.int8)
+        file["obs/cluster_lvl0/categories"] = np.array(["x", "y"], dtype=h5py.string_dtype())
+        file["obsm/spatial"] = np.array([[10.0, 0], [20, 5], [np.nan, 1], [15, 2.5]])
+        file["obsm/X_odd"] = np.zeros((3, 2))
+    found = cell_maps(tmp_path / "cells.h5ad", ("cluster_lvl1", "cluster_lvl0"), ["y", "x"])
+    (one,) = found["maps"]
+    assert (found["n"], one["title"], one["down"]) == (4, "Spatial", True)
+    assert numbers(found["cluster"], "u2").tolist() == [1, 0, 0, 65535]
+    assert numbers(one["x"], "u2").tolist() == [0, 65534, 65535, 32767]
+    assert numbers(one["y"], "u2").tolist() == [0, 32767, 65535, 16384]
+    assert cell_maps(tmp_path / "cells.h5ad", ("cluster_lvl0",), ["other"]) == {}
+    assert cell_maps(tmp_path / "absent.h5ad", ("cluster_lvl0",), ["x"]) == {}
+
+
+def test_packed_numbers_are_little_endian() -> None:
+    """As typed arrays in a browser read them."""
+    assert base64.b64decode(packed(np.array([1, 258]), "u2")) == bytes([1, 0, 2, 1])
+
+
+def test_the_fingerprint_follows_labels_sizes_and_paths_only(tmp_path: Path) -> None:
+    """Order and scores do not count; any change of a call does; a refined table goes before the first one."""
+    calls = [("a", "10", "T", "I / T"), ("b", "5", "B", "I / B")]
+    same = fingerprint_of(calls[::-1])
+    assert same == fingerprint_of(calls)
+    for i, value in enumerate(("c", "11", "X", "Y")):
+        changed = [tuple(value if j == i else v for j, v in enumerate(calls[0])), calls[1]]
+        assert fingerprint_of(changed) != same
+    run = hostile_run(tmp_path / "run")
+    first = calls_fingerprint(run)
+    text = (run / "cluster_annotations.csv").read_text(encoding="utf-8")
+    (run / "refined_annotations.csv").write_text(text.replace("Root / a b", "Root / c"), encoding="utf-8")
+    assert calls_fingerprint(run) != first
+    with pytest.raises(RunError, match="holds no calls"):
+        calls_fingerprint(tmp_path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Markup", "anchor", "element", "facts", "folded", "json_island", "number", "percent", "table"]
+__all__ = ["Markup", "element", "json_island", "number", "table"]
 
 
 class Markup(str):
@@ -47,18 +47,6 @@ def _cell(value: Any) -> Markup:
     return element("td", text, class_="" if isinstance(value, str) else "n")
 
 
-def facts(pairs: Iterable[tuple[str, Any]]) -> Markup:
-    """Return a list of names and values, without those that are empty."""
-    shown = [(k, v) for k, v in pairs if str(v) not in ("", "nan")]
-    texts = [(k, v if isinstance(v, str) else number(v)) for k, v in shown]
-    return element("dl", *(element("div", element("dt", k), element("dd", v)) for k, v in texts))
-
-
-def folded(title: str | Markup, *content: Any, **attributes: str | bool) -> Markup:
-    """Return content that opens on a click, also where scripts are off."""
-    return element("details", element("summary", title), *content, **attributes)
-
-
 def number(value: Any, digits: int = 2) -> str:
     """Return a number for readers: thousands apart, few decimals, nothing for NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -66,16 +54,6 @@ def number(value: Any, digits: int = 2) -> str:
     if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
         return f"{value:,.{digits}f}"
     return f"{int(value):,}" if isinstance(value, int | float) and math.isfinite(value) else str(value)
-
-
-def percent(value: float) -> str:
-    """Return a share as a percentage; nothing for NaN."""
-    return "" if math.isnan(value) else f"{100 * value:.0f} %"
-
-
-def anchor(*names: str) -> str:
-    """Return an identifier for an element, the same for the same names and different for different ones."""
-    return "c-" + "--".join("".join(c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in n) for n in names)
 
 
 def json_island(values: Any, name: str) -> Markup:

@@ -190,8 +190,15 @@ class Chromium:
     def open(self, address: str | Path, *, patience: float = 60) -> None:
         """Open a page and wait until it is loaded."""
         url = address.resolve().as_uri() if isinstance(address, Path) else address
-        self.send("Page.navigate", url=url)
-        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'", patience=patience)
+        self.run("window.isLeft = true")
+        if "loaderId" in self.send("Page.navigate", url=url):
+            self.wait("!window.isLeft && document.readyState === 'complete'", patience=patience)
+
+    def reload(self, *, patience: float = 60) -> None:
+        """Load the page again and wait until it is there."""
+        self.run("window.isLeft = true")
+        self.send("Page.reload")
+        self.wait("!window.isLeft && document.readyState === 'complete'", patience=patience)
 
     def run(self, script: str) -> Any:
         """Return the value of an expression in the page; promises are waited for.
@@ -217,12 +224,21 @@ class Chromium:
             If it does not become true in ``patience`` seconds.
         """
         end = time.monotonic() + patience
-        while not (value := self.run(condition)):
+        while not (value := self._in_between_pages(condition)):
             if time.monotonic() > end:
                 msg = f"did not become true in {patience} s: {condition}"
                 raise TimeoutError(msg)
             time.sleep(0.02)
         return value
+
+    def _in_between_pages(self, condition: str) -> Any:
+        """The value of an expression; None while the page it was asked of goes away."""
+        try:
+            return self.run(condition)
+        except RuntimeError as error:
+            if any(word in str(error) for word in ("navigated", "context")):
+                return None
+            raise
 
     def press(self, *keys: str) -> None:
         """Press keys one after the other: ``"a"``, ``"Enter"``, ``"ArrowDown"``, ``"Control+z"``."""

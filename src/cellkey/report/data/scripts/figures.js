@@ -73,8 +73,8 @@ function bars(rows, label) {
     const parts = rows.map((r, i) => svg("g", { class: r.pick ? "block" : null, onclick: r.pick || null, onmousemove: (e) => tip(e, r.title || r.name), onmouseleave: () => tip() },
       svg("rect", { class: "hit", x: 0, y: i * each, width, height: each }),
       svg("text", { x: 0, y: i * each + 17 }, shorten(r.name, Math.floor(named / 6.6))),
-      svg("rect", { x: named, y: i * each + 5, width: Math.max(1, ((width - named - 74) * r.value) / most), height: 17, rx: 3, fill: r.colour }),
-      svg("text", { x: named + ((width - named - 74) * r.value) / most + 6, y: i * each + 17, class: "quiet" }, r.text)));
+      svg("rect", { x: named, y: i * each + 5, width: Math.max(1, ((width - named - 92) * r.value) / most), height: 17, rx: 3, fill: r.colour }),
+      svg("text", { x: named + ((width - named - 92) * r.value) / most + 6, y: i * each + 17, class: "quiet" }, r.text)));
     return plot(width, rows.length * each, label, parts);
   };
 }

@@ -1,0 +1,325 @@
+"""The review page in a real browser: looking, deciding by keyboard, saving, and what ``cellkey refine`` makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_helpers import HOSTILE, hostile_run, model_run
+from typer.testing import CliRunner
+
+from cellkey.annotation.run import annotate_file
+from cellkey.cli import build_app
+from cellkey.datasets import synthetic_rna
+from cellkey.records.fingerprint import calls_fingerprint
+from cellkey.records.tables import REFINEMENT_LOG
+from cellkey.report import write_report
+from cellkey.testing import Chromium, find_chromium
+
+pytestmark = pytest.mark.browser
+AXE = Path(__file__).parents[2] / ".axe" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    """A browser; without one these tests are skipped, and say so."""
+    if find_chromium() is None:
+        pytest.skip("no Chromium found: install the Debian package chromium")
+    with Chromium(width=1400, height=1000) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of simulated cells with an embedding and places in a tissue."""
+    folder = tmp_path_factory.mktemp("annotated")
+    made = synthetic_rna(520, 120, merged=[("B Cells", "Monocytes")], seed=6)
+    rng = np.random.default_rng(0)
+    made.adata.obsm["X_umap"] = rng.normal(size=(520, 2))
+    made.adata.obsm["spatial"] = rng.uniform(size=(520, 2))
+    made.adata.write_h5ad(folder / "cells.h5ad")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        annotate_file(folder / "cells.h5ad", folder / "run", hierarchy=made.marker_map, cluster_key="true_cluster",
+                      figures=False)
+    return folder / "run"
+
+
+@pytest.fixture
+def run(annotated: Path, tmp_path: Path) -> Path:
+    """A run of its own, with its page."""
+    copy = Path(shutil.copytree(annotated, tmp_path / "run"))
+    write_report(copy)
+    return copy
+
+
+def show(browser: Chromium, page: Path) -> None:
+    """Open a page as if for the first time."""
+    browser.problems.clear()
+    browser.open(page)
+    browser.run("localStorage.clear()")
+    browser.requests.clear()
+    browser.reload()
+    browser.wait("document.documentElement.dataset.ready")
+
+
+def rows(browser: Chromium) -> list[str]:
+    return browser.run("Array.from(document.querySelectorAll('#clusters tbody tr'), (r) => r.dataset.key.slice(2))")
+
+
+def open_cluster(browser: Chromium, cluster: str) -> None:
+    browser.run(f"document.querySelector('#clusters tr[data-key={json.dumps('0/' + cluster)}]').focus()")
+    browser.press("Enter")
+
+
+def save(browser: Chromium, folder: Path, reviewer: str, button: str = "save-plan") -> Path:
+    """Save through the dialog, by keyboard as far as a person would."""
+    folder.mkdir(exist_ok=True)
+    browser.download_to(folder)
+    browser.press("Control+s")
+    browser.run("document.getElementById('reviewer').value = ''")
+    browser.type(reviewer)
+    browser.click(f"#{button}")
+    end = time.monotonic() + 20
+    while not (found := [p for p in folder.iterdir() if p.suffix in (".json", ".csv")]):
+        assert time.monotonic() < end, "nothing was downloaded"
+        time.sleep(0.02)
+    return found[0]
+
+
+def test_it_opens_filters_sorts_and_shows_a_cluster(browser: Chromium, run: Path) -> None:
+    """All clusters at first; search, filter and order; an opened cluster with walk, evidence, runner-up and maps."""
+    show(browser, run / "report.html")
+    calls = pd.read_csv(run / "cluster_annotations.csv", dtype={"cluster_id": str})
+    assert rows(browser) == calls["cluster_id"].tolist()
+    assert browser.run("document.getElementById('decided').textContent") == f"0 of {len(calls)}decided"
+    browser.press("/")
+    browser.type("fibroblast")
+    fibroblasts = calls[calls["assigned_path"].str.contains("Fibroblast")]["cluster_id"].tolist()
+    assert rows(browser) == fibroblasts
+    assert browser.run("document.getElementById('found').textContent").startswith(f"{len(fibroblasts)} of {len(calls)}")
+    browser.click("#clear-filters")
+    browser.click("th[data-key=n] button")
+    sizes = calls.set_index("cluster_id")["n_cells"]
+    assert [sizes[c] for c in rows(browser)] == sorted(sizes, reverse=True)
+    assert browser.run("document.querySelector('th[data-key=n]').getAttribute('aria-sort')") == "descending"
+    row = calls.iloc[0]
+    open_cluster(browser, row["cluster_id"])
+    shown = browser.run("document.getElementById('detail').textContent")
+    steps = pd.read_csv(run / "decision_steps.csv", dtype={"cluster_id": str})
+    for name in steps[steps["cluster_id"] == row["cluster_id"]]["child_label"]:
+        assert name in shown
+    for marker in row["resolved_markers"].split(","):
+        assert marker in shown
+    assert browser.run("document.querySelectorAll('#detail svg circle.dot').length") > 20
+    assert browser.run("document.querySelectorAll('#overview figure').length") == 5
+    ink = ("(() => { const c = document.querySelector('canvas');"
+           " const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+           " let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; })()")
+    assert browser.wait(f"{ink} > 500")
+    assert "Spatial" in browser.run("document.querySelector('figure.map').textContent")
+    assert browser.problems == []
+    assert set(browser.requests) == {(run / "report.html").resolve().as_uri()}
+
+
+def test_review_by_keyboard_save_and_apply(browser: Chromium, run: Path, tmp_path: Path) -> None:
+    """Label by picker, split, merge, remark and confirmation become a plan that refine carries out and records."""
+    show(browser, run / "report.html")
+    before = pd.read_csv(run / "cluster_annotations.csv", dtype={"cluster_id": str}).set_index("cluster_id")
+    relabelled, split, confirmed, remarked, *pair = before.index[:6]
+    open_cluster(browser, relabelled)
+    browser.press("l")
+    assert browser.run("document.activeElement.id") == "pick-search"
+    browser.type("ciliated")
+    browser.press("Enter")
+    browser.press("c")
+    browser.type("cilia in the picture; \"quoted\", a\u2028b")
+    browser.press("Escape")
+    open_cluster(browser, split)
+    browser.press("s")
+    open_cluster(browser, confirmed)
+    browser.press("k")
+    open_cluster(browser, remarked)
+    browser.press("c")
+    browser.type("seen twice")
+    browser.press("Escape")
+    for cluster in pair:
+        browser.run(f"document.querySelector('#clusters tr[data-key={json.dumps('0/' + cluster)}]').focus()")
+        browser.press(" ")
+    browser.press("m")
+    browser.type("of my own")
+    browser.press("Enter")
+    assert browser.run("document.getElementById('banner').textContent").startswith("6 decisions not saved")
+    path = save(browser, tmp_path / "saved", "Ada <b>Example</b>")
+    assert browser.wait("document.getElementById('banner').textContent === ''") is True
+    assert browser.problems == []
+
+    plan = json.loads(path.read_text(encoding="utf-8"))
+    assert plan["metadata"]["calls_fingerprint"] == calls_fingerprint(run)
+    assert plan["metadata"]["reviewer"] == "Ada <b>Example</b>"
+    done = CliRunner().invoke(build_app(), [
+        "refine", str(run), "--plan", str(path), "--skip-figures", "--refinement-params",
+        '{"call_resamples": 2, "split_resamples": 3, "min_subcluster_cells": 10}',
+    ])
+    assert done.exit_code == 0, done.output
+    after = pd.read_csv(run / "refined_annotations.csv", dtype={"cluster_id": str}).set_index("cluster_id")
+    assert after.loc[relabelled, "assigned_label"] == "Ciliated Epithelium"
+    merged = [c for c in after.index if c.endswith("+m")]
+    assert [after.loc[c, "assigned_label"] for c in merged] == ["of my own"]
+    assert not set(pair) & set(after.index)
+    log = REFINEMENT_LOG.read_csv(run / "refinement_log.csv")
+    mine = log[log["reviewer"] == "Ada <b>Example</b>"].set_index("action")
+    assert mine.loc["OVERRIDE", "reason"] == "cilia in the picture; \"quoted\", a\u2028b"
+    assert mine.loc["SUBCLUSTER", "cluster_id"] == split
+    remarks = mine.loc["KEEP"].set_index("cluster_id")["reason"]
+    assert remarks[remarked] == "seen twice"
+    assert remarks[confirmed] == "confirmed on the review page"
+    assert "reviewer: Ada <b>Example</b>" in (run / "refinement_plan.yaml").read_text(encoding="utf-8")
+
+    again = CliRunner().invoke(build_app(), ["refine", str(run), "--plan", str(path), "--skip-figures"])
+    assert again.exit_code == 2
+    assert "earlier state" in again.output
+    write_report(run)
+    show(browser, run / "report.html")
+    open_cluster(browser, relabelled)
+    assert "Ada <b>Example</b>" in browser.run("document.querySelector('.log').textContent")
+
+
+def test_decisions_survive_a_reload_and_can_be_undone(browser: Chromium, run: Path, tmp_path: Path) -> None:
+    """Kept in the browser for this run only; undone and done again step by step; a saved plan can be taken over."""
+    show(browser, run / "report.html")
+    badges = "Array.from(document.querySelectorAll('.badge'), (b) => b.textContent)"
+    open_cluster(browser, rows(browser)[0])
+    browser.press("k")
+    browser.press("s")
+    assert browser.run(badges) == ["split"]
+    browser.press("Control+z")
+    assert browser.run(badges) == ["confirmed"]
+    browser.press("Control+z")
+    assert browser.run(badges) == []
+    browser.run("document.getElementById('redo').click(); document.getElementById('redo').click()")
+    assert browser.run(badges) == ["split"]
+    browser.reload()
+    browser.wait("document.documentElement.dataset.ready")
+    assert browser.run(badges) == ["split"]
+    browser.press("/")
+    browser.run("document.getElementById('filter-state').value = 'decided';"
+                "document.getElementById('filter-state').dispatchEvent(new Event('change'))")
+    assert len(rows(browser)) == 1
+    csv = save(browser, tmp_path / "saved", "Ada", "save-table")
+    table = pd.read_csv(csv, dtype=str)
+    assert table[["decision", "reviewer"]].to_numpy().tolist() == [["split", "Ada"]]
+    assert browser.problems == []
+
+
+def test_rows_are_worked_by_arrows(browser: Chromium, run: Path) -> None:
+    """One row is in the order of the Tab key; arrows, Home and End move; every control has a name."""
+    show(browser, run / "report.html")
+    keys = rows(browser)
+    browser.run("document.querySelector('#clusters tbody tr').focus()")
+    browser.press("ArrowDown", "ArrowDown")
+    at = "document.activeElement.dataset.key.slice(2)"
+    assert browser.run(at) == keys[2]
+    browser.press("End")
+    assert browser.run(at) == keys[-1]
+    browser.press("Home", " ")
+    assert browser.run("document.querySelectorAll('#clusters tr[aria-selected=true]').length") == 1
+    assert browser.run("document.querySelectorAll('#clusters tbody tr[tabindex=\"0\"]').length") == 1
+    browser.press("?")
+    assert browser.run("document.querySelector('dialog[open]').textContent").startswith("Keys")
+    browser.press("Escape")
+    assert browser.run(at) == keys[0]
+
+
+def test_names_that_attack_stay_text(browser: Chromium, tmp_path: Path) -> None:
+    """Every cluster of the hostile run is shown and opened, found by its name, and nothing runs."""
+    run = hostile_run(tmp_path / "hostile")
+    page = write_report(run)
+    show(browser, page)
+    assert rows(browser) == HOSTILE
+    for _ in HOSTILE:
+        browser.press("n")
+        assert browser.run("document.querySelector('#detail h2').textContent") in HOSTILE
+    browser.press("/")
+    browser.type("__PROTO__")
+    assert rows(browser) == ["__proto__"]
+    browser.press("Escape", "l")
+    browser.press("Escape")
+    open_cluster(browser, "__proto__")
+    browser.press("k")
+    assert browser.run("document.querySelectorAll('.badge').length") == 1
+    table = pd.read_csv(save(browser, tmp_path / "saved", "=cmd()", "save-table"), dtype=str)
+    assert table[["cluster_id", "reviewer"]].to_numpy().tolist() == [["__proto__", "'=cmd()"]]
+    assert browser.run("document.querySelectorAll('#detail script, #detail img, #list script, #list img').length") == 0
+    assert browser.problems == []
+
+
+def test_what_a_model_said(browser: Chromium, tmp_path: Path) -> None:
+    """The conversation is unpacked when it is opened; a batch has a table of datasets and no plan to save."""
+    show(browser, write_report(model_run(tmp_path / "model")))
+    open_cluster(browser, "=1")
+    browser.run("document.querySelector('#detail section details').open = true")
+    browser.wait("document.querySelector('.talk details') !== null")
+    browser.run("document.querySelectorAll('.talk details').forEach((d) => { d.open = true; })")
+    browser.wait("document.querySelector('.talk pre') !== null")
+    assert "</script><script>alert(1)</script>" in browser.run("document.querySelector('.talk').textContent")
+    browser.press("k", "Control+s")
+    assert browser.run("document.getElementById('save-plan')") is None
+    assert browser.run("document.getElementById('save-table') !== null")
+    assert browser.problems == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_dark_and_light(browser: Chromium, run: Path, dark: bool) -> None:
+    """The page follows the system, and the button goes against it."""
+    browser.prefer(dark=dark)
+    show(browser, run / "report.html")
+    paper = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
+    assert (sum(browser.run(paper)) < 200) is dark
+    browser.press("t")
+    assert sum(browser.run(paper)) < 200
+    browser.press("t")
+    assert sum(browser.run(paper)) > 600
+    browser.prefer(dark=False)
+
+
+def test_it_can_be_printed(browser: Chromium, run: Path, tmp_path: Path) -> None:
+    """On paper: overview, table and the open cluster; no buttons."""
+    show(browser, run / "report.html")
+    open_cluster(browser, rows(browser)[0])
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    hidden = "getComputedStyle(document.querySelector({})).display === 'none'"
+    assert all(browser.run(hidden.format(json.dumps(s))) for s in ("#tools", ".filters", ".actions"))
+    browser.send("Emulation.setEmulatedMedia", media="")
+    browser.pdf(tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("state", ["overview", "cluster", "picker", "saving", "dark"])
+def test_accessibility(browser: Chromium, run: Path, state: str) -> None:
+    """axe-core finds nothing serious or critical (rules of WCAG 2.0 to 2.2, levels A and AA)."""
+    axe = Path(os.environ.get("CELLKEY_AXE", AXE))
+    if not axe.is_file():
+        pytest.skip("axe-core not found: npm install --prefix .axe axe-core")
+    browser.prefer(dark=state == "dark")
+    show(browser, run / "report.html")
+    if state != "overview":
+        open_cluster(browser, rows(browser)[0])
+        browser.press("k")
+    if state == "picker":
+        browser.press("l")
+    if state == "saving":
+        browser.press("Control+s")
+    browser.run(axe.read_text(encoding="utf-8") + "; 0")
+    found = browser.run("axe.run({resultTypes: ['violations']}).then((r) => r.violations.map((v) =>"
+                        " [v.impact, v.id, v.nodes.slice(0, 3).map((n) => n.html)]))")
+    browser.prefer(dark=False)
+    assert [v for v in found if v[0] in ("serious", "critical")] == []
