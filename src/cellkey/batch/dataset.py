@@ -323,15 +323,15 @@ def _publish(
 
 
 def _write_markers(markers: pd.DataFrame, staging: Path, details: Path, prefix: str, top: int | None) -> None:
-    from cellkey.llm.marker_tables import MARKERS
+    from cellkey.llm.marker_tables import written_markers
     from cellkey.records.atomic import atomic_path
 
     shown = markers if top is None else markers.groupby("cluster", sort=False).head(top)
     with atomic_path(staging / f"{prefix}_markers.csv") as temporary:
-        MARKERS.conform(shown).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+        written_markers(shown).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
     if top is not None:
         with atomic_path(details / f"{prefix}_markers_full.csv.gz") as temporary:
-            MARKERS.conform(markers).to_csv(
+            written_markers(markers).to_csv(
                 temporary,
                 index=False,
                 float_format="%.6g",

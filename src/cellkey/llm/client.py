@@ -13,7 +13,7 @@ from cellkey.llm.accounting import Call, Price, PriceTable
 from cellkey.llm.budget import Budget
 from cellkey.llm.cache import AnswerCache, request_key
 from cellkey.llm.clock import Clock, SystemClock, timestamp
-from cellkey.llm.credentials import redact
+from cellkey.llm.credentials import redact, without_keys
 from cellkey.llm.dialect import Dialect, dialect_of
 from cellkey.llm.failures import (
     ContentRefusedError,
@@ -345,6 +345,7 @@ class ModelClient:
         payload = json_body(response)
         exchange.usage = self.provider.wire.usage(payload)
         reply = self.provider.wire.read(payload, self.model)
+        reply = replace(reply, text=without_keys(reply.text, self.keys))  # some gateways repeat what they were sent
         if reply.usage.source == "none":
             reply = replace(reply, usage=_estimated(exchange.request, reply.text))
             exchange.usage = reply.usage

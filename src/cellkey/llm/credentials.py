@@ -16,7 +16,7 @@ from cellkey.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["KEY_FILES", "find_key", "read_key_file", "redact"]
+__all__ = ["KEY_FILES", "find_key", "read_key_file", "redact", "without_keys"]
 
 KEY_FILES = ("api_keys.json", "../api_keys.json")
 """Files that are looked at, relative to the working directory, when no other is named."""
@@ -109,9 +109,14 @@ def _parsed(path: Path) -> dict[str, SecretStr] | None:
     return {str(k): SecretStr(v.strip()) for k, v in values.items() if isinstance(v, str)}
 
 
-def redact(text: str, keys: Iterable[SecretStr | None] = ()) -> str:
-    """Return ``text`` without the given keys and without anything that looks like a key."""
+def without_keys(text: str, keys: Iterable[SecretStr | None]) -> str:
+    """Return ``text`` without the given keys."""
     for key in keys:
         if key is not None and key.get_secret_value():
             text = text.replace(key.get_secret_value(), "[key]")
-    return _KEY_LIKE.sub("[key]", text)
+    return text
+
+
+def redact(text: str, keys: Iterable[SecretStr | None] = ()) -> str:
+    """Return ``text`` without the given keys and without anything that looks like a key."""
+    return _KEY_LIKE.sub("[key]", without_keys(text, keys))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import InputError, Problem, did_you_mean
 from cellkey.llm.identifiers import cluster_id, natural_key
+from cellkey.llm.spreadsheets import neutral_cell, original_cell
 from cellkey.records.schema import Column, TableSchema
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["MARKERS", "MARKER_COLUMNS", "marker_table", "read_marker_table"]
+__all__ = ["MARKERS", "MARKER_COLUMNS", "marker_table", "read_marker_table", "written_markers"]
 
 MARKERS = TableSchema(
     "markers.csv",
@@ -195,14 +196,20 @@ def _from_long(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         raise InputError(msg, problems)
     table = pd.DataFrame(
         {
-            "cluster": frame[found["cluster"]].map(cluster_id),
-            "gene": frame[found["gene"]].map(lambda g: "" if g is None or g != g else str(g).strip()),
+            "cluster": frame[found["cluster"]].map(lambda c: original_cell(cluster_id(c))),
+            "gene": frame[found["gene"]].map(lambda g: "" if g is None or g != g else original_cell(str(g).strip())),
         }
     )
     for column in _NUMBERS:
         source = found[column]
         table[column] = _numbers(frame[source]) if source is not None else float("nan")
     return _scaled(table, found["avg_log2FC"])
+
+
+def written_markers(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a marker table as it goes into files: in the common form, names never read as formulas."""
+    names = {column: table[column].map(neutral_cell) for column in ("cluster", "gene")}
+    return MARKERS.conform(table.assign(**names))
 
 
 def _numbers(values: pd.Series) -> pd.Series:

@@ -13,7 +13,7 @@ from cellkey.llm.evidence import Study, evidence_of
 from cellkey.llm.identifiers import natural_key
 from cellkey.llm.knowledge import Knowledge, bundled_knowledge
 from cellkey.llm.marker_selection import SelectionParameters, select_markers
-from cellkey.llm.marker_tables import MARKERS, read_marker_table
+from cellkey.llm.marker_tables import read_marker_table, written_markers
 from cellkey.llm.result_tables import ANNOTATIONS
 from cellkey.llm.results import AnnotationResult, with_term
 from cellkey.llm.setup import ModelSettings
@@ -134,7 +134,7 @@ def open_table_run(directory: str | Path) -> StoredResult:
 def write_markers(markers: pd.DataFrame, directory: Path, dataset: str) -> None:
     """Write the marker table that an annotation rests on, with all digits, so that it can be taken up again."""
     with atomic_path(directory / f"{safe_name(dataset)}_markers.csv") as temporary:
-        MARKERS.conform(markers).to_csv(temporary, index=False, lineterminator="\n")
+        written_markers(markers).to_csv(temporary, index=False, lineterminator="\n")
 
 
 def write_manifest(directory: Path, asked: AskedWith, source: Mapping[str, Any]) -> None:

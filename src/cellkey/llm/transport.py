@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import ipaddress
 import json
 import threading
 from dataclasses import dataclass, field
@@ -102,7 +103,13 @@ def shown_url(url: str) -> str:
 def is_loopback(url: str) -> bool:
     """Return whether the host part of ``url`` is this machine (not merely a text that mentions it)."""
     host = (urlsplit(url).hostname or "").casefold()
-    return host in {"localhost", "::1", "0.0.0.0"} or host.startswith("127.") or host.endswith(".localhost")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a name, however much it looks like an address
+        return False
+    return address.is_loopback or address.is_unspecified
 
 
 class LiveTransport:
