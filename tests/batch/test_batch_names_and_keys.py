@@ -89,7 +89,8 @@ def test_names_of_clusters_and_genes(tmp_path) -> None:
     assert set(HOSTILE[:3]) <= set(markers["gene"])
     labelled = anndata.read_h5ad(done.path / "t" / "x" / "x_annotated.h5ad")
     assert set(labelled.obs["leiden"]) == set(HOSTILE)
-    assert not any("<script>" in text for text in seen), "names cannot close the data block"
+    # Names cannot close the data block; later turns repeat the model's own words.
+    assert not any("<script>" in text.split("\n</data>")[0] for text in seen)
     code, output = cellkey(
         "llm", "boost", done.path, "-c", HOSTILE[0], "--out", tmp_path / "again", "--provider", "scripted"
     )
