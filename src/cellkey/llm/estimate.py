@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cellkey.llm.prompts import ROLE_TEXTS
+from cellkey.llm.prompts import role_text
 from cellkey.llm.roles import ROLES
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def estimate_annotation(
     """
     count = n_clusters if isinstance(n_clusters, Range) else Range(n_clusters, n_clusters, n_clusters)
     rates = _calls_per_cluster(workflow)
-    fixed = {role.name: (len(role.system) + len(ROLE_TEXTS[role.name])) // 4 for role in ROLES}
+    fixed = {role.name: (len(role.system) + len(role_text(role.name))) // 4 for role in ROLES}
     per_prompt = n_genes * _TOKENS_PER_GENE + count.point * _OVERVIEW_PER_CLUSTER + 150
 
     def tokens(which: int) -> tuple[float, float, float]:
