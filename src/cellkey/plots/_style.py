@@ -171,12 +171,14 @@ def count(number: Any) -> str:
 
 
 def share(part: Any, whole: float) -> str:
-    """Return ``part / whole`` as per cent: no decimals from 10 % on, and ``<0.1 %`` rather than zero."""
+    """Return ``part / whole`` as per cent: no decimals from 10 % on; neither 0 nor 100 % unless it is that."""
     if whole <= 0:
         return "0 %"
     value = 100.0 * part / whole
     if 0 < value < 0.1:
         return "<0.1 %"
+    if 99.5 <= value < 100:
+        return ">99.9 %" if value >= 99.95 else f"{value:.1f} %"
     return f"{value:.0f} %" if value >= 9.95 or value == 0 else f"{value:.1f} %"
 
 

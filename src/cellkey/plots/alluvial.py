@@ -20,6 +20,7 @@ __all__ = ["Flow", "alluvial", "draw_alluvial", "label_flows"]
 
 _GAP = 0.012  # between bars, as a share of all cells
 _BAR = 0.035
+_LINE = 0.18  # inches that a line of text needs
 _LEAST_TEXT = 0.011  # bars lower than this share of the figure are not named
 
 
@@ -137,6 +138,8 @@ def _draw_bars(
     from matplotlib.patches import Rectangle
 
     height = max((top for _, top in side.values()), default=1.0)
+    line = height * _LINE / figure_of(ax).get_figheight()
+    written = -height  # lower end of the text above
     for label in labels:
         low, top = side[label]
         ax.add_patch(Rectangle((x - _BAR, low), 2 * _BAR, top - low, facecolor=_colour(label, colours), linewidth=0))
@@ -144,8 +147,10 @@ def _draw_bars(
             continue
         name = split_path(label)[-1] if label else "Unassigned"
         edge, where = (x - 1.6 * _BAR, "right") if x == 0 else (x + 1.6 * _BAR, "left")
-        middle = (low + top) / 2
         two_lines = (top - low) / height > 0.05
+        half = line * (1.0 if two_lines else 0.5)
+        middle = max((low + top) / 2, written + half)
+        written = middle + half
         ax.annotate(
             shorten(name, 30), (edge, middle), xytext=(0, 4 if two_lines else 0), textcoords="offset points", ha=where,
             va="center", color=INK, fontsize=9, annotation_clip=False,

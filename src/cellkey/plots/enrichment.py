@@ -41,6 +41,7 @@ _COMPARED = (
     "fit", "median_final_score", "median_branch_supported_raw_score", "median_marker_detection_support_fraction",
     "fraction_l1_positive_branch_support", "fit_rank_score", "median_branch_support_score",
 )
+_PARTS = {"raw": "raw enrichment", "score": "raw enrichment", "support": "branch support", "z": "robust z"}
 _WORDS = {"fit": "fit beyond chance (0 to 1)", "fit_rank_score": "rank score", **_SUPPORT}
 
 
@@ -87,8 +88,9 @@ def annotation_heatmap(
         axes.set_xticks(range(width), [shorten(c, 18) for c in wide.columns], rotation=45, ha="right")
         axes.set_yticks(range(height), [shorten(str(n).split(" / ")[-1]) for n in wide.index])
         axes.tick_params(length=0)
+        axes.set_xlabel("cluster")
         axes.spines[:].set_visible(False)
-        figure_of(axes).colorbar(image, ax=axes, shrink=0.6, label=value.replace("_", " "), extend="both")
+        figure_of(axes).colorbar(image, ax=axes, shrink=0.6, label=_PARTS.get(value, value.replace("_", " ")), extend="both")
         title(axes, "Cell types by cluster", "hatched: could not be scored" if np.isnan(values).any() else "")
     return axes
 
@@ -111,11 +113,11 @@ def confidence_scatter(annotations: pd.DataFrame, *, ax: Axes | None = None) -> 
             part = shown & (tiers == tier)
             if part.any():
                 axes.scatter(support[part], lead[part], s=52, color=colour, label=tier, edgecolor="white", zorder=3)
-        _names(axes, support[shown], lead[shown], names[shown])
         _zero_lines(axes)
+        _names(axes, support[shown], lead[shown], names[shown])
         axes.set(xlabel="support of the call (branch score)", ylabel="lead over the best competitor")
         if shown.any():
-            axes.legend(title="confidence", loc="best")
+            axes.legend(title="confidence", loc="upper left", bbox_to_anchor=(1.01, 1.0))
         left = ", ".join(names[~shown][:12]) + (" …" if (~shown).sum() > 12 else "")
         title(axes, "Confidence of the calls", f"not shown, without a call or a competitor: {left}" if left else "")
     return axes
@@ -136,12 +138,13 @@ def support_scatter(annotations: pd.DataFrame, *, label_points: bool = True, ax:
             if part.any():
                 axes.scatter(x[part], y[part], s=52, color=colours.get(kind, INK), label=kind, edgecolor="white",
                              zorder=3)
+        _zero_lines(axes)
         if label_points:
             _names(axes, x[shown], y[shown], annotations["cluster_id"].astype(str).to_numpy()[shown])
-        _zero_lines(axes)
         axes.set(xlabel="support of the call (branch score)", ylabel="raw enrichment with best subtype")
         if shown.any():
-            axes.legend(loc="best")
+            heading = "reported" if column == "annot_export_status" else "confidence"
+            axes.legend(title=heading, loc="upper left", bbox_to_anchor=(1.01, 1.0))
         missing = int((~shown).sum())
         title(axes, "Support of the calls", f"{missing} without a call not shown" if missing else "")
     return axes
@@ -318,9 +321,23 @@ def _first_finite(columns: Sequence[NDArray[np.float64]], n: int) -> NDArray[np.
     return found
 
 
+_PLACES = ((5, 4, "left"), (5, -11, "left"), (-5, 4, "right"), (-5, -11, "right"))
+
+
 def _names(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], names: NDArray[Any]) -> None:
-    for px, py, name in zip(x, y, names, strict=True):
-        axes.annotate(shorten(name, 20), (px, py), xytext=(5, 4), textcoords="offset points", fontsize=8.5)
+    """Write each name beside its point, on the side that points and names written before leave most free."""
+    if not len(x):
+        return
+    spots = axes.transData.transform(np.column_stack([x, y])) * 72.0 / figure_of(axes).dpi  # in points
+    taken = [*spots]
+    for px, py, spot, name in zip(x, y, spots, names, strict=True):
+        text = shorten(name, 20)
+        centres = [spot + (dx + (1 if side == "left" else -1) * 2.4 * len(text), dy + 3) for dx, dy, side in _PLACES]
+        free = [min(float(np.hypot(*(c - t))) for t in taken) for c in centres]
+        best = int(np.argmax(np.minimum(free, 14.0)))  # the first side with room enough
+        dx, dy, side = _PLACES[best]
+        taken.append(centres[best])
+        axes.annotate(text, (px, py), xytext=(dx, dy), textcoords="offset points", ha=side, fontsize=8.5)
 
 
 def _zero_lines(axes: Axes) -> None:
