@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ def naive(X: np.ndarray, labels: np.ndarray, basis: str = "auto") -> dict[str, n
         for k, q in enumerate(QUANTILES):
             if len(nonzero) and (basis == "nonzero" or (basis == "auto" and zero_share < 0.5)):
                 threshold = np.quantile(nonzero, q)
+            elif basis != "all" and not (x > 0).any():
+                threshold = np.finfo(np.float32).tiny
             else:
                 threshold = np.quantile(x, q)
                 if basis == "auto" and (x > 0).any():
@@ -95,6 +98,20 @@ def test_threshold_rules(basis: str) -> None:
     names = [str(i) for i in range(X.shape[1])]
     profiles = profile_clusters(Expression(sp.csr_matrix(X)), labels, names, quantiles=QUANTILES, basis=basis)  # type: ignore[arg-type]
     check(profiles, naive(X, labels, basis))
+
+
+@pytest.mark.parametrize("form", [sp.csr_matrix, sp.csc_matrix, np.asarray])
+def test_a_gene_that_no_cell_expresses_is_positive_nowhere(form: Callable[[np.ndarray], object]) -> None:
+    """As in a subset of cells; by the rule ``all`` zero reaches the threshold, as in the original program."""
+    X = np.zeros((6, 3), dtype=np.float32)
+    X[:3, 0] = [1.0, 2.0, 3.0]
+    X[:, 2] = 5.0
+    labels = np.array(["a", "a", "a", "b", "b", "b"], dtype=object)
+    for basis, expected in (("auto", 0.0), ("nonzero", 0.0), ("all", 1.0)):
+        found = profile_clusters(Expression(form(X)), labels, ["x", "silent", "constant"], basis=basis)  # type: ignore[arg-type]
+        assert (found.positive[:, :, 1] == expected).all()
+        assert (found.positive[:, :, 2] == 1.0).all()
+        assert np.isfinite(found.thresholds).all()
 
 
 def test_integer_input_and_unsorted_rows() -> None:

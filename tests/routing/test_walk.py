@@ -143,6 +143,16 @@ def test_child_support_carries_a_lineage_that_fills_the_data() -> None:
     assert [c.path for c in carried.calls] == [("A", "A1", "X"), ("A", "A2")] * 2
 
 
+def test_a_marker_that_no_cell_expresses_vetoes_nothing_and_meets_no_requirement() -> None:
+    """As in a subset of cells, where genes of absent types are silent."""
+    X, labels = cells(["x", "d", "x"])
+    X[:, GENES.index("e1")] = 0
+    veto = {"root_veto_markers": {"A": {"markers": ["e1"], "max_pos_frac": 0.7}}}
+    assert [c.path for c in run(X, labels, gating=veto).calls] == [c.path for c in run(X, labels).calls]
+    required = {"root_hard_requirements": {"A": {"marker": "e1", "min_pos_frac": 0.3}}}
+    assert {c.path for c in run(X, labels, gating=required).calls} == {()}
+
+
 def test_child_support_does_not_lift_a_veto() -> None:
     gating = {"level_defaults": {"0": {"child_support": True}},
               "root_veto_markers": {"A": {"markers": ["c1"], "max_pos_frac": 0.2}}}

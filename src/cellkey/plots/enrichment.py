@@ -90,7 +90,8 @@ def annotation_heatmap(
         axes.tick_params(length=0)
         axes.set_xlabel("cluster")
         axes.spines[:].set_visible(False)
-        figure_of(axes).colorbar(image, ax=axes, shrink=0.6, label=_PARTS.get(value, value.replace("_", " ")), extend="both")
+        words = _PARTS.get(value, value.replace("_", " "))
+        figure_of(axes).colorbar(image, ax=axes, shrink=0.6, label=words, extend="both")
         title(axes, "Cell types by cluster", "hatched: could not be scored" if np.isnan(values).any() else "")
     return axes
 
@@ -332,7 +333,8 @@ def _names(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], names: ND
     taken = [*spots]
     for px, py, spot, name in zip(x, y, spots, names, strict=True):
         text = shorten(name, 20)
-        centres = [spot + (dx + (1 if side == "left" else -1) * 2.4 * len(text), dy + 3) for dx, dy, side in _PLACES]
+        reach = 2.4 * len(text)
+        centres = [spot + np.array([dx + (reach if side == "left" else -reach), dy + 3]) for dx, dy, side in _PLACES]
         free = [min(float(np.hypot(*(c - t))) for t in taken) for c in centres]
         best = int(np.argmax(np.minimum(free, 14.0)))  # the first side with room enough
         dx, dy, side = _PLACES[best]

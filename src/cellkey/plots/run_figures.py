@@ -254,7 +254,7 @@ def root_composition(
             for wedge, name, shade, n in zip(wedges, cells, shades, cells.values(), strict=True):
                 if "~" in name:
                     wedge.set(hatch="///")
-                if n / total >= 0.065:
+                if n / total >= 0.08:
                     angle = np.deg2rad((wedge.theta1 + wedge.theta2) / 2)
                     ax.text(
                         0.68 * np.cos(angle),

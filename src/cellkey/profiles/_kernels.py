@@ -11,6 +11,8 @@ __all__ = [
 
 AUTO, NONZERO, ALL = 0, 1, 2
 """Codes of the rules for the positivity threshold; see :mod:`cellkey.profiles.profile`."""
+LEAST_POSITIVE = float(np.finfo(np.float32).tiny)
+"""Threshold of a gene without any positive value: it is positive nowhere, not everywhere."""
 
 
 @njit(cache=True, nogil=True)
@@ -197,10 +199,10 @@ def _threshold(values, n_negative, n_zero, q, basis):  # type: ignore[no-untyped
     dense = share_not_above_zero < 0.5
     if n_values > 0 and (basis == NONZERO or (basis == AUTO and dense)):
         return _quantile(values, n_negative, 0, q)
+    if n_values == n_negative and basis != ALL:
+        return LEAST_POSITIVE
     over_all = _quantile(values, n_negative, n_zero, q)
-    if basis == AUTO and n_values > n_negative:
-        return max(over_all, np.float64(values[n_negative]))
-    return over_all
+    return max(over_all, np.float64(values[n_negative])) if basis == AUTO else over_all
 
 
 @njit(cache=True, nogil=True)

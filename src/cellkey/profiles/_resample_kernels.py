@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from cellkey.profiles._kernels import ALL, AUTO, NONZERO, _order_by_value
+from cellkey.profiles._kernels import ALL, AUTO, LEAST_POSITIVE, NONZERO, _order_by_value
 
 __all__ = [
     "ALL",
@@ -137,7 +137,9 @@ def _resample_gene(  # type: ignore[no-untyped-def]
     for b in range(n_times):
         thresholds[b] = found[0, b] + (found[1, b] - found[0, b]) * shares[0, b]
         overall[1, b] = found[2, b] + (found[3, b] - found[2, b]) * shares[1, b]
-        if basis == AUTO and not over_stored[b] and n_stored[b] > n_below[b]:
+        if basis != ALL and not over_stored[b] and n_stored[b] == n_below[b]:
+            thresholds[b] = LEAST_POSITIVE
+        elif basis == AUTO and not over_stored[b]:
             i = n_negative
             while copies[i, b] == 0:
                 i += 1

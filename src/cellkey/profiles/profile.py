@@ -59,7 +59,8 @@ class ClusterProfiles:
         For each quantile of the positivity threshold: the threshold, quantiles x genes, and the share of
         cells at or above it, quantiles x groups x genes. For ``basis="auto"`` the threshold is the quantile
         of the non-zero values where fewer than half of all cells are at zero or below, else the larger of
-        the quantile over all values and the smallest positive value ("expresses the marker").
+        the quantile over all values and the smallest positive value ("expresses the marker"). A gene that no
+        cell expresses is positive nowhere (but everywhere by ``all``, where zero reaches the quantile).
     basis
         Rule of the threshold: ``auto``, ``nonzero`` (quantile of non-zero values) or ``all``.
     info
