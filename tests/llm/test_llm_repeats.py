@@ -9,7 +9,7 @@ from conftest_llm import planted_markers
 from test_llm_workflow import client_of
 
 from cellkey.llm import Study, WorkflowParameters, annotate_markers, bundled_knowledge
-from cellkey.llm.repeats import REPEATS
+from cellkey.records.confidence_tables import CONFIDENCE
 from cellkey.testing import ScriptedModel
 
 KNOWN = bundled_knowledge()
@@ -42,10 +42,12 @@ def shares(*labels: tuple[str, str], terms: bool = True) -> dict[str, float]:
         knowledge=knowledge, workers=1,
     )  # fmt: skip
     table = result.confidence
-    REPEATS.conform(table)
+    CONFIDENCE.conform(table)
     rows = table[table["cluster_id"] == "0"]
     assert (rows["n_resamples"] == len(labels)).all()
     assert rows["level"].tolist() == list(range(len(rows)))
+    assert rows["is_call"].tolist() == [False] * (len(rows) - 1) + [True]
+    assert rows["confidence"].isna().all()  # not calibrated, hence no probability
     return dict(zip(rows["label"], rows["share_held"], strict=True))
 
 
@@ -108,3 +110,12 @@ def test_runs_that_disagree_about_names_without_a_term_are_a_conflict() -> None:
     row = result.table.set_index("cluster").loc["0"]
     assert row["status"] == "conflict"
     assert row["agreement_general"] == pytest.approx(1 / 3)
+
+
+def test_a_cluster_without_a_label_has_one_row() -> None:
+    """With the share of runs that named nothing."""
+    steps = WorkflowParameters(repeats=3, validator="off", merge="off", boost=False)
+    model = Fickle(c0=[("", ""), ("", ""), T4])
+    result = annotate_markers(planted_markers(), client_of(model), workflow=steps, knowledge=KNOWN, workers=1)
+    row = result.confidence.set_index("cluster_id").loc["0"]
+    assert (row["level"], row["label"], row["share_held"]) == (-1, "", pytest.approx(2 / 3))

@@ -1,7 +1,8 @@
 """How far repeated runs agree: the share of runs in which a label, and every type above it, holds.
 
-The table has the columns and the meaning of the ``confidence`` table of the scorers: there cells are drawn again,
-here the model is asked again, with other genes in another order.
+The table is the ``confidence`` table of the scorers: there cells are drawn again, here the model is asked again, with
+other genes in another order. What a model's answers have not is left empty: markers that are left out one by one, and
+a probability that is calibrated on labelled data.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cellkey.llm.terms import CellTypeTerms, NoTerms, match_term, normalised_label
-from cellkey.records.schema import Column, TableSchema
+from cellkey.records.confidence_tables import CONFIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,35 +20,19 @@ if TYPE_CHECKING:
     from cellkey.llm.answers import AnnotationAnswer
     from cellkey.llm.results import ClusterResult
 
-__all__ = ["METHOD", "REPEATS", "repeat_shares"]
+__all__ = ["METHOD", "repeat_shares"]
 
 METHOD = "llm"
 
 _SHARED_BY_ALL = 2
 """Terms with fewer terms above them (cell, and the like) hold for every cell and say nothing."""
 
-REPEATS = TableSchema(
-    "confidence",
-    "Share of repeated runs of a language model in which a cluster's label, and each type above it, holds.",
-    (
-        Column("cluster_id", "string", "Identifier of the cluster."),
-        Column("method", "string", "Who made the call: llm."),
-        Column("level", "int", "Position on the path; 0 is the broadest type."),
-        Column("label", "string", "Type at this level; the last level is the label of the cluster."),
-        Column("path", "string", "Types from the broadest to this one, joined by ' / '."),
-        Column("share_held", "float", "Share (0 to 1) of all runs, abstentions included, that named this type or a"
-               " kind of it."),
-        Column("share_held_without_marker", "float", "Empty: a model is not asked again without single markers."),
-        Column("fragile_marker", "string", "Empty, for the same reason."),
-        Column("n_resamples", "int", "Number of runs."),
-        Column("confidence", "float", "Same as share_held: not calibrated, because no labelled answers of the model"
-               " are at hand."),
-    ),
-)  # fmt: skip
-
 
 def repeat_shares(clusters: Iterable[ClusterResult], terms: CellTypeTerms | None = None) -> pd.DataFrame:
-    """Return the shares of every cluster that was run more than once and has a label; see :data:`REPEATS`.
+    """Return the shares of every cluster that was run more than once, as a ``confidence`` table.
+
+    ``share_held`` is the share of all runs, abstentions included, that named the type or a kind of it. A cluster
+    without a label has one row of level -1, with the share of runs that named nothing.
 
     Where a label is a term of the ontology, the path leads through the terms above it (of several parents, the one
     with most terms above itself, ties by identifier). Elsewhere it is the general and the detailed type as named.
@@ -60,31 +45,34 @@ def repeat_shares(clusters: Iterable[ClusterResult], terms: CellTypeTerms | None
         Ontology.
     """
     lookup = terms or NoTerms()
-    rows = [row for r in clusters if r.repeats and r.is_labelled for row in _rows(r, lookup)]
-    return REPEATS.frame(rows)
+    return CONFIDENCE.frame([row for r in clusters if r.repeats for row in _rows(r, lookup)])
 
 
 def _rows(result: ClusterResult, terms: CellTypeTerms) -> list[dict[str, Any]]:
     answers = [c.proposal for c in (result.case, *result.repeats)]
-    chain = _chain(result, terms)
     held = [_held_names(a, terms) for a in answers]
-    shares = [sum(key in names for names in held) / len(held) for key, _ in chain]
+    if not result.is_labelled:
+        return [_row(result, -1, [], sum(not names for names in held) / len(held))]
+    chain = _chain(result, terms)
     labels = [label for _, label in chain]
-    return [
-        {
-            "cluster_id": result.cluster,
-            "method": METHOD,
-            "level": level,
-            "label": label,
-            "path": " / ".join(labels[: level + 1]),
-            "share_held": share,
-            "share_held_without_marker": float("nan"),
-            "fragile_marker": "",
-            "n_resamples": len(answers),
-            "confidence": share,
-        }
-        for level, (label, share) in enumerate(zip(labels, shares, strict=True))
-    ]
+    shares = [sum(key in names for names in held) / len(held) for key, _ in chain]
+    return [_row(result, level, labels, share) for level, share in enumerate(shares)]
+
+
+def _row(result: ClusterResult, level: int, labels: list[str], share: float) -> dict[str, Any]:
+    return {
+        "cluster_id": result.cluster,
+        "method": METHOD,
+        "level": level,
+        "label": labels[level] if labels else "",
+        "path": " / ".join(labels[: level + 1]),
+        "is_call": level == len(labels) - 1,
+        "share_held": share,
+        "share_held_without_marker": float("nan"),
+        "fragile_marker": "",
+        "n_resamples": 1 + len(result.repeats),
+        "confidence": float("nan"),
+    }
 
 
 def _chain(result: ClusterResult, terms: CellTypeTerms) -> list[tuple[str, str]]:

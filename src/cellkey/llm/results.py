@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellkey.llm.prompts import prompt_hash
-from cellkey.llm.repeats import REPEATS, repeat_shares
+from cellkey.llm.repeats import repeat_shares
 from cellkey.llm.result_tables import (
     ANNOTATIONS,
     FINAL_RESULTS,
@@ -22,6 +22,7 @@ from cellkey.llm.roles import BOOSTER, ROLES
 from cellkey.llm.terms import match_term
 from cellkey.llm.workflow import State
 from cellkey.records.atomic import safe_name, write_text
+from cellkey.records.confidence_tables import CONFIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -160,7 +161,7 @@ class AnnotationResult:
 
     @property
     def confidence(self) -> pd.DataFrame:
-        """Shares of repeated runs, by cluster and ancestor; see :data:`cellkey.llm.repeats.REPEATS`."""
+        """Shares of repeated runs, by cluster and ancestor; see :func:`cellkey.llm.repeats.repeat_shares`."""
         return repeat_shares(self.clusters, self.terms)
 
     @property
@@ -199,7 +200,7 @@ class AnnotationResult:
         self._write_conversations(files["conversations"], store_prompts=store_prompts)
         write_text(files["text"], annotation_text(self))
         if any(r.repeats for r in self.clusters):
-            REPEATS.write_csv(neutral_table(self.confidence), files["confidence"])
+            CONFIDENCE.write_csv(neutral_table(self.confidence), files["confidence"])
         else:
             del files["confidence"]
         self._write_boost_traces(base / "boost")
