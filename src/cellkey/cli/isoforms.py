@@ -164,6 +164,28 @@ def simulate(
     typer.echo(str(output_dir))
 
 
+@app.command("simulate-cells")
+def simulate_cells(
+    output_path: Annotated[Path, typer.Option(help="File .h5ad to write.")],
+    n_donors: Annotated[int, typer.Option(help="Donors; half of them are treated.")] = 24,
+    cells_per_donor: Annotated[int, typer.Option(help="Cells per type and donor.")] = 12,
+    seed: Annotated[int, typer.Option(help="Seed.")] = 7,
+) -> None:
+    """Write single cells with transcript counts, whose types have isoform modules of their own.
+
+    \b
+    cellkey isoforms simulate-cells --output-path cells.h5ad
+    cellkey isoforms prepare --counts cells.h5ad --sample-key donor --groupby cell_type --output-dir bundle
+    cellkey isoforms fit --dataset-path bundle --output-dir networks --by cell_type
+    """
+    from cellkey.isoforms.synthetic import simulate_cells as make
+    from cellkey.records.atomic import atomic_path
+
+    with atomic_path(output_path) as temporary:
+        make(n_donors=n_donors, cells_per_donor=cells_per_donor, seed=seed).write_h5ad(temporary)
+    typer.echo(str(output_path))
+
+
 @app.command()
 def fit(
     dataset_path: Dataset,
