@@ -261,11 +261,12 @@ def wgcna(options: argparse.Namespace) -> list[dict[str, Any]]:
     for name in ("tasic", "macrophage"):
         values = build_features(_real(name)).matrix.values
         values = values[values.std(axis=1) > 1e-9]
-        values = values[:: max(1, len(values) // 2500)][:2500]
+        values = values[:: max(1, len(values) // 1500)][:1500]
         for settings in (
             {"power": 12},
             {"power": 6, "network_type": "unsigned"},
             {"power": 8, "min_module_size": 30, "deep_split": 0},
+            {"power": 6, "network_type": "unsigned", "min_module_size": 10, "deep_split": 3},
         ):
             parameters = WgcnaParameters(**settings)
             row: dict[str, Any] = {"data": name, "n_features": len(values), "settings": settings}

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cellkey import __version__
-from cellkey.errors import InputError, MissingFieldError, Problem, did_you_mean
 from cellkey.isoforms import tables
 from cellkey.isoforms.attribution import VaeWeights, integrated_gradients, read_checkpoint, vae_drivers
 from cellkey.isoforms.correlation import bh, correlation_pvalues, fisher_interval
-from cellkey.isoforms.eigengenes import eigengene
+from cellkey.isoforms.explanation_inputs import ExplanationInputs, aligned_inputs
 from cellkey.isoforms.fit_files import FitFiles, read_fit, write_json
-from cellkey.isoforms.parquet import read_parquet, sha256_of, write_parquet
+from cellkey.isoforms.parquet import sha256_of, write_parquet
 from cellkey.isoforms.structure import read_structure, structure_by_gene
 from cellkey.parameters import Parameters
 from cellkey.records.atomic import safe_name
@@ -26,11 +25,9 @@ from cellkey.records.atomic import safe_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ExplainParameters", "ModuleExplanation", "explain_module", "explain_modules", "read_feature_table"]
+__all__ = ["ExplainParameters", "ModuleExplanation", "explain_module", "explain_modules"]
 
 Array = NDArray[np.float64]
-
-MIN_OVERLAP = 10
 
 
 class ExplainParameters(Parameters):
@@ -81,20 +78,6 @@ class ModuleExplanation:
     ig_attributions: pd.DataFrame | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """Aligned inputs: scores (features x samples), table (samples x features) and one profile per module."""
-
-    fit: FitFiles
-    samples: list[str]
-    scores: Array
-    score_meta: pd.DataFrame
-    table: Array
-    table_meta: pd.DataFrame
-    profiles: dict[str, Array]
-    notes: tuple[str, ...]
-
-
 def explain_modules(
     artifact_dir: str | Path,
     *,
@@ -136,7 +119,7 @@ def explain_modules(
     """
     settings = parameters or ExplainParameters()
     fit = read_fit(artifact_dir)
-    inputs = _aligned(fit, module_ids, feature_table, feature_meta, module_score_table)
+    inputs = aligned_inputs(fit, module_ids, feature_table, feature_meta, module_score_table)
     weights = None
     if settings.vae_attribution or settings.integrated_gradients:
         weights = read_checkpoint(fit.directory, [str(f) for f in inputs.score_meta["feature_id"]])
@@ -174,7 +157,7 @@ def explain_modules(
 _MANIFEST = "module_explanation_manifest.json"
 
 
-def explain_module(inputs: _Inputs, module_id: str, settings: ExplainParameters) -> ModuleExplanation:
+def explain_module(inputs: ExplanationInputs, module_id: str, settings: ExplainParameters) -> ModuleExplanation:
     """Return the tables of one module from aligned inputs."""
     genes = set(inputs.fit.modules.members[module_id])
     profile = inputs.profiles[module_id]
@@ -200,7 +183,9 @@ def masked_correlations(table: Array, profile: Array, min_pairs: int = 3) -> tup
     return np.where(constant | (n < min_pairs), np.nan, r), n
 
 
-def _gene_drivers(inputs: _Inputs, genes: set[str], profile: Array, settings: ExplainParameters) -> pd.DataFrame:
+def _gene_drivers(
+    inputs: ExplanationInputs, genes: set[str], profile: Array, settings: ExplainParameters
+) -> pd.DataFrame:
     rows = np.flatnonzero(inputs.score_meta["gene_id"].isin(genes).to_numpy())
     r, n = masked_correlations(inputs.scores[rows].T, profile, settings.min_complete_pairs)
     p = correlation_pvalues(r, n)
@@ -222,7 +207,7 @@ def _gene_drivers(inputs: _Inputs, genes: set[str], profile: Array, settings: Ex
     return tables.GENE_DRIVERS.conform(table[tables.GENE_DRIVERS.names].reset_index(drop=True))
 
 
-def _polarity(inputs: _Inputs, genes: set[str], profile: Array, settings: ExplainParameters) -> pd.DataFrame:
+def _polarity(inputs: ExplanationInputs, genes: set[str], profile: Array, settings: ExplainParameters) -> pd.DataFrame:
     meta = inputs.table_meta
     chosen = np.flatnonzero((meta["gene_id"].isin(genes) & (meta["feature_type"] == "transcript_usage")).to_numpy())
     r, n = masked_correlations(inputs.table[:, chosen], profile, settings.min_complete_pairs)
@@ -243,7 +228,9 @@ def _polarity(inputs: _Inputs, genes: set[str], profile: Array, settings: Explai
     return tables.TRANSCRIPT_POLARITY.conform(table[tables.TRANSCRIPT_POLARITY.names])
 
 
-def _high_vs_low(inputs: _Inputs, genes: set[str], profile: Array, settings: ExplainParameters) -> pd.DataFrame:
+def _high_vs_low(
+    inputs: ExplanationInputs, genes: set[str], profile: Array, settings: ExplainParameters
+) -> pd.DataFrame:
     from scipy.stats import t
 
     meta = inputs.table_meta
@@ -314,7 +301,7 @@ def _summary(module_id: str, genes: set[str], drivers: pd.DataFrame, polarity: p
 
 
 def _attributed(
-    explanation: ModuleExplanation, inputs: _Inputs, weights: VaeWeights | None, settings: ExplainParameters
+    explanation: ModuleExplanation, inputs: ExplanationInputs, weights: VaeWeights | None, settings: ExplainParameters
 ) -> ModuleExplanation:
     if weights is None:
         return explanation
@@ -348,7 +335,9 @@ def _attributed(
     return replace(explanation, vae_drivers=drivers, ig_attributions=attributions)
 
 
-def _with_structure(explanation: ModuleExplanation, inputs: _Inputs, structure: pd.DataFrame) -> ModuleExplanation:
+def _with_structure(
+    explanation: ModuleExplanation, inputs: ExplanationInputs, structure: pd.DataFrame
+) -> ModuleExplanation:
     meta = inputs.table_meta.dropna(subset=["transcript_id"]).drop_duplicates("transcript_id")
     owner = pd.Series(meta["gene_id"].to_numpy(), index=meta["transcript_id"].astype(str))
     return replace(
@@ -370,7 +359,7 @@ def _draw_eigengenes(fit: FitFiles, root: Path, settings: ExplainParameters) -> 
     return [name]
 
 
-def _draw(explanation: ModuleExplanation, inputs: _Inputs, directory: Path, kind: str) -> list[str]:
+def _draw(explanation: ModuleExplanation, inputs: ExplanationInputs, directory: Path, kind: str) -> list[str]:
     from cellkey.isoforms.figures.saving import explanation_figures, gene_names, save_figure
 
     meta = inputs.table_meta
@@ -384,7 +373,9 @@ def _draw(explanation: ModuleExplanation, inputs: _Inputs, directory: Path, kind
     return names
 
 
-def _write(explanation: ModuleExplanation, root: Path, inputs: _Inputs, settings: ExplainParameters) -> dict[str, Any]:
+def _write(
+    explanation: ModuleExplanation, root: Path, inputs: ExplanationInputs, settings: ExplainParameters
+) -> dict[str, Any]:
     directory = root / safe_name(explanation.module_id)
     directory.mkdir(parents=True, exist_ok=True)
     frames = {
@@ -429,124 +420,4 @@ def _entry(path: Path, name: str) -> dict[str, Any]:
         "sha256": sha256_of(path),
         "rows": None,
         "columns": None,
-    }
-
-
-def read_feature_table(source: str | Path | pd.DataFrame, name: str = "feature table") -> pd.DataFrame:
-    """Return a samples x features frame indexed by sample id, from a frame, parquet, CSV or TSV."""
-    frame = source if isinstance(source, pd.DataFrame) else _read_any(Path(source), name)
-    if "sample_id" in frame.columns:
-        frame = frame.set_index("sample_id")
-    frame.index = frame.index.astype(str)
-    for what, ids in (("sample", frame.index), ("feature", frame.columns)):
-        repeated = list(dict.fromkeys(ids[ids.duplicated()]))
-        if repeated:
-            msg = f"{name}: {len(repeated)} duplicate {what} ids: {', '.join(map(str, repeated[:5]))}; make them unique"
-            raise InputError(msg)
-    return frame
-
-
-def _read_any(path: Path, name: str) -> pd.DataFrame:
-    if not path.is_file():
-        msg = f"{name} {path}: no such file"
-        raise InputError(msg)
-    suffix = path.name.lower().removesuffix(".gz")
-    if suffix.endswith(".parquet"):
-        return read_parquet(path)
-    return pd.read_csv(path, sep="," if suffix.endswith(".csv") else "\t", dtype={"sample_id": str})
-
-
-def _aligned(
-    fit: FitFiles,
-    module_ids: Sequence[str] | None,
-    feature_table: str | Path | pd.DataFrame | None,
-    feature_meta: str | Path | pd.DataFrame | None,
-    module_score_table: str | Path | pd.DataFrame | None,
-) -> _Inputs:
-    chosen = _known_modules(fit, module_ids)
-    table = read_feature_table(
-        fit.directory / "transcript_usage.parquet" if feature_table is None else feature_table, "feature table"
-    )
-    meta = _read_meta(fit.directory / "feature_meta.parquet" if feature_meta is None else feature_meta)
-    scores_samples = fit.sample_ids
-    overlap = sorted(set(scores_samples) & set(table.index))
-    needed = min(MIN_OVERLAP, len(scores_samples))
-    if len(overlap) < needed:
-        msg = (
-            f"Only {len(overlap)} samples overlap between the fit and the feature table "
-            f"(minimum required: {needed}); fit has {_shown(scores_samples)}, table has {_shown(table.index)}"
-        )
-        raise InputError(msg)
-    notes = []
-    for where, names in (("fit", scores_samples), ("feature table", list(table.index))):
-        if len(names) > len(overlap):
-            notes.append(f"{len(names) - len(overlap)} samples of the {where} are not in the other and were left out")
-    known = meta[meta["feature_id"].isin(table.columns)]
-    if len(known) < len(meta):
-        notes.append(f"{len(meta) - len(known)} features of the metadata are not in the feature table")
-    return _Inputs(
-        fit=fit,
-        samples=overlap,
-        scores=fit.scores[overlap].to_numpy(dtype=np.float64),
-        score_meta=fit.scores[["feature_id", "gene_id", "feature_type"]],
-        table=table.loc[overlap, known["feature_id"]].to_numpy(dtype=np.float64),
-        table_meta=known.reset_index(drop=True),
-        profiles=_profiles(fit, chosen, overlap, module_score_table),
-        notes=tuple(notes),
-    )
-
-
-def _shown(names: Any) -> str:
-    return ", ".join(map(repr, list(names)[:3])) + ", ..."
-
-
-def _known_modules(fit: FitFiles, module_ids: Sequence[str] | None) -> list[str]:
-    if module_ids is None:
-        return list(fit.modules)
-    unknown = [m for m in module_ids if m not in fit.modules.members]
-    if unknown:
-        msg = f"{len(unknown)} unknown module id(s); the fit has {', '.join(fit.modules) or 'no modules'}"
-        raise InputError(msg, [Problem(f"no such module{did_you_mean(m, fit.modules)}", repr(m)) for m in unknown])
-    return list(dict.fromkeys(module_ids))
-
-
-def _read_meta(source: str | Path | pd.DataFrame) -> pd.DataFrame:
-    meta = source if isinstance(source, pd.DataFrame) else _read_any(Path(source), "feature metadata")
-    missing = [c for c in ("feature_id", "gene_id", "feature_type") if c not in meta.columns]
-    if missing:
-        msg = (
-            f"feature metadata lacks the column(s) {', '.join(missing)}; "
-            f"columns are {', '.join(map(str, meta.columns))}"
-        )
-        raise MissingFieldError(msg)
-    repeated = list(meta["feature_id"][meta["feature_id"].duplicated()].unique())
-    if repeated:
-        msg = f"feature metadata: {len(repeated)} duplicate feature ids: {', '.join(map(str, repeated[:5]))}"
-        raise InputError(msg)
-    if "transcript_id" not in meta.columns:
-        meta = meta.assign(transcript_id=meta["feature_id"])
-    return meta
-
-
-def _profiles(
-    fit: FitFiles, chosen: list[str], samples: list[str], module_score_table: str | Path | pd.DataFrame | None
-) -> dict[str, Array]:
-    if module_score_table is not None:
-        table = read_feature_table(module_score_table, "module score table")
-        absent = [m for m in chosen if m not in table.columns]
-        lost = [s for s in samples if s not in table.index]
-        if absent or lost:
-            msg = (
-                f"module score table lacks {len(absent)} module column(s) ({', '.join(absent[:5])}) "
-                f"and {len(lost)} sample(s) ({', '.join(lost[:5])})"
-            )
-            raise InputError(msg)
-        return {m: table.loc[samples, m].to_numpy(dtype=np.float64) for m in chosen}
-    if len(fit.eigengenes):
-        stored = fit.eigengenes.set_index(fit.eigengenes["module_id"].astype(str))
-        return {m: stored.loc[m, samples].to_numpy(dtype=np.float64) for m in chosen}
-    genes = fit.scores["gene_id"]
-    return {
-        m: eigengene(fit.scores.loc[genes.isin(fit.modules.members[m]), samples].to_numpy(dtype=np.float64)).values
-        for m in chosen
     }
