@@ -159,6 +159,30 @@ def test_a_dask_cluster_runs_the_same_jobs(tmp_path) -> None:
     assert done.exit_code == 3
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find the worker's process")
+def test_a_killed_dask_worker_costs_no_dataset(tmp_path) -> None:
+    """What it worked on is done again, by another or by its successor."""
+    pytest.importorskip("distributed", reason="the extra dask is not installed")
+    import threading
+
+    def kill_one() -> None:
+        until(lambda: list(tmp_path.glob("out/run_*/brain/*/pid.json")))
+        ours = [p for p in Path("/proc").iterdir() if p.name.isdigit() and _parent(p) == os.getpid()]
+        workers = [int(p.name) for p in ours if b"spawn_main" in (p / "cmdline").read_bytes()]
+        os.kill(workers[0], signal.SIGKILL)
+        killed.append(workers[0])
+
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    names = [f"slow{i}" for i in range(6)]
+    done = run(tmp_path, names, runner=DaskCluster(n_workers=2, pipeline=MISBEHAVE))
+    killer.join()
+    assert len(killed) == 1
+    assert [r.status for r in done.rows] == ["success"] * 6
+
+
 def test_jobs_can_be_sent_anywhere(tmp_path) -> None:
     """A job is plain values, as JSON and otherwise; no key is in it."""
     import pickle

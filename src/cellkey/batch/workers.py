@@ -260,8 +260,13 @@ class DaskCluster:
         on_row: Callable[[DatasetJob, DatasetRow], bool],
         on_step: Callable[[DatasetJob, str], None],
     ) -> list[DatasetJob]:
-        distributed = _import_distributed()
-        with _dask_client(distributed, self._scheduler, self._n_workers) as client:
+        from cellkey.workers.connection import WorkerPlan
+
+        plan = WorkerPlan(self._scheduler, None if self._scheduler is not None else self._n_workers)
+        with plan.connect() as workers:
+            from distributed import as_completed
+
+            client = workers.client
             futures = {
                 client.submit(_remote, job, self._pipeline, pure=False, retries=0, key=f"cellkey-{i}-{job.run}"): job
                 for i, job in enumerate(jobs)
@@ -269,7 +274,7 @@ class DaskCluster:
             for job in jobs:
                 on_step(job, "submitted")
             finished: set[Any] = set()
-            for future in distributed.as_completed(list(futures)):
+            for future in as_completed(list(futures)):
                 finished.add(future)
                 if not on_row(futures[future], _row_of(future, futures[future])):
                     client.cancel([f for f in futures if f not in finished])
@@ -292,23 +297,3 @@ def _row_of(future: Any, job: DatasetJob) -> DatasetRow:
     if error is not None:
         return failed_row(job, f"{type(error).__name__}: {error}", type(error).__name__)
     return DatasetRow.from_mapping(future.result())
-
-
-def _import_distributed() -> Any:
-    try:
-        import distributed
-    except ImportError:
-        from cellkey.errors import MissingDependencyError
-
-        package = "distributed"
-        raise MissingDependencyError(package, "dask", "running on a Dask cluster") from None
-    return distributed
-
-
-def _dask_client(distributed: Any, scheduler: str | None, n_workers: int) -> Any:
-    if scheduler is not None:
-        return distributed.Client(scheduler, timeout="30s")
-    cluster = distributed.LocalCluster(
-        n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None
-    )
-    return distributed.Client(cluster)
