@@ -95,7 +95,16 @@ def measure(contestant: Contestant) -> dict[str, Any]:
             raise MeasurementError(_end(process.returncode, err.read()))
         lines = out.read().strip().splitlines()
     found = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}
-    return {k: round(v, 4) for k, v in found.items()} | (json.loads(lines[-1]) if lines else {})
+    return {k: round(v, 4) for k, v in found.items()} | _said(lines)
+
+
+def _said(lines: list[str]) -> dict[str, Any]:
+    try:
+        facts = json.loads(lines[-1]) if lines else {}
+    except ValueError:
+        msg = f"ended without its numbers: {lines[-1][:200]}"
+        raise MeasurementError(msg) from None
+    return dict(facts)
 
 
 def _wait(process: subprocess.Popen[Any], timeout: float) -> Any:
@@ -146,7 +155,7 @@ def ratios(found: dict[str, Any], slow: str, fast: str, key: str = "wall") -> di
     runs = found["runs"]
     if not runs.get(slow) or not runs.get(fast):
         return None
-    return spread([a[key] / b[key] for a, b in zip(runs[slow], runs[fast], strict=True)])
+    return spread([a[key] / max(b[key], 1e-9) for a, b in zip(runs[slow], runs[fast], strict=True)])
 
 
 def spread(values: list[float]) -> dict[str, Any]:

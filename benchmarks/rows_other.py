@@ -57,11 +57,12 @@ def isoforms(setting: Setting) -> dict[str, Any]:
     n_genes, n_samples = setting.pick(12_000, 800), setting.pick(240, 80)
     small = setting.pick(2000, 300)
     runs = {}
-    alone = paired([Contestant("cellkey, all genes", "isoforms_cellkey.py", (n_genes, n_samples))], setting.pairs)
+    whole = Contestant("cellkey, all genes", "isoforms_cellkey.py", ("realistic", n_genes, n_samples))
+    alone = paired([whole], setting.pairs)
     runs |= alone["runs"]
     features = setting.new("features.csv")
-    measure(Contestant("features", "isoforms_cellkey.py", (small, n_samples, features)))
-    ours = Contestant("cellkey", "isoforms_cellkey.py", (small, n_samples))
+    measure(Contestant("features", "isoforms_cellkey.py", ("simple", small, n_samples, features)))
+    ours = Contestant("cellkey", "isoforms_cellkey.py", ("simple", small, n_samples))
     theirs = Contestant("R WGCNA", "isoforms_wgcna.R", (features,))
     python = _pywgcna_python()
     peers = [theirs, Contestant("PyWGCNA", "isoforms_pywgcna.py", (features,), python=python)] if python else [theirs]
