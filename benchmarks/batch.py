@@ -12,17 +12,18 @@ import argparse
 import os
 import tempfile
 import warnings
-from collections import deque
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from _truth import _TOO_BROAD, Truth, _ontology, ancestors, data_folder, judge, load
+from _truth import Truth, _ontology, data_folder, judge, load
 from cellkey.batch import BatchSettings, LocalProcesses, run_batch
 from cellkey.batch.table_calls import call_marker_table
 from cellkey.hierarchy import get_builtin
+from cellkey.llm.judging import Grader
 from cellkey.llm.marker_tables import read_marker_table
 
 DATASETS = {
@@ -55,30 +56,15 @@ def main() -> None:
 # --- grades ---
 
 
-def distances(folder: Path, term: str) -> dict[str, int]:
-    """Fewest steps from a term to each term above it, without those that every cell shares."""
-    found, waiting = {term: 0}, deque([term])
-    terms = _ontology(folder).terms
-    while waiting:
-        here = waiting.popleft()
-        for parent in terms[here].parents if here in terms else ():
-            if parent not in found and parent not in _TOO_BROAD:
-                found[parent] = found[here] + 1
-                waiting.append(parent)
-    return found
+@cache
+def grader(folder: Path) -> Grader:
+    """The rules of the package, on the whole Cell Ontology."""
+    return Grader(_ontology(folder))
 
 
 def grade(folder: Path, predicted: str, right: list[str]) -> float:
     """Return 1 (full), 0.5 (partial) or 0 (none) for a predicted term; the best over all terms that are right."""
-    return max(_grade(folder, predicted, truth) for truth in right)
-
-
-def _grade(folder: Path, predicted: str, truth: str) -> float:
-    above = ancestors(folder, predicted)
-    if truth in above:
-        return 1.0
-    near = {t for t, steps in distances(folder, truth).items() if steps <= _HOPS}
-    return 0.5 if near & above else 0.0
+    return grader(folder).grade(predicted, right).points
 
 
 def grades_of_clusters(truth: Truth, clusters: Any, predicted: Any) -> list[float]:
