@@ -232,7 +232,7 @@ def _traits(traits: list[dict[str, Any]] | None) -> str:
     return (
         "\n## Permuted traits\n\nShare of module-trait tests with q <= 0.05: as observed, and with every trait "
         "permuted over the "
-        "samples (200 times).\n\n" + markdown_table(columns, rows)
+        "samples (100 times).\n\n" + markdown_table(columns, rows)
     )
 
 
@@ -289,7 +289,7 @@ def _wgcna(rows: list[dict[str, Any]] | None) -> str:
         "ARI with PyWGCNA, cut",
     ]
     return (
-        "\n## WGCNA beside R and PyWGCNA\n\n1,500 features of real data, one run after the other on the same "
+        "\n## WGCNA beside R and PyWGCNA\n\n1,000 features of real data, one run after the other on the same "
         "machine. Adjacency "
         "and topological overlap agree with R to 1e-6 (tests), PyWGCNA's to "
         f"{max((r.get('overlap_gap_pywgcna', 0.0) for r in rows), default=0.0):.0e}. R's time includes its "

@@ -147,7 +147,7 @@ def traits(_: argparse.Namespace) -> list[dict[str, Any]]:
         settings = TraitParameters()
         true = associate_traits(profiles, ordered, settings, columns=columns[name]).tests
         rng, shares, families = np.random.default_rng(7), [], 0
-        for _ in range(200):
+        for _ in range(100):
             mixed = ordered.assign(**{c: rng.permutation(ordered[c].to_numpy()) for c in columns[name]})
             q = associate_traits(profiles, mixed, settings, columns=columns[name]).tests["qvalue"].to_numpy()
             shares.append(float((q <= 0.05).mean()))
@@ -159,7 +159,7 @@ def traits(_: argparse.Namespace) -> list[dict[str, Any]]:
                 "traits": list(columns[name]),
                 "share_true": float((true["qvalue"] <= 0.05).mean()),
                 "share_permuted": float(np.mean(shares)),
-                "permutations_with_any": families / 200,
+                "permutations_with_any": families / 100,
             }
         )
     return rows
@@ -261,11 +261,10 @@ def wgcna(options: argparse.Namespace) -> list[dict[str, Any]]:
     for name in ("tasic", "macrophage"):
         values = build_features(_real(name)).matrix.values
         values = values[values.std(axis=1) > 1e-9]
-        values = values[:: max(1, len(values) // 1500)][:1500]
+        values = values[:: max(1, len(values) // 1000)][:1000]
         for settings in (
             {"power": 12},
             {"power": 6, "network_type": "unsigned"},
-            {"power": 8, "min_module_size": 30, "deep_split": 0},
             {"power": 6, "network_type": "unsigned", "min_module_size": 10, "deep_split": 3},
         ):
             parameters = WgcnaParameters(**settings)

@@ -360,14 +360,14 @@ def _draw_eigengenes(fit: FitFiles, root: Path, settings: ExplainParameters) -> 
 
 
 def _draw(explanation: ModuleExplanation, inputs: ExplanationInputs, directory: Path, kind: str) -> list[str]:
-    from cellkey.isoforms.figures.saving import explanation_figures, gene_names, save_figure
+    from cellkey.isoforms.figures.saving import explanation_figures, save_figure
 
     meta = inputs.table_meta
     usage = pd.DataFrame(inputs.table, columns=list(meta["feature_id"]))
     transcripts = meta[meta["feature_type"] == "transcript_usage"]
     profile = inputs.profiles[explanation.module_id]
     names = []
-    for name, figure in explanation_figures(explanation, usage, transcripts, profile, gene_names(inputs.fit)):
+    for name, figure in explanation_figures(explanation, usage, transcripts, profile, inputs.fit.gene_names):
         names.append(f"{name}.{kind}")
         save_figure(figure, directory / names[-1])
     return names

@@ -166,6 +166,16 @@ class FitFiles:
         fixed = {"feature_id", "gene_id", "feature_type", "n_transcripts"}
         return [str(c) for c in self.scores.columns if c not in fixed]
 
+    @property
+    def gene_names(self) -> dict[str, str]:
+        """Symbol of every gene that has one; empty where the bundle had none."""
+        path = self.directory / "genes.parquet"
+        genes = read_parquet(path) if path.is_file() else pd.DataFrame()
+        if "gene_name" not in genes.columns:
+            return {}
+        named = genes.dropna(subset=["gene_name"])
+        return dict(zip(named["gene_id"].astype(str), named["gene_name"].astype(str), strict=True))
+
     def table(self, name: str) -> pd.DataFrame:
         """Read another table of the fit."""
         return read_parquet(_present(self.directory, f"{name}.parquet"))

@@ -13,7 +13,7 @@ from cellkey.isoforms import tables
 from cellkey.isoforms.correlation import bh
 from cellkey.isoforms.fit_files import read_fit
 from cellkey.isoforms.grouped import fit_directories
-from cellkey.isoforms.parquet import read_parquet, write_parquet
+from cellkey.isoforms.parquet import write_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -139,7 +139,7 @@ def enrich_fit(
 def _enrich_one(directory: Path, sets: Mapping[str, Iterable[str]]) -> pd.DataFrame:
     stored = read_fit(directory)
     background = sorted(set(stored.scores["gene_id"].astype(str)))
-    names = gene_names(stored.directory)
+    names = stored.gene_names
     known = {names.get(g, g).casefold() for g in background}
     wanted = sorted({g for genes in sets.values() for g in genes})
     if not any(g.casefold() in known for g in wanted):
@@ -151,15 +151,3 @@ def _enrich_one(directory: Path, sets: Mapping[str, Iterable[str]]) -> pd.DataFr
         )
         raise InputError(msg)
     return enrich_modules(stored.modules, sets, background, names=names)
-
-
-def gene_names(directory: str | Path) -> dict[str, str]:
-    """Return the symbols that the bundle of a fit had, by gene id; empty where it had none."""
-    path = Path(directory) / "genes.parquet"
-    if not path.is_file():
-        return {}
-    genes = read_parquet(path)
-    if "gene_name" not in genes.columns:
-        return {}
-    named = genes[genes["gene_name"].notna()]
-    return dict(zip(named["gene_id"].astype(str), named["gene_name"].astype(str), strict=True))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cellkey.isoforms.figures.saving import fit_figures, gene_names
+from cellkey.isoforms.figures.saving import fit_figures
 from cellkey.isoforms.fit_files import FitFiles, read_fit
 from cellkey.isoforms.parquet import read_parquet
 from cellkey.records.atomic import write_text
@@ -105,7 +105,7 @@ def _lead(fit: FitFiles, config: dict[str, Any]) -> str:
 
 
 def _overview(fit: FitFiles) -> pd.DataFrame:
-    names = gene_names(fit)
+    names = fit.gene_names
     membership, roles = fit.table("module_membership"), fit.table("module_gene_roles")
     evidence = fit.table("module_evidence").set_index("module_id")
     rows = []
@@ -130,7 +130,7 @@ def _modules(fit: FitFiles, figures: dict[str, str]) -> list[str]:
     parts = []
     sets = fit.directory / "module_gene_sets.parquet"
     enriched = read_parquet(sets) if sets.is_file() else None
-    names = gene_names(fit)
+    names = fit.gene_names
     membership = fit.table("module_membership")
     for module in fit.modules:
         drawn = [html for name, html in figures.items() if name.startswith(f"{module}_")]

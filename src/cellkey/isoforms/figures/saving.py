@@ -30,7 +30,6 @@ __all__ = [
     "FORMATS",
     "explanation_figures",
     "fit_figures",
-    "gene_names",
     "main_trait",
     "save_figure",
     "write_fit_figures",
@@ -53,18 +52,6 @@ def save_figure(figure: Figure, path: Path) -> None:
     with atomic_path(path) as temporary, warnings.catch_warnings(), drawing_style():
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
         figure.savefig(temporary, dpi=DPI, format=kind, metadata=metadata)
-
-
-def gene_names(fit: FitFiles) -> dict[str, str]:
-    """Return gene names by id where the fit has them."""
-    path = fit.directory / "genes.parquet"
-    if not path.is_file():
-        return {}
-    table = read_parquet(path)
-    if "gene_name" not in table:
-        return {}
-    known = table.dropna(subset=["gene_name"])
-    return dict(zip(known["gene_id"].astype(str), known["gene_name"].astype(str), strict=True))
 
 
 def main_trait(fit: FitFiles, module: str | None = None) -> str | None:
@@ -91,7 +78,7 @@ def _samples(fit: FitFiles) -> pd.DataFrame | None:
 
 def fit_figures(fit: FitFiles, *, most_modules: int = 6) -> Iterator[tuple[str, Figure]]:
     """Yield name and figure: whole fit first, then the largest modules."""
-    samples, trait, names = _samples(fit), main_trait(fit), gene_names(fit)
+    samples, trait, names = _samples(fit), main_trait(fit), fit.gene_names
     traits, roles, membership = (fit.table(t) for t in ("traits", "module_gene_roles", "module_membership"))
     yield "module_trait_heatmap", figure_of(modules.module_trait_heatmap(traits))
     yield "eigengene_heatmap", figure_of(modules.eigengene_heatmap(fit.eigengenes, samples, trait))
