@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from cellkey import _keys
 from cellkey.annotation.confidence import (
@@ -26,10 +28,11 @@ from cellkey.errors import CellkeyWarning, InputError, MissingFieldError, Parame
 from cellkey.profiles.expression import Expression
 from cellkey.profiles.profile import POSITIVE_QUANTILES, ClusterProfiles
 from cellkey.profiles.resampling import N_RESAMPLES, Resampler, Resamples
+from cellkey.profiles.tiles import TiledExpression, TileStore
 from cellkey.progress import with_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
     from cellkey.parameters import Parameters
     from cellkey.scoring.marker_evidence import MarkerScoring
 
-__all__ = ["AnnotationResult", "annotate", "outdated_levels", "write_result"]
+__all__ = ["AnnotationResult", "annotate", "embeddings", "graphs", "outdated_levels", "write_result"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +226,9 @@ def annotate(
     var_columns = _symbol_columns(adata)
     layer_name, X = pick_layer(adata, layer)
     messages: list[str] = []
+    if not _sufficient(profiles, score_parameters):
+        profiles = None
+        X = _decoded(adata, layer_name, X, n_jobs, clock, messages)
     expression, report = _expression(X, layer_name, var_names, normalize, assume, profiles, messages, passes)
     if key is None:
         key = _default_hierarchy(report, profiles, adata.n_vars, messages)
@@ -246,7 +252,7 @@ def annotate(
     clock.step("profiles")
     quantiles = sorted({*POSITIVE_QUANTILES, score_parameters.positive_quantile})
     threads = n_jobs or _processors()
-    if profiles is not None and _sufficient(profiles, score_parameters):
+    if profiles is not None:
         held = _usable(resamples, score_parameters, messages)
     else:
         resampler = _resampler(adata, resolution, var_names, resamples, clustering, score_parameters)
@@ -275,8 +281,7 @@ def annotate(
         annotation = replace(annotation, stability=stability)
         messages.extend(notes)
     if votes:
-        rows = {g: np.flatnonzero(labels == g) for g in profiles.groups}
-        annotation = _with_votes(annotation, expression, rows)
+        annotation = _with_votes(annotation, expression, _RowsOf(labels))
     tables = annotation_tables(annotation)
     confidence: Mapping[str, float] = {}
     if held is not None:
@@ -298,9 +303,12 @@ def annotate(
         "clustering": grouping.params.model_dump(mode="json") if grouping is not None else {},
         "seconds": {**clock.seconds(), "total": round(time.perf_counter() - started, 3)},
     }
-    obs: dict[str, Any] = labels_by_cell(annotation, labels, confidence)
-    obs |= technical_intensities(expression, technical)
-    uns = {**record_fields(annotation, facts, gate_settings), **colour_fields(obs, annotation.key.hierarchy)}
+    obs = _Fields(lambda: {
+        **labels_by_cell(annotation, labels, confidence), **technical_intensities(expression, technical)
+    })
+    uns = _Fields(lambda: {
+        **record_fields(annotation, facts, gate_settings), **colour_fields(obs, annotation.key.hierarchy)
+    })
     result = AnnotationResult(
         annotation, tables, labels, facts, tuple(messages), obs, uns, grouping, embedding, held
     )
@@ -370,44 +378,110 @@ def _expression(
     scale = passes.scale(X, report if normalize else None)
     if not normalize and report.transform != "none":
         messages.append("Values are used as they are (normalisation was switched off).")
-    return Expression(X, scale=scale), report
+    tiled = isinstance(X, TileStore)
+    return TiledExpression(X, scale=scale) if tiled else Expression(X, scale=scale), report
+
+
+def _decoded(
+    adata: Any, layer: str, X: Any, n_jobs: int | None, clock: _Clock, messages: list[str]
+) -> Any:
+    """Read a matrix on disk once, as far as the memory allowed reaches into memory."""
+    from cellkey.clustering.inspect import require_numbers
+    from cellkey.io.stored import StoredMatrix
+
+    if not isinstance(X, StoredMatrix):
+        return X
+    require_numbers(X, layer)
+    clock.step("reading the matrix")
+    store = TileStore.of(X, budget=X.budget, n_jobs=n_jobs or _processors(), progress=clock.share)
+    if store.in_file:
+        messages.append(f"{layer} does not fit the memory allowed: {store.in_file / 2**20:,.0f} MiB of it lie in a "
+                        "temporary file and are streamed.")
+    adata.hold(layer, store)
+    return store
 
 
 class _LazyExpression(Expression):
-    """Expression whose per-cell factors are only computed when cells are read."""
+    """Expression for few cells of a large matrix: the factors of cells are computed for those that are read."""
 
     def __init__(self, X: Any, transform: str) -> None:
         super().__init__(X)
         self._transform = transform
-        self._ready = transform == "none"
 
-    def _prepare(self) -> None:
-        from cellkey.clustering import cell_factors
-
-        if not self._ready:
-            factors = cell_factors(self.X) if self._transform == "normalise" else np.ones(self.n_obs)
-            self.scale = np.ascontiguousarray(factors)
-            self._ready = True
-
-    def row_blocks(self, *args: Any, **kwargs: Any) -> Any:
-        self._prepare()
-        return super().row_blocks(*args, **kwargs)
+    def row_blocks(
+        self, columns: NDArray[np.intp] | None = None, rows: NDArray[np.intp] | None = None, block_cells: int = 8192
+    ) -> Any:
+        wanted = np.arange(self.n_obs) if rows is None else np.asarray(rows)
+        whole = self.X if self.in_memory and self.storage != "csc" else None
+        if self.in_memory and whole is None:
+            whole = self.X.tocsr()
+        for start in range(0, len(wanted), block_cells):
+            block = (self.X if whole is None else whole)[wanted[start : start + block_cells]]
+            inside = Expression(block, scale=self._factors(block))
+            for low, part in inside.row_blocks(columns, block_cells=block_cells):
+                yield start + low, part
 
     def columns(self, index: NDArray[np.intp]) -> Any:
-        self._prepare()
-        return super().columns(index)
+        if self.in_memory:
+            return Expression(self.X, scale=self._factors(self.X)).columns(index)
+        parts = [sp.csr_matrix(block) for _, block in self.row_blocks(np.asarray(index))]
+        return sp.vstack(parts, format="csc")
+
+    def _factors(self, block: Any) -> NDArray[np.float64] | None:
+        from cellkey.clustering import cell_factors
+
+        if self._transform == "none":
+            return None
+        return cell_factors(block) if self._transform == "normalise" else np.ones(block.shape[0])
+
+
+class _RowsOf(Mapping[str, Any]):
+    """The cells of each group, looked up when they are asked for."""
+
+    def __init__(self, labels: NDArray[np.object_]) -> None:
+        self._labels = labels
+
+    def __getitem__(self, group: str) -> NDArray[np.intp]:
+        return np.flatnonzero(self._labels == group)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({str(label) for label in self._labels if label is not None})
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+class _Fields(Mapping[str, Any]):
+    """Fields for the cells, made when the first is asked for: a run that writes tables only needs none."""
+
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make: Callable[[], dict[str, Any]] | None = make
+        self._made: dict[str, Any] = {}
+
+    def _all(self) -> dict[str, Any]:
+        if self._make is not None:
+            self._made, self._make = self._make(), None
+        return self._made
+
+    def __getitem__(self, name: str) -> Any:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
 
 
 def _labels(adata: AnnData, groupby: str) -> NDArray[np.object_]:
-    if groupby not in adata.obs:
+    known = adata.column(groupby) is not None if hasattr(adata, "column") else groupby in adata.obs
+    if not known:
         few = [str(c) for c in adata.obs if 1 < adata.obs[c].nunique() <= max(200, adata.n_obs // 20)]
         found = f"columns that could hold clusters: {', '.join(few)}" if few else "no column looks like clusters"
         hint = did_you_mean(groupby, map(str, adata.obs.columns))
         msg = f"obs has no column {groupby!r}{hint}; {found}. Name one with --cluster-key"
         raise MissingFieldError(msg)
-    column = adata.obs[groupby]
-    missing = column.isna().to_numpy()
-    values = column.astype(str).to_numpy(dtype=object)
+    values, missing, n_different = _texts(adata.column(groupby) if hasattr(adata, "column") else adata.obs[groupby])
     if missing.all():
         msg = f"obs[{groupby!r}] holds no value at all"
         raise InputError(msg)
@@ -415,11 +489,19 @@ def _labels(adata: AnnData, groupby: str) -> NDArray[np.object_]:
         msg = (f"{int(missing.sum())} of {len(missing)} cells have no value in obs[{groupby!r}]: "
                "they are left out of all statistics and stay Unassigned")
         warnings.warn(msg, CellkeyWarning, stacklevel=3)
-        values[missing] = None
-    if len(set(values[~missing])) > 5000:
-        msg = f"obs[{groupby!r}] holds {len(set(values[~missing]))} different values: is it a column of clusters?"
+    if n_different > 5000:
+        msg = f"obs[{groupby!r}] holds {n_different} different values: is it a column of clusters?"
         raise ParameterError(msg)
-    return np.asarray(values, dtype=object)
+    return values
+
+
+def _texts(column: Any) -> tuple[NDArray[np.object_], NDArray[np.bool_], int]:
+    """Values of a column as text (None where missing), where they miss, and how many differ."""
+    import pandas as pd
+
+    codes, different = pd.factorize(np.asarray(column) if not hasattr(column, "dtype") else column)
+    texts = np.array([*map(str, different), None], dtype=object)
+    return texts[codes], codes < 0, len(different)
 
 
 def _cluster(
@@ -513,7 +595,7 @@ def write_result(adata: AnnData, result: AnnotationResult, *, slim: bool = False
     if _keys.PARAMS in adata.uns:
         for column in outdated_levels(adata.obs.columns, result.obs):
             del adata.obs[column]
-    obsm, obsp = ({}, {}) if slim else (_embeddings(result), _graph(result))
+    obsm, obsp = ({}, {}) if slim else (embeddings(result), graphs(result))
     write_fields(adata, result.obs, result.uns, obsm=obsm, obsp=obsp)
 
 
@@ -523,7 +605,8 @@ def outdated_levels(columns: Iterable[str], written: Iterable[str]) -> list[str]
     return [c for c in map(str, columns) if c.startswith(_keys.level(_keys.LABEL, "")) and c not in now]
 
 
-def _embeddings(result: AnnotationResult) -> dict[str, Any]:
+def embeddings(result: AnnotationResult) -> dict[str, Any]:
+    """Return components and embedding for ``obsm``."""
     found: dict[str, Any] = {}
     if result.clustering is not None and result.clustering.components is not None:
         found["X_pca"] = result.clustering.components.scores
@@ -532,7 +615,8 @@ def _embeddings(result: AnnotationResult) -> dict[str, Any]:
     return found
 
 
-def _graph(result: AnnotationResult) -> dict[str, Any]:
+def graphs(result: AnnotationResult) -> dict[str, Any]:
+    """Return the neighbour graph for ``obsp``."""
     return {} if result.clustering is None else {"connectivities": result.clustering.graph}
 
 

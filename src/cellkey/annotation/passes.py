@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cellkey.profiles.profile import POSITIVE_QUANTILES, profile_clusters
+from cellkey.profiles.tiles import TileStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellkey.clustering import Clustering, ClusteringParameters, MatrixReport
+    from cellkey.clustering.inspect import MatrixScan
     from cellkey.profiles.expression import Expression
     from cellkey.profiles.profile import ClusterProfiles, PositiveBasis
     from cellkey.profiles.resampling import Resampler
+    from cellkey.profiles.tiles import Survey
 
 __all__ = ["InThisProcess", "Passes"]
 
@@ -66,12 +69,16 @@ class InThisProcess:
         """Sweep the matrix once."""
         from cellkey.clustering import inspect_matrix
 
-        return inspect_matrix(X, var_names=var_names, assume=assume, name=name)
+        scan = _scan(X.survey) if isinstance(X, TileStore) else None
+        return inspect_matrix(X, var_names=var_names, assume=assume, name=name, scan=scan)
 
     def scale(self, X: Any, report: MatrixReport | None) -> NDArray[np.float64] | None:
-        """Sweep the matrix once if its cells are to be normalised."""
+        """Sweep the matrix once if its cells are to be normalised; tiles know the totals already."""
         from cellkey.clustering import working_scale
+        from cellkey.clustering.normalise import factors_from_totals
 
+        if report is not None and report.transform == "normalise" and isinstance(X, TileStore):
+            return factors_from_totals(X.survey.totals)
         return None if report is None else working_scale(X, report)
 
     def cluster(
@@ -105,3 +112,10 @@ class InThisProcess:
             expression, labels, var_names, quantiles=quantiles, basis=basis, n_jobs=n_jobs, resampler=resampler,
             progress=progress,
         )
+
+
+def _scan(survey: Survey) -> MatrixScan:
+    from cellkey.clustering.inspect import MatrixScan
+
+    return MatrixScan(survey.minimum, survey.maximum, survey.n_not_finite, survey.n_not_zero, survey.integer_valued,
+                      survey.has_value)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from cellkey import _keys
 from cellkey.annotation.cells import AnnotationResult, annotate, outdated_levels
+from cellkey.annotation.evidence import evidence_record, settings_of, stored_profiles
+from cellkey.annotation.memory import parse_bytes, tile_budget
 from cellkey.errors import InputError, MissingFieldError, RunError
 from cellkey.io.write import link_or_copy
 from cellkey.profiles.resample_storage import load_resamples, save_resamples
 from cellkey.profiles.resampling import N_RESAMPLES
-from cellkey.profiles.storage import fingerprint, load_profiles, save_profiles
+from cellkey.profiles.storage import evidence_stamp, save_profiles
+from cellkey.profiles.tiles import matrix_digest
 from cellkey.records.run import staged, write_manifest
 from cellkey.records.tables import ALL_TABLES
 from cellkey.scoring.marker_evidence import MarkerScoring
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from cellkey.annotation.passes import Passes
+    from cellkey.io.opened import OpenedCells
     from cellkey.profiles.profile import ClusterProfiles
     from cellkey.profiles.resampling import Resamples
     from cellkey.refinement.chained import Chained
@@ -67,6 +69,7 @@ def annotate_file(
     workers: WorkerPlan | None = None,
     table: str | None = None,
     modality: str | None = None,
+    memory_limit: str | int | None = None,
     progress: Callable[[str, float | None], None] | None = None,
     **options: Any,
 ) -> AnnotationRun:
@@ -104,6 +107,10 @@ def annotate_file(
         Dask workers for the passes over the matrix, which then stays on disk (``.h5ad`` and Zarr only).
     table, modality
         Which table of a SpatialData store, or which modality of MuData, is meant; needed where there are several.
+    memory_limit
+        Of the whole process, as ``"4G"`` or bytes: what of the matrix does not fit is streamed from a temporary
+        file (in the folder that ``TMPDIR`` names), with the same results. None takes two thirds of the free
+        memory. Only ``.h5ad`` files and Zarr stores are streamed; other forms are read whole.
     progress
         Called with the name of the step and the share done.
     options
@@ -113,7 +120,7 @@ def annotate_file(
     path = Path(source)
     with staged(output_dir) as staging:
         part = {"table": table, "modality": modality}
-        job = _Job(path, annotation_only, cluster_key, options, part, on_disk=workers is not None)
+        job = _Job(path, annotation_only, cluster_key, memory_limit, options, part, on_disk=workers is not None)
         adata, profiles = job.open(progress)
         if hierarchy is None and annotation_only:
             hierarchy = _earlier_hierarchy(adata)
@@ -124,10 +131,13 @@ def annotate_file(
                 adata, hierarchy, groupby=job.groupby(adata), profiles=profiles, passes=passes, progress=progress,
                 copy=True, **options,
             )
+        result = replace(result, messages=(*job.messages, *result.messages))
         _say(progress, "writing")
         for name, frame in result.tables.items():
             ALL_TABLES[name].write_csv(frame, staging / f"{name}.csv")
-        stamp = _write_cells(job, adata, result, staging, x_format=x_format, slim=slim) if cells else ""
+        stamp = job.stamp(adata, result)
+        if cells:
+            _write_cells(job, adata, result, staging, x_format=x_format, slim=slim)
         refined = None
         if refinement is not None or diagnostic:
             from cellkey.refinement.chained import refine_annotated
@@ -136,7 +146,7 @@ def annotate_file(
                 adata, result, staging, refinement, diagnostic=diagnostic, cells=_CELLS_FILE if cells else "",
                 figures=figures, dpi=dpi, progress=progress,
             )
-        if profiles is not None and result.annotation.profiles is profiles:
+        if result.annotation.profiles is profiles:
             link_or_copy(path.parent / PROFILES_FILE, staging / PROFILES_FILE)
         else:
             result.annotation.profiles.info["fingerprint"] = stamp
@@ -144,13 +154,15 @@ def annotate_file(
         if result.resamples is not None:
             result.resamples.info["fingerprint"] = str(result.annotation.profiles.info.get("fingerprint", ""))
             save_resamples(result.resamples, staging / RESAMPLES_FILE)
+        job.close()
         drawn = _draw(result, staging, dpi, progress) if figures else []
-        read_matrix = profiles is None
+        read_matrix = profiles is None or result.annotation.profiles is not profiles
         write_manifest(staging, {
             "kind": "annotation",
             "input": {"name": path.name, **{k: v for k, v in job.part.items() if v is not None},
                       "bytes": path.stat().st_size if path.is_file() else None,
                       "fingerprint": stamp, "matrix_read": read_matrix},
+            "evidence": evidence_record(staging, job.digest),
             "parameters": {**result.facts, "gating": result.annotation.gating.model_dump(mode="json")},
             "refinement": {} if refined is None else refined.record(),
             "messages": list(result.messages),
@@ -178,54 +190,83 @@ def _passes(workers: WorkerPlan | None, path: Path) -> Iterator[Passes | None]:
 
 
 class _Job:
-    """How one input is opened: whole, or without its matrix when stored profiles can stand in for it."""
+    """How one input is opened, and which profiles can stand in for its matrix."""
 
     def __init__(
         self,
         path: Path,
         annotation_only: bool,
         cluster_key: str | None,
+        memory_limit: str | int | None,
         options: Mapping[str, Any],
         part: Mapping[str, str | None],
         *,
         on_disk: bool = False,
     ) -> None:
         self.path = path
-        self.part: Mapping[str, Any] = part
         self.annotation_only = annotation_only
         self.cluster_key = cluster_key
+        self.memory_limit = memory_limit
         self.options = options
+        self.part: Mapping[str, Any] = part
         self.on_disk = on_disk
-        self.backed = False
+        self.messages: list[str] = []
+        self.digest = ""
+        self._cells: OpenedCells | None = None
+        if memory_limit is not None:
+            parse_bytes(memory_limit)  # a mistyped amount shows before any file is read
 
-    def open(self, progress: Callable[[str, float | None], None] | None) -> tuple[AnnData, ClusterProfiles | None]:
+    def open(self, progress: Callable[[str, float | None], None] | None) -> tuple[Any, ClusterProfiles | None]:
         from cellkey.io.on_disk import open_on_disk
+        from cellkey.io.opened import open_cells
         from cellkey.io.read import read_cells
 
         _say(progress, "reading")
-        if self.annotation_only and (self.path.parent / PROFILES_FILE).is_file() and self.path.suffix == ".h5ad":
-            adata = read_cells(self.path, backed=True)
-            profiles = self._stored_profiles(adata)
-            if profiles is not None:
-                self.backed = True
-                return adata, profiles
-            adata.file.close()
-        return open_on_disk(self.path) if self.on_disk else read_cells(self.path, **self.part), None
+        if any(value is not None for value in self.part.values()):
+            return self._whole(read_cells(self.path, **self.part))
+        again = self.annotation_only and (self.path.parent / PROFILES_FILE).is_file()
+        self._cells = cells = open_cells(self.path, names=not again)
+        if cells is None:
+            return (open_on_disk(self.path), None) if self.on_disk else self._whole(read_cells(self.path))
+        profiles = self._stored_profiles(cells) if again else None
+        if self.on_disk and profiles is None:  # the workers read the matrix
+            cells.close()
+            return open_on_disk(self.path), None
+        cells.limit(tile_budget(self.memory_limit if profiles is None else None, *cells.shape))
+        return cells, profiles
 
-    def _stored_profiles(self, adata: AnnData) -> ClusterProfiles | None:
+    def _whole(self, adata: AnnData) -> tuple[Any, None]:
+        if self.memory_limit is not None:
+            self.messages.append(f"{self.path.name} is of a form that is read whole: the memory limit does not "
+                                 "apply; write it as .h5ad to have it streamed.")
+        return adata, None
+
+    def _stored_profiles(self, cells: OpenedCells) -> ClusterProfiles | None:
         """Profiles beside the input, if they are of this matrix, these clusters and these settings."""
         from cellkey.clustering import pick_layer
 
-        try:
-            profiles = load_profiles(self.path.parent / PROFILES_FILE, quantiles=self._quantiles())
-        except RunError:
-            return None
-        name, X = pick_layer(adata, self.options.get("layer"))
-        if name != profiles.info.get("layer") or not _same_scale(profiles, self.options):
-            return None
-        labels = adata.obs[self.groupby(adata)]
-        stamp = _stamp(X, labels.astype(object).to_numpy(), adata.var_names, profiles)
-        return profiles if stamp == profiles.info.get("fingerprint") else None
+        layer, matrix = pick_layer(cells, self.options.get("layer"))
+        profiles, self.digest, reason = stored_profiles(
+            cells, self.path, self.path.parent / PROFILES_FILE, layer=layer, matrix=matrix,
+            groupby=str(self.groupby(cells)), options=self.options, quantiles=self._quantiles(),
+        )
+        if profiles is None:
+            self.messages.append(f"The profiles beside {self.path.name} are not used ({reason}): the matrix is read.")
+        return profiles
+
+    def stamp(self, adata: Any, result: AnnotationResult) -> str:
+        """Fingerprint of the values, names and clusters that the profiles are of."""
+        from cellkey.clustering import pick_layer
+
+        profiles = result.annotation.profiles
+        if not self.digest:
+            self.digest = matrix_digest(pick_layer(adata, str(result.facts["layer"]))[1])
+        return evidence_stamp(self.digest, result.labels, adata.var_names, **settings_of(profiles))
+
+    def close(self) -> None:
+        """Let go of the input."""
+        if self._cells is not None:
+            self._cells.close()
 
     def _quantiles(self) -> list[float] | None:
         scoring = self.options.get("scoring")
@@ -234,12 +275,13 @@ class _Job:
         given = MarkerScoring() if scoring is None else scoring
         return [given.positive_quantile] if isinstance(given, MarkerScoring) else None
 
-    def groupby(self, adata: AnnData) -> str | None:
+    def groupby(self, adata: Any) -> str | None:
         if self.cluster_key is not None:
             return self.cluster_key
         if not self.annotation_only:
             return None
-        if _keys.CLUSTER not in adata.obs:
+        known = adata.column(_keys.CLUSTER) is not None if hasattr(adata, "column") else _keys.CLUSTER in adata.obs
+        if not known:
             few = [str(c) for c in adata.obs if 1 < adata.obs[c].nunique() <= max(200, adata.n_obs // 20)]
             found = f"obs has {', '.join(few)}: name one with --cluster-key" if few else "run without it first"
             msg = f"--annotation-only needs obs[{_keys.CLUSTER!r}], which {self.path.name} does not hold; {found}"
@@ -256,17 +298,7 @@ def _stored_resamples(folder: Path, profiles: ClusterProfiles) -> Resamples | No
     return resamples if resamples.info.get("fingerprint") == profiles.info.get("fingerprint") else None
 
 
-def _same_scale(profiles: ClusterProfiles, options: Mapping[str, Any]) -> bool:
-    wanted = "none" if not options.get("normalize", True) else profiles.info.get("transform")
-    return options.get("assume") is None and profiles.info.get("transform") == wanted
-
-
-def _stamp(X: Any, labels: Any, var_names: Sequence[str], profiles: ClusterProfiles) -> str:
-    settings = {k: profiles.info.get(k) for k in ("transform", "layer")}
-    return fingerprint(X, np.asarray(labels, dtype=object), var_names, basis=profiles.basis, **settings)
-
-
-def _earlier_hierarchy(adata: AnnData) -> Any:
+def _earlier_hierarchy(adata: Any) -> Any:
     import json
 
     stored = adata.uns.get(_keys.MARKER_MAP)
@@ -275,14 +307,16 @@ def _earlier_hierarchy(adata: AnnData) -> Any:
 
 def _write_cells(
     job: _Job,
-    adata: AnnData,
+    adata: Any,
     result: AnnotationResult,
     staging: Path,
     *,
     x_format: Literal["csr", "as-input"],
     slim: bool,
-) -> str:
-    """Write the cells with their labels; return the fingerprint of what was written."""
+) -> None:
+    """Write the cells with their labels: as a copy of the input file where its matrix may stay as it is."""
+    from cellkey.annotation.cells import embeddings, graphs, write_result
+    from cellkey.io.opened import OpenedCells
     from cellkey.io.update import update_copy
     from cellkey.io.write import write_cells
     from cellkey.refinement.chained import outdated_fields
@@ -291,30 +325,18 @@ def _write_cells(
     outdated = outdated_fields(adata)
     if _keys.PARAMS in adata.uns:
         outdated += [f"obs/{c}" for c in outdated_levels(adata.obs.columns, result.obs)]
-    if job.backed:
-        update_copy(job.path, target, obs=result.obs, uns=dict(result.uns), drop=outdated)
+    if isinstance(adata, OpenedCells) and adata.can_be_copied(x_format):
+        more = {} if slim else {"obsm": embeddings(result), "obsp": graphs(result)}
+        update_copy(job.path, target, obs=result.obs, uns=dict(result.uns), drop=outdated, **more)
     else:
-        from cellkey.annotation.cells import write_result
-
+        matrix = None
+        if isinstance(adata, OpenedCells):
+            matrix, adata = adata.X, adata.to_memory()
         for slot, name in (field.split("/", 1) for field in outdated):
             del getattr(adata, slot)[name]
         write_result(adata, result, slim=slim)
-        write_cells(adata, target, x_format=x_format)
+        write_cells(adata, target, x_format=x_format, matrix=matrix)
     link_or_copy(target, staging / _OUTPUT_FILE)
-    return _written_stamp(target, result)
-
-
-def _written_stamp(path: Path, result: AnnotationResult) -> str:
-    from cellkey.clustering import pick_layer
-    from cellkey.io.read import read_cells
-
-    written = read_cells(path, backed=True)
-    try:
-        _, X = pick_layer(written, str(result.facts["layer"]))
-        return _stamp(X, written.obs[_keys.CLUSTER].astype(object).to_numpy(), written.var_names,
-                      result.annotation.profiles)
-    finally:
-        written.file.close()
 
 
 def _remove_refinement(directory: Path, *, keep_diagnosis: bool) -> None:

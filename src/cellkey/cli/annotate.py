@@ -90,6 +90,11 @@ def annotate(
     skip_cells: Annotated[bool, typer.Option("--skip-cells", help="Write tables only, no .h5ad files.")] = False,
     skip_figures: Annotated[bool, typer.Option("--skip-figures", help="Draw no figures.")] = False,
     dpi: Annotated[int, typer.Option(help="Resolution of the figures.")] = 200,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Most memory to use, as 4G or 500MB: a larger matrix is streamed from disk, "
+                     "with the same results. Two thirds of the free memory if not given."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads; all processors if not given.")] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers read and summarise the matrix.")
@@ -114,6 +119,7 @@ def annotate(
       cellkey annotate cells.h5ad -o run3 --cluster-key leiden
       cellkey annotate cells.h5ad -o run4 --method enrichment --export-params '{"unknown_branch_raw_threshold": 0.1}'
       cellkey annotate cells.h5ad -o run5 --method both
+      cellkey annotate atlas.h5ad -o run6 --memory-limit 8G
       cellkey annotate atlas.h5ad -o run6 --local-cluster 8
       cellkey annotate atlas.zarr -o run7 --scheduler tcp://node7:8786
       cellkey annotate xenium.zarr --table cells -o run8
@@ -136,7 +142,8 @@ def annotate(
             path, directory, hierarchy=marker_map, annotation_only=annotation_only, cluster_key=cluster_key,
             figures=not skip_figures, dpi=dpi, cells=not skip_cells, x_format=x_format, slim=slim, progress=progress,
             layer=layer, technical_markers=_names(technical_markers), normalize=not no_normalize, assume=assume,
-            umap=compute_umap, n_jobs=threads, resamples=resamples, diagnostic=diagnostic, workers=workers,
+            umap=compute_umap, n_jobs=threads, memory_limit=memory_limit,
+            resamples=resamples, diagnostic=diagnostic, workers=workers,
             table=table, modality=modality, refinement=refinement, **options,
         )
     if not quiet:

@@ -46,8 +46,7 @@ def row_sums(data, indptr):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def fill_scaled(data, indices, indptr, mean, sd, lower, upper, out):  # type: ignore[no-untyped-def]
-    """Write CSR rows into ``out`` (rows x features, float64), clipped and scaled to mean 0 and deviation
-    1."""
+    """Write CSR rows into ``out`` (rows x features), clipped and scaled to mean 0 and deviation 1."""
     n_features = out.shape[1]
     empty = np.empty(n_features)
     for j in range(n_features):

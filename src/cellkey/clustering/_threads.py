@@ -27,6 +27,7 @@ def single_threaded_blas() -> Iterator[None]:
 
     Work is divided into fixed pieces that run on several threads instead.
     """
+    import scipy.linalg.cython_blas  # noqa: F401 - a library loaded later would not be limited
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with threadpool_limits(1, user_api="blas"):

@@ -42,7 +42,7 @@ def leiden(
     upper = sp.triu(graph, k=1, format="coo")
     if upper.nnz == 0:
         return number_by_size(np.zeros(n_cells, dtype=np.int64) if n_cells == 1 else np.arange(n_cells))
-    network = igraph.Graph(n=n_cells, edges=np.column_stack([upper.row, upper.col]), directed=False)
+    network = igraph.Graph(n=n_cells, edges=np.column_stack([upper.row, upper.col]).astype(np.int64), directed=False)
     igraph.set_random_number_generator(random.Random(seed))
     try:
         partition = network.community_leiden(

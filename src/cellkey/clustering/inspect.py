@@ -30,6 +30,7 @@ __all__ = [
     "MatrixScan",
     "Transform",
     "inspect_matrix",
+    "require_numbers",
     "scan_matrix",
 ]
 
@@ -175,7 +176,7 @@ def inspect_matrix(
         For NaN or infinite values, negative counts, or values that are not numbers.
     """
     assumed = _assumed_kind(assume)
-    _require_numbers(X, name)
+    require_numbers(X, name)
     scan = scan_matrix(X) if scan is None else scan
     if scan.n_not_finite:
         raise ScaleError(_where(X, name, var_names, lambda v: ~np.isfinite(v), "NaN or infinite values"))
@@ -354,7 +355,8 @@ def _assumed_kind(assume: str | None) -> Kind | None:
     return _ASSUMED[assume]
 
 
-def _require_numbers(X: Any, name: str) -> None:
+def require_numbers(X: Any, name: str) -> None:
+    """Refuse a matrix without cells or genes, or whose values are not numbers."""
     if X.shape[0] == 0 or X.shape[1] == 0:
         msg = f"{name} is empty: {X.shape[0]:,} cells x {X.shape[1]:,} variables"
         raise InputError(msg)

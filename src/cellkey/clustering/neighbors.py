@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 
-from cellkey.clustering import _kernels
+from cellkey.clustering import _kernels, _search_kernels
 from cellkey.clustering._blocks import block_starts
+from cellkey.clustering._threads import n_threads, single_threaded_blas
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +22,8 @@ __all__ = ["Neighbors", "SearchMethod", "nearest_neighbors", "neighbor_graph", "
 SearchMethod = Literal["auto", "exact", "approximate"]
 
 #: Up to this many cells the exact search is affordable (15 s at 30 components on two cores).
-EXACT_CELLS = 100_000
+EXACT_CELLS = 200_000
+_PRUNED_CELLS = 2000
 _SPARE = 8
 _RECALL_CELLS = 500
 _CHUNK = 16_384
@@ -86,7 +90,9 @@ def nearest_neighbors(
     exact = method == "exact" or (method == "auto" and n_cells <= EXACT_CELLS)
     n_candidates = min(k + 1 + _SPARE, n_cells)
     if exact or n_cells < 1000:  # an inverted list over so few cells is no gain
-        candidates = _exact_candidates(points, points, n_candidates)
+        pruned = n_cells >= _PRUNED_CELLS
+        candidates = _pruned_candidates(points, n_candidates) if pruned else _exact_candidates(
+            points, points, n_candidates)
         return Neighbors(*_sorted_neighbors(points, candidates, k), "exact", 1.0)
     candidates, recall = _approximate_candidates(points, n_candidates, k, min_recall, seed)
     return Neighbors(*_sorted_neighbors(points, candidates, k), "approximate", recall)
@@ -101,6 +107,56 @@ def _exact_candidates(
     index.add(points)
     found: NDArray[np.int64] = index.search(queries, n_candidates)[1]
     return found
+
+
+def _pruned_candidates(points: NDArray[np.float32], n_candidates: int) -> NDArray[np.int64]:
+    """Nearest cells of all cells, as :func:`_exact_candidates`, leaving out lists of cells that are too far away.
+
+    Cells are gathered in lists around centres; a list is compared only if the triangle inequality allows one of its
+    members to be near enough. The more the cells fall into groups, the fewer pairs are looked at.
+    """
+    points = points - points.mean(axis=0, dtype=np.float64).astype(np.float32)  # short vectors round less
+    lists, centres = _lists(points)
+    order = np.argsort(lists, kind="stable")
+    ordered = np.ascontiguousarray(points[order])
+    n_lists = len(centres)
+    starts = np.searchsorted(lists[order], np.arange(n_lists + 1)).astype(np.int64)
+    gaps = np.sqrt(((ordered - centres[lists[order]]).astype(np.float64) ** 2).sum(axis=1))
+    radii = np.array([gaps[a:b].max(initial=0.0) for a, b in pairwise(starts)], dtype=np.float32) * np.float32(1.001)
+    squares = np.einsum("ij,ij->i", ordered, ordered)
+    near = np.zeros((len(points), n_candidates), dtype=np.int64)
+
+    def work(span: tuple[int, int]) -> None:
+        _search_kernels.search_lists(ordered, squares, starts, centres, radii, *span, n_candidates, near)
+
+    step = max(1, n_lists // 64)
+    with single_threaded_blas(), ThreadPoolExecutor(n_threads()) as pool:
+        list(pool.map(work, block_starts(n_lists, step)))
+    found = np.empty_like(near)
+    found[order] = order[near]
+    return found
+
+
+def _lists(points: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Centres by a few rounds of k-means on a part of the cells, and the nearest centre of each cell."""
+    n_cells = len(points)
+    n_lists = int(max(1, min(1024, np.sqrt(n_cells))))
+    sample = points[np.linspace(0, n_cells - 1, min(n_cells, 40 * n_lists)).astype(np.intp)]
+    centres = np.ascontiguousarray(sample[np.linspace(0, len(sample) - 1, n_lists).astype(np.intp)])
+    for _ in range(5):
+        nearest = _nearest_centre(sample, centres)
+        counts = np.bincount(nearest, minlength=n_lists)
+        sums = np.zeros((n_lists, points.shape[1]))
+        np.add.at(sums, nearest, sample)
+        some = counts > 0
+        centres[some] = (sums[some] / counts[some, None]).astype(np.float32)
+    return _nearest_centre(points, centres), centres
+
+
+def _nearest_centre(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.intp]:
+    half = np.einsum("ij,ij->i", centres, centres) / 2
+    parts = [(points[a:b] @ centres.T - half).argmax(axis=1) for a, b in block_starts(len(points), _CHUNK)]
+    return np.concatenate(parts)
 
 
 def _approximate_candidates(

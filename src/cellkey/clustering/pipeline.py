@@ -175,7 +175,7 @@ def cluster_components(
     return Clustering(
         labels=number_by_size(labels[place].astype(np.int64)),
         components=components,
-        graph=graph[place][:, place],
+        graph=_reordered(graph, order),
         features=features,
         params=params,
         device=device,
@@ -188,6 +188,12 @@ def cluster_components(
 def _canonical_order(scores: NDArray[np.float32]) -> NDArray[np.intp]:
     """Order of cells by their components, so that the order in the file does not matter."""
     return np.lexsort(scores.T[::-1])
+
+
+def _reordered(graph: sp.csr_matrix, order: NDArray[np.intp]) -> sp.csr_matrix:
+    """The graph with its n-th cell as cell ``order[n]``."""
+    edges = graph.tocoo()
+    return sp.csr_matrix((edges.data, (order[edges.row], order[edges.col])), shape=graph.shape)
 
 
 def _one_group(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from cellkey import _keys
+from cellkey.errors import CellkeyWarning
 from cellkey.io.fields import kept_columns
 from cellkey.io.guarded import new_hdf5
 from cellkey.records.atomic import atomic_path
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["update_copy"]
 
+_COMPRESSED = {"compression": "lzf"}
+
 
 def update_copy(
     source: str | Path,
@@ -24,14 +28,16 @@ def update_copy(
     obs: Mapping[str, Any],
     uns: Mapping[str, Any],
     obsm: Mapping[str, Any] | None = None,
+    obsp: Mapping[str, Any] | None = None,
     drop: Iterable[str] = (),
 ) -> None:
-    """Copy an ``.h5ad`` file and replace or add columns of ``obs``, entries of ``uns`` and ``obsm`` in the copy.
+    """Copy an ``.h5ad`` file and replace or add columns of ``obs``, entries of ``uns``, ``obsm``, ``obsp`` in the copy.
 
     ``drop`` names fields to remove first, such as ``"uns/key"`` or ``"obs/column"``.
 
     The copy is made by the operating system, byte for byte, so the cost does not depend on how the matrix is
-    stored. A user's column with the name of a new one is kept as ``<name>_input``.
+    stored. A user's column with the name of a new one is kept as ``<name>_input``; embeddings and graphs are only
+    added where the name is free or cellkey's own.
     """
     from anndata.io import read_elem, write_elem
 
@@ -48,6 +54,8 @@ def update_copy(
             own = _keys.PARAMS in file.get("uns", {})
             for old, new in kept_columns(frame.columns, obs, own_output=own).items():
                 frame[new] = frame[old]
+                msg = f"obs[{old!r}] existed already; its values are kept as obs[{new!r}]"
+                warnings.warn(msg, CellkeyWarning, stacklevel=2)
                 if f"uns/{_keys.colours(old)}" in file:
                     file.copy(file[f"uns/{_keys.colours(old)}"], file["uns"], name=_keys.colours(new))
             for name, values in obs.items():
@@ -55,7 +63,10 @@ def update_copy(
             write_elem(file, "obs", frame)
             for name, value in uns.items():
                 write_elem(file, f"uns/{name}", value)
-            for name, value in (obsm or {}).items():
-                # A table must carry the names of the cells as they are in the file.
-                rows = value.set_axis(frame.index, axis=0) if hasattr(value, "set_axis") else value
-                write_elem(file, f"obsm/{name}", rows)
+            for slot, fields in (("obsm", obsm), ("obsp", obsp)):
+                for name, value in (fields or {}).items():
+                    if not own and f"{slot}/{name}" in file:
+                        continue
+                    # A table must carry the names of the cells as they are in the file.
+                    rows = value.set_axis(frame.index, axis=0) if hasattr(value, "set_axis") else value
+                    write_elem(file, f"{slot}/{name}", rows, dataset_kwargs=_COMPRESSED if slot == "obsp" else {})

@@ -35,6 +35,7 @@ def write_cells(
     *,
     x_format: XFormat = "csr",
     compression: Compression = "lzf",
+    matrix: Any = None,
 ) -> None:
     """Write cells to an ``.h5ad`` file: to a temporary name first, then renamed, so that no half file is
     seen.
@@ -49,6 +50,9 @@ def write_cells(
     compression
         ``"lzf"`` is about as small as ``"gzip"`` and several times faster. ``"zstd"`` needs
         the package hdf5plugin, here and for every reader; without it lzf is used, with a warning.
+
+    matrix
+        Written as X instead of ``adata.X``; anything that hands out blocks of cells as ``matrix[start:stop]``.
 
     Raises
     ------
@@ -67,15 +71,15 @@ def write_cells(
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="anndata")
         warnings.filterwarnings("ignore", message=".*orward slash.*")
-        _write_file(adata, temporary, x_format, options)
+        _write_file(adata, temporary, x_format, options, adata.X if matrix is None else matrix)
 
 
-def _write_file(adata: AnnData, path: Path, x_format: XFormat, options: dict[str, Any]) -> None:
+def _write_file(adata: AnnData, path: Path, x_format: XFormat, options: dict[str, Any], X: Any) -> None:
     from anndata.io import write_elem
 
     with new_hdf5(path) as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-        _write_matrix(file, adata.X, x_format, options)
+        _write_matrix(file, X, x_format, options)
         for axis in ("obs", "var"):
             frame = storable_frame(getattr(adata, axis), original_names(adata, axis))
             write_elem(file, axis, frame, dataset_kwargs=options)
@@ -99,7 +103,10 @@ def _write_matrix(file: h5py.File, X: Any, x_format: XFormat, options: dict[str,
     elif in_memory:
         write_elem(file, "X", X, dataset_kwargs=options)
     else:
-        stored = getattr(X, "group", X)
+        stored = getattr(X, "group", None) or getattr(X, "node", X)
+        if not hasattr(stored, "id"):  # not of HDF5: its values are read
+            msg = "x_format='as-input' needs the matrix in memory or in an HDF5 file; use x_format='csr'"
+            raise ParameterError(msg)
         file.copy(stored, file, name="X")
 
 

@@ -7,8 +7,10 @@ from numba import njit
 
 __all__ = [
     "gather_columns", "gather_range", "log_scaled", "log_scaled_rows", "profile_genes", "rows_sorted", "select_columns",
+    "small_logs",
 ]
 
+SMALL = 8
 AUTO, NONZERO, ALL = 0, 1, 2
 """Codes of the rules for the positivity threshold; see :mod:`cellkey.profiles.profile`."""
 LEAST_POSITIVE = float(np.finfo(np.float32).tiny)
@@ -16,22 +18,49 @@ LEAST_POSITIVE = float(np.finfo(np.float32).tiny)
 
 
 @njit(cache=True, nogil=True)
-def log_scaled(data, rows, scale):  # type: ignore[no-untyped-def]
-    """Return ``log1p(data * scale[rows])`` as float32."""
+def small_logs(scale):  # type: ignore[no-untyped-def]
+    """Return ``log1p(k * scale)`` of the counts k from 0 to 7, cells x 8, float32: what most counts are."""
+    out = np.empty((len(scale), SMALL), dtype=np.float32)
+    for row in range(len(scale)):
+        for k in range(SMALL):
+            out[row, k] = np.log1p(k * scale[row])
+    return out
+
+
+@njit(cache=True, nogil=True)
+def log_scaled(data, rows, scale, logs):  # type: ignore[no-untyped-def]
+    """Return ``log1p(data * scale[rows])`` as float32; ``logs`` from :func:`small_logs`."""
     out = np.empty(len(data), dtype=np.float32)
     for i in range(len(data)):
-        out[i] = np.log1p(data[i] * scale[rows[i]])
+        value = data[i]
+        if 0 <= value < SMALL and value == np.int64(value):
+            out[i] = logs[rows[i], np.int64(value)]
+        else:
+            out[i] = np.log1p(value * scale[rows[i]])
     return out
 
 
 @njit(cache=True, nogil=True)
 def log_scaled_rows(data, indptr, scale):  # type: ignore[no-untyped-def]
-    """Return ``log1p(data * scale[row])`` as float32 for CSR data."""
+    """Return ``log1p(data * scale[row])`` as float32 for CSR data.
+
+    A cell holds few different counts, so each logarithm of a small count is taken once per cell.
+    """
     out = np.empty(len(data), dtype=np.float32)
+    known = np.empty(64, dtype=np.float32)
+    known_for = np.full(64, -1, dtype=np.int64)
     for row in range(len(scale)):
         factor = scale[row]
         for i in range(indptr[row], indptr[row + 1]):
-            out[i] = np.log1p(data[i] * factor)
+            value = data[i]
+            if 0 <= value < 64 and value == np.int64(value):
+                k = np.int64(value)
+                if known_for[k] != row:
+                    known[k] = np.log1p(value * factor)
+                    known_for[k] = row
+                out[i] = known[k]
+            else:
+                out[i] = np.log1p(value * factor)
     return out
 
 

@@ -41,6 +41,7 @@ class Expression:
         self.X = X
         self.scale = None if scale is None else np.ascontiguousarray(scale, dtype=np.float64)
         self._rows_sorted: bool | None = None
+        self._small_logs: NDArray[np.float32] | None = None
         self.shape: tuple[int, int] = (int(X.shape[0]), int(X.shape[1]))
         if self.scale is not None and self.scale.shape != (self.n_obs,):
             msg = f"scale has shape {self.scale.shape}, expected ({self.n_obs},)"
@@ -112,10 +113,16 @@ class Expression:
             block.sum_duplicates()
         data = np.asarray(block.data)
         if self.scale is not None:
-            data = _kernels.log_scaled(data, block.indices, self.scale)
+            data = _kernels.log_scaled(data, block.indices, self.scale, self.small_logs())
         result = sp.csc_matrix((data.astype(np.float32, copy=False), block.indices, block.indptr), shape=block.shape)
         result.eliminate_zeros()
         return result
+
+    def small_logs(self) -> NDArray[np.float32]:
+        """Values that small counts have in each cell, cells x 8; computed once."""
+        if self._small_logs is None:
+            self._small_logs = _kernels.small_logs(self.scale)
+        return self._small_logs
 
     def _gather_csr(self, index: NDArray[np.int64]) -> sp.csc_matrix:
         # Only the chosen genes are turned around; a full conversion to CSC would double the memory.

@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FORMAT_VERSION", "fingerprint", "load_profiles", "save_profiles"]
+__all__ = ["FORMAT_VERSION", "evidence_stamp", "fingerprint", "load_profiles", "save_profiles"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _ARRAYS = (
     "n_cells", "mean", "median", "detection", "rank_z", "overall_mean", "overall_median", "overall_std",
     "zero_share", "thresholds", "positive",
 )
-_SAMPLES, _SAMPLE_LENGTH = 64, 4096
 
 
 def save_profiles(profiles: ClusterProfiles, path: str | Path) -> None:
@@ -92,37 +91,34 @@ def _positions(held: NDArray[np.float64], wanted: Iterable[float]) -> NDArray[np
     return np.flatnonzero(np.isclose(held[:, None], asked[None], rtol=0, atol=1e-9).any(axis=1))
 
 
-def fingerprint(X: Any, labels: NDArray[np.object_], var_names: Iterable[str], **settings: Any) -> str:
-    """Return a short hash of a matrix, the groups of its cells, its gene names and further settings.
+def fingerprint(X: Any, labels: Any, var_names: Iterable[str], **settings: Any) -> str:
+    """Return a short hash of all values of a matrix, the groups of its cells, its gene names and settings.
 
-    The matrix enters with its shape, its number of stored values and samples of them spread evenly, so that
-    the answer takes milliseconds for a matrix on disk and is the same in memory and backed.
+    The same for a matrix in memory and on disk, however it is stored.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([list(map(int, X.shape)), settings], sort_keys=True, default=str).encode())
-    digest.update("\x1f".join(map(str, var_names)).encode())
-    digest.update("\x1f".join(map(str, labels)).encode())
-    for part in _stored_parts(X):
-        digest.update(np.ascontiguousarray(part).astype(np.float64).tobytes())
-    return digest.hexdigest()
+    from cellkey.profiles.tiles import matrix_digest
+
+    return evidence_stamp(matrix_digest(X), labels, var_names, **settings)
 
 
-def _stored_parts(X: Any) -> Iterable[NDArray[Any]]:
-    group = getattr(X, "group", None)
-    if group is not None:  # a sparse matrix on disk
-        yield from _samples(group["data"])
-        yield from _samples(group["indices"])
-    elif hasattr(X, "indptr"):
-        yield from _samples(X.data)
-        yield from _samples(X.indices)
-    else:
-        step = max(1, X.shape[0] // _SAMPLES)
-        for row in range(0, X.shape[0], step):
-            yield np.asarray(X[row])
+def evidence_stamp(digest: str, labels: Any, var_names: Iterable[str], **settings: Any) -> str:
+    """Return a short hash of what profiles are made from; see :func:`fingerprint`.
 
+    Parameters
+    ----------
+    digest
+        Of the matrix, from :func:`~cellkey.profiles.tiles.matrix_digest`.
+    labels
+        Group of each cell; any column, missing values count as no group.
+    var_names, settings
+        Gene names, and further settings that change the profiles.
+    """
+    import pandas as pd
 
-def _samples(values: Any) -> Iterable[NDArray[Any]]:
-    n = int(values.shape[0])
-    yield np.array([n])
-    for start in np.unique(np.linspace(0, max(n - _SAMPLE_LENGTH, 0), _SAMPLES).astype(np.int64)):
-        yield values[int(start) : int(start) + _SAMPLE_LENGTH]
+    codes, different = pd.factorize(labels if hasattr(labels, "dtype") else np.asarray(labels, dtype=object))
+    summary = hashlib.blake2b(digest_size=16)
+    summary.update(json.dumps([FORMAT_VERSION, digest, settings], sort_keys=True, default=str).encode())
+    summary.update("\x1f".join(map(str, var_names)).encode())
+    summary.update("\x1e".join(["", *map(str, different)]).encode())
+    summary.update(codes.astype("<i4").tobytes())
+    return summary.hexdigest()
