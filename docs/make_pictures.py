@@ -1,14 +1,21 @@
-"""Draw the pictures of the README from the run of ``cellkey demo``: ``python docs/make_pictures.py demo_run 3``."""
+"""Draw the pictures of the README and of the guides.
+
+``python docs/make_pictures.py demo_run 3`` draws those of the run of ``cellkey demo``;
+``python docs/make_pictures.py page RUN CLUSTER`` takes a picture of the review page of a run, with a cluster opened.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from cellkey.annotation.run import load_tables
 from cellkey.plots import decision_path, marker_dots
+from cellkey.report import write_report
+from cellkey.testing import Chromium
 
 STATIC = Path(__file__).parent / "_static"
 
@@ -25,5 +32,23 @@ def main(run: str, cluster: str) -> None:
     dots.figure.savefig(STATIC / "marker_dots.png", dpi=110)
 
 
+def page(run: str, cluster: str) -> None:
+    """Open the review page in a headless Chromium, change a label there, and take a picture."""
+    with Chromium(width=1400, height=1180) as browser:
+        browser.prefer(dark=False)
+        browser.open(write_report(run, Path(run) / "report.html"))
+        browser.wait("document.documentElement.dataset.ready")
+        browser.run(f"document.querySelector('#clusters tr[data-key=\"0/{cluster}\"]').focus()")
+        browser.press("Enter", "k", "c")
+        browser.type("Fits the tissue.")
+        browser.press("Escape")
+        browser.run("window.scrollTo(0, 0)")
+        time.sleep(1)
+        browser.picture(STATIC / "review_page.png")
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:2] == ["page"]:
+        page(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])

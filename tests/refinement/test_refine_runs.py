@@ -18,7 +18,8 @@ from cellkey.annotation.run import annotate_file
 from cellkey.datasets import synthetic_rna
 from cellkey.errors import CellkeyWarning, InputError, NothingToDoError, ParameterError, RunError
 from cellkey.records.fields import ALL_FILES
-from cellkey.records.tables import ALL_TABLES, DIAGNOSTIC_REPORT
+from cellkey.records.fingerprint import CALLS, calls_fingerprint
+from cellkey.records.tables import ALL_TABLES, DIAGNOSTIC_REPORT, REFINEMENT_LOG
 from cellkey.refinement import diagnose_run, read_plan, refine_run, undo_run
 from cellkey.refinement.publishing import prepared, working_on
 
@@ -180,6 +181,51 @@ def test_merged_clusters_stay_merged(run: Path) -> None:
     merged = cells["cluster_lvl0"].isin(["6", "7"])
     assert set(cells.loc[merged, "cluster_lvl1"]) == {"6+m"}
     assert set(cells.loc[merged, "cell_type_lvl1"]) == {"Epithelium"}
+
+
+def test_a_reviewed_plan_leaves_its_words_in_the_record(run: Path) -> None:
+    """Who decided and why stands in the log, in uns and in the plan; a remark changes nothing but the log."""
+    plan = {
+        "metadata": {"reviewer": "Ada", "created_at": "2025-01-02", CALLS: calls_fingerprint(run)},
+        "operations": [
+            {"op_type": "override", "cluster_id": "2", "label": "T Cells", "reason": "granules"},
+            {"op_type": "skip", "cluster_id": "0", "reason": "looked at"},
+            {"op_type": "skip", "cluster_id": "1"},
+        ],
+    }
+    result = refine_run(run, plan=plan, parameters=SETTINGS, figures=False).result
+    assert result is not None
+    log = REFINEMENT_LOG.read_csv(run / "refinement_log.csv")
+    assert log[["cluster_id", "action", "reason", "source", "reviewer"]].to_numpy().tolist() == [
+        ["2", "OVERRIDE", "granules", "manual", "Ada"], ["0", "KEEP", "looked at", "manual", "Ada"],
+    ]
+    cells = anndata.read_h5ad(run / "output.h5ad")
+    record = cells.uns["stage_refine_iteration_1"]
+    assert (record["reviewer"], record["reviewed_at"]) == ("Ada", "2025-01-02")
+    assert set(cells.obs.loc[cells.obs["cluster_lvl1"] == "2", "refinement_reason"]) == {"granules"}
+    assert record["n_cells_modified"] == (cells.obs["cluster_lvl1"] == "2").sum()
+
+
+def test_a_plan_for_other_calls_is_refused(run: Path, annotated: Path) -> None:
+    """A plan that names the calls it was made for is carried out on these only, and only once."""
+    plan = {"metadata": {"run": "elsewhere", CALLS: "0" * 16}, "skip": [{"cluster_id": "0", "reason": "x"}]}
+    before = tables(run)
+    with pytest.raises(ParameterError, match=r"made for another run or for an earlier state .* of run 'elsewhere'"):
+        refine_run(run, plan=plan, parameters=SETTINGS, figures=False)
+    assert tables(run) == before
+    fitting = {"metadata": {CALLS: calls_fingerprint(run)}, "overrides": [{"cluster_id": "0", "label": "Unassigned"}]}
+    refine_run(run, plan=fitting, parameters=SETTINGS, figures=False)
+    with pytest.raises(ParameterError, match="earlier state"):
+        refine_run(run, plan=fitting, parameters=SETTINGS, figures=False)
+
+
+def test_a_log_without_the_column_of_reviewers_is_continued(run: Path) -> None:
+    """Logs of runs that were refined before the column existed keep their rows."""
+    refine_run(run, plan={"skip": [{"cluster_id": "0", "reason": "first"}]}, parameters=SETTINGS, figures=False)
+    path = run / "refinement_log.csv"
+    pd.read_csv(path, dtype=str).drop(columns="reviewer").to_csv(path, index=False)
+    refine_run(run, plan={"skip": [{"cluster_id": "0", "reason": "second"}]}, parameters=SETTINGS, figures=False)
+    assert REFINEMENT_LOG.read_csv(path)["reason"].tolist() == ["first", "second"]
 
 
 def test_any_iteration_can_be_undone(run: Path) -> None:

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from cellkey.cli import build_app
 from cellkey.errors import RunError
 from cellkey.records.fingerprint import calls_fingerprint, fingerprint_of
-from cellkey.records.tables import MARKER_EVIDENCE
+from cellkey.records.tables import CONFIDENCE, CONSENSUS, CONSENSUS_VOTES, MARKER_EVIDENCE
 from cellkey.report import report_html, write_report
 from cellkey.report.evidence import evidence_matrices, score_matrix
 from cellkey.report.maps import cell_maps, sample_cells
@@ -119,7 +119,7 @@ def test_every_candidate_and_why_it_lost(tmp_path: Path) -> None:
         assert (names[chosen["type"]], chosen["state"]) == (name, 2)
         assert (names[lost["type"]], lost["state"]) == (f"other {name}", 0)
         words, sentence = found["outcomes"][lost["outcome"]]
-        assert words == "positive cells < 0.3"
+        assert words == "positive cells\u00a0<\u00a00.3"
         assert sentence.endswith("pos_frac<0.3")
     assert page.clusters[0]["stopped"] == "The assigned cell type has no further subtypes."
     assert page.clusters[0]["votes"] == [[HOSTILE[0], 0.75]]
@@ -199,23 +199,50 @@ def test_a_damaged_table_is_said_and_left_out(tmp_path: Path) -> None:
     assert "evidence-0" not in page.islands
 
 
-def test_confidence_and_consensus_are_shown_where_they_are(tmp_path: Path) -> None:
-    """Rows of confidence.csv by level, the deepest last, whose confidence counts; consensus as it is."""
+def confidence_row(cluster: str, label: str, path: str, **more: object) -> dict[str, object]:
+    return {"cluster_id": cluster, "method": "markers", "level": path.count(" / "), "label": label, "path": path,
+            "is_call": False, "share_held": 0.75, "share_held_without_marker": 1.0, "fragile_marker": "",
+            "n_resamples": 100, "confidence": 0.8, **more}
+
+
+def test_confidence_is_shown_for_the_label_it_was_measured_for(tmp_path: Path) -> None:
+    """Rows of confidence.csv by level, the call last; none where the label is another one by now."""
     run = hostile_run(tmp_path / "run")
-    pd.DataFrame({
-        "cluster_id": ["a b", "a b"], "method": "markers", "level": [1, 0], "label": ["fine", "coarse"],
-        "path": ["coarse / fine", "coarse"], "share_held": [0.5, 0.75], "share_held_without_marker": [0.4, 1.0],
-        "fragile_marker": ["CD4", ""], "n_resamples": 100, "confidence": [0.42, 0.8],
-    }).to_csv(run / "confidence.csv", index=False)
-    pd.DataFrame({"cluster_id": ["a b"], "consensus_label": ["<b>x"], "n_votes": [3]}).to_csv(
-        run / "consensus.csv", index=False)
+    CONFIDENCE.write_csv(CONFIDENCE.frame([
+        confidence_row("a b", "a b", "Root / a b", is_call=True, share_held=0.5, fragile_marker="CD4", confidence=0.42),
+        confidence_row("a b", "Root", "Root"),
+        confidence_row("../x", "Root", "Root"),
+        confidence_row("../x", "another", "Root / another", is_call=True),
+    ]), run / "confidence.csv")
     by_id = {c["id"]: c for c in Page(report_html(run)).clusters}
-    coarse, fine = by_id["a b"]["sure"]
-    assert coarse == ["markers", "coarse", 0.75, 1.0, "", 0.8]
-    assert fine == ["markers", "fine", 0.5, 0.4, "CD4", 0.42]
+    assert by_id["a b"]["sure"] == [
+        ["markers", "Root", 0.75, 1.0, "", 0.8], ["markers", "a b", 0.5, 1.0, "CD4", 0.42]
+    ]
     assert by_id["a b"]["confidence"] == 0.42
-    assert by_id["a b"]["agreed"] == [[["consensus label", "<b>x"], ["n votes", "3"]]]
     assert "sure" not in by_id["../x"]
+
+
+def test_a_consensus_with_and_without_the_run_behind_it(tmp_path: Path) -> None:
+    """Outcome and votes of a cluster; a folder of a consensus alone is a page of its own."""
+    row: dict[str, object] = {c.name: "" for c in CONSENSUS.columns if c.kind == "string"}
+    row |= {c.name: 1 for c in CONSENSUS.columns if c.kind != "string"}
+    row |= {"cluster_id": "a b", "label": "<b>x", "path": "R / <b>x", "status": "resolved", "stop_reason": next(
+        iter(next(c for c in CONSENSUS.columns if c.name == "stop_reason").allowed)), "confidence": 0.5, "n_cells": 7}
+    vote: dict[str, object] = {"cluster_id": "a b", "source": "popV", "label": "x!", "path": "R / <b>x", "share": 1.0,
+                               "confidence": 0.25, "weight": 0.5, "agrees": True, "match": next(
+        iter(next(c for c in CONSENSUS_VOTES.columns if c.name == "match").allowed))}
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for run in (hostile_run(tmp_path / "run"), alone):
+        CONSENSUS.write_csv(CONSENSUS.frame([row]), run / "consensus.csv")
+        CONSENSUS_VOTES.write_csv(CONSENSUS_VOTES.frame([vote]), run / "consensus_votes.csv")
+        page = Page(report_html(run))
+        cluster = next(c for c in page.clusters if c["id"] == "a b")
+        assert ["label", "<b>x"] in cluster["agreed"][0]
+        assert cluster["said"][0][:3] == ["popV", "x!", "R / <b>x"]
+    assert (page.islands["run"]["kind"], cluster["label"], cluster["n"], cluster["confidence"]) == (
+        "consensus", "<b>x", 7, 0.5)
+    assert page.islands["run"]["types"][cluster["type"]][0] == "<b>x"
 
 
 def evidence_row(cluster: str, path: str, marker: str, role: str, **more: object) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""``cellkey report``: one HTML file about a run."""
+"""``cellkey report``: one HTML file on which the labels of a run are reviewed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ __all__ = ["report"]
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory that 'annotate' or 'batch' wrote.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory that 'annotate', 'refine' or 'batch' wrote.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; RUN/report.html if not given.")
     ] = None,
 ) -> None:
-    """Write one HTML file with every cluster of a run: label, evidence, conversation, score and cost.
+    """Write one HTML file on which the labels of a run are reviewed.
 
-    The file needs no network and no other file. It is made from the tables of the run; nothing is computed again,
-    and no model is asked.
+    It shows figures of the whole, maps of the cells, and for every cluster the path walked, all candidates, marker
+    evidence, confidence and what a model said. Labels can be changed, confirmed, merged and marked for a split there;
+    the decisions are saved as a plan for 'cellkey refine RUN --plan FILE'. The file needs no network and no other
+    file. It is made from the tables of the run; nothing is computed again, and no model is asked.
 
     \b
     Examples:

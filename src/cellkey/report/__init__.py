@@ -1,4 +1,4 @@
-"""One offline HTML file about a run: every cluster with its evidence, and what a model said and cost."""
+"""One offline HTML file about a run, on which its labels are reviewed and the decisions saved as a plan."""
 
 from __future__ import annotations
 

@@ -62,6 +62,8 @@ def cell_types(datasets: Iterable[DatasetTables]) -> CellTypes:
         for table, column in (("marker_scores", "path"), ("decision_steps", "child_path"), ("marker_evidence", "path")):
             if table in dataset.tables:
                 named.update(dict.fromkeys(str(p) for p in dataset.tables[table][column].unique() if p))
+        for row in (*dataset.beside.get("consensus", ()), *dataset.beside.get("consensus_votes", ())):
+            named.update({row["path"]: None} if row.get("path") else {})
     paths = tuple(_in_tree_order(named))
     colours = hierarchy_colours(p.split(_SEPARATOR) for p in paths)
     return CellTypes(paths, ontology, {p: colours[tuple(p.split(_SEPARATOR))] for p in paths})

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["cluster_rows"]
 
 _SEPARATOR = " / "
+_VOTE = ("source", "label", "path", "match", "share", "confidence", "weight", "agrees")
 _GENES = ("gene", "avg_log2FC", "pct.1", "pct.2", "p_val_adj")
 
 
@@ -30,14 +31,18 @@ def cluster_rows(dataset: DatasetTables, place: Mapping[str, int]) -> list[dict[
     """
     calls = _by_cluster(dataset.tables["cluster_annotations"].to_dict("records")
                         if "cluster_annotations" in dataset.tables else [])
-    sure, agreed, log = (_grouped(dataset.beside.get(n, [])) for n in ("confidence", "consensus", "refinement_log"))
+    names = ("confidence", "consensus", "consensus_votes", "refinement_log")
+    sure, agreed, votes, log = (_grouped(dataset.beside.get(n, [])) for n in names)
     rows = []
     for cluster in dataset.clusters:
         call, answer = calls.get(cluster), dataset.answers.get(cluster)
         row = {"id": cluster, **(_of_call(call, place) if call else {}), **(_of_answer(answer) if answer else {})}
+        if call is None and answer is None and cluster in agreed:
+            row |= _of_consensus(agreed[cluster][0], place)
         row |= {
-            "sure": _confidence(sure.get(cluster, [])),
+            "sure": _confidence(sure.get(cluster, []), str(row.get("path", ""))),
             "agreed": [_pairs(r) for r in agreed.get(cluster, [])],
+            "said": [[r.get(c, "") for c in _VOTE] for r in votes.get(cluster, [])],
             "log": [_action(r) for r in log.get(cluster, [])],
             "genes": [[g.get(c, "") for c in _GENES] for g in dataset.genes.get(cluster, [])],
         }
@@ -106,10 +111,30 @@ def _of_answer(answer: Mapping[str, str]) -> dict[str, Any]:
     return row
 
 
-def _confidence(rows: Iterable[Mapping[str, str]]) -> list[list[Any]]:
-    """Level, label, share of resamples that hold it, share without one marker, fragile marker and confidence."""
+def _of_consensus(row: Mapping[str, str], place: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "n": int(_number(row.get("n_cells")) or 0),
+        "label": row.get("label", ""),
+        "path": row.get("path", ""),
+        "type": place.get(row.get("path", ""), -1),
+        "level": int(_number(row.get("level")) or 0),
+        "outcome": row.get("status", ""),
+        "rival": row.get("rival_label", ""),
+        "confidence": _number(row.get("confidence")),
+    }
+
+
+def _confidence(rows: Iterable[Mapping[str, str]], path: str) -> list[list[Any]]:
+    """Method, label, shares that hold in resamples and without one marker, fragile marker, confidence; by level.
+
+    Only of methods whose call is the cluster's present one: a label that was changed since has no confidence on record.
+    """
     columns = ("share_held", "share_held_without_marker")
-    listed = sorted(rows, key=lambda r: (r.get("method", ""), _number(r.get("level")) or 0.0))
+    methods = [r.get("method", "") for r in rows if r.get("path", "") == path]
+    own = [r for r in rows if r.get("method", "") in methods]
+    calls = {r.get("method", "") for r in own if r.get("is_call", "True") == "True" and r.get("path", "") == path}
+    listed = sorted((r for r in own if r.get("method", "") in calls),
+                    key=lambda r: (r.get("method", ""), _number(r.get("level")) or 0.0))
     return [
         [r.get("method", ""), r.get("label", ""), *(_number(r.get(c)) for c in columns), r.get("fragile_marker", ""),
          _number(r.get("confidence"))]

@@ -40,7 +40,7 @@ class DatasetTables:
     cells
         File of the cells with their coordinates; None if there is none.
     beside
-        Rows of ``confidence``, ``consensus`` and ``refinement_log``, as text.
+        Rows of ``confidence``, ``consensus``, ``consensus_votes`` and ``refinement_log``, as text.
     genes
         Leading genes of each cluster with their statistics, as text.
     answers
@@ -69,7 +69,8 @@ class DatasetTables:
         """Identifiers, in the order of the tables."""
         known = self.tables.get("cluster_annotations")
         ids = [] if known is None else [str(c) for c in known["cluster_id"]]
-        return list(dict.fromkeys([*ids, *self.answers]))
+        agreed = [r.get("cluster_id", "") for r in self.beside.get("consensus", [])] if known is None else []
+        return list(dict.fromkeys([*ids, *self.answers, *agreed]))
 
 
 @dataclass
@@ -93,15 +94,19 @@ def read_run(directory: str | Path) -> RunTables:
     Raises
     ------
     RunError
-        If the directory is of neither kind.
+        If the directory is of no such kind.
     """
     path = Path(directory)
     if (path / "batch_summary.csv").is_file():
         return _batch(path)
     if (path / "cluster_annotations.csv").is_file() and (path / "decision_steps.csv").is_file():
         return _annotation(path)
-    state = "does not exist" if not path.is_dir() else "holds neither batch_summary.csv nor cluster_annotations.csv"
-    msg = f"{path} is no run to report on: it {state}; give the directory that 'annotate' or 'batch' wrote"
+    if (path / "consensus.csv").is_file():
+        return _consensus(path)
+    state = "does not exist" if not path.is_dir() else (
+        "holds neither batch_summary.csv nor cluster_annotations.csv"
+    )
+    msg = f"{path} is no run to report on: it {state}; give the directory that 'annotate', 'batch' or 'consensus' wrote"
     raise RunError(msg)
 
 
@@ -111,8 +116,7 @@ def _annotation(path: Path) -> RunTables:
     dataset = DatasetTables(str(manifest.get("input", {}).get("name", path.resolve().name)))
     _add_tables(dataset, path, "", refined=(path / "refined_annotations.csv").is_file())
     dataset.notes += [str(m) for m in manifest.get("messages", [])]
-    for name in ("confidence", "consensus", "refinement_log"):
-        dataset.beside[name] = _rows(path / f"{name}.csv")
+    _add_beside(dataset, path)
     dataset.cells = next((path / n for n in _CELLS if (path / n).is_file()), None)
     facts = {
         "input": dataset.name,
@@ -124,6 +128,21 @@ def _annotation(path: Path) -> RunTables:
     }
     calls = calls_fingerprint(path) if dataset.cells is not None else ""
     return RunTables(path.resolve().name, "annotation", facts, [dataset], calls)
+
+
+def _consensus(path: Path) -> RunTables:
+    """A folder that holds a consensus without the run behind it."""
+    manifest = _json(path / "manifest.json")
+    dataset = DatasetTables(str(manifest.get("input", {}).get("name", path.resolve().name)))
+    _add_beside(dataset, path)
+    dataset.notes += [str(m) for m in manifest.get("messages", [])]
+    facts = {"made": manifest.get("created", ""), "cellkey": manifest.get("cellkey", "")}
+    return RunTables(path.resolve().name, "consensus", facts, [dataset])
+
+
+def _add_beside(dataset: DatasetTables, folder: Path) -> None:
+    for name in ("confidence", "consensus", "consensus_votes", "refinement_log"):
+        dataset.beside[name] = _rows(folder / f"{name}.csv")
 
 
 def _batch(path: Path) -> RunTables:

@@ -97,6 +97,6 @@ def outcome(row: Mapping[Any, Any]) -> tuple[str, str]:
     words = detail
     for name, shown in _CHECKS.items():
         words = words.replace(name, shown)
-    words = words.replace("<", " < ")
+    words = words.replace("<", "\u00a0<\u00a0")
     said = words if known in (FailReason.BELOW_GATE, FailReason.LOW_COVERAGE) else f"{_LOST[known]}: {words}"
     return (said if words else _LOST[known]), f"{known.meaning} {detail}".strip()

@@ -102,3 +102,6 @@ function decisionText(cluster, decision = decisionOf(cluster)) {
     default: return "remark";
   }
 }
+
+/** The kind of a decision in a word or two, for the narrow column of the table. */
+const badgeText = (d) => ({ label: "new label", split: "split", merge: `merge ${d.group}`, keep: "confirmed" }[d.action] || "remark");

@@ -149,7 +149,10 @@ function evidencePart(c) {
 
 function agreedPart(c) {
   if (!c.agreed) return null;
-  return h("section", {}, h("h3", {}, "Consensus"), c.agreed.map((pairs) => factList(pairs)));
+  const share = (text) => (text === "" ? "" : percent(Number(text)));
+  const votes = c.said ? table(["Source", "Label", "Stands for", "Found by", "#Share", "#Confidence", "#Weight", ""],
+    c.said.map(([source, label, path, match, part, sure, weight, agrees]) => [source, label, h("span", { title: path }, path.split(" / ").pop()), match.replaceAll("_", " "), share(part), share(sure), weight === "" ? "" : decimal(Number(weight)), agrees === "True" ? "agrees" : ""]), { label: "Votes" }) : null;
+  return h("section", {}, h("h3", {}, "Consensus"), c.agreed.map((pairs) => factList(pairs)), votes);
 }
 
 function genesPart(c) {

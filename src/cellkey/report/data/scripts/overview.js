@@ -32,7 +32,7 @@ function stopFigure() {
   const of = (test) => CLUSTERS.filter(test);
   const rows = stops.length
     ? stops.map(([s, meaning, colour]) => ({ name: s.replaceAll("_", " "), title: meaning, colour, clusters: of((c) => c.stop === s), pick: () => setFilter("stop", s) }))
-    : [...new Set(CLUSTERS.map((c) => c.outcome || "none"))].sort().map((o) => ({ name: o, colour: o === "ok" || o === "boosted" ? "#44AA99" : "#E69F00", clusters: of((c) => (c.outcome || "none") === o) }));
+    : [...new Set(CLUSTERS.map((c) => c.outcome || "none"))].sort().map((o) => ({ name: o, colour: ["ok", "boosted", "resolved"].includes(o) ? "#44AA99" : "#E69F00", clusters: of((c) => (c.outcome || "none") === o) }));
   for (const r of rows) Object.assign(r, { value: r.clusters.length, text: `${whole(r.clusters.length)} (${percent(r.clusters.reduce((s, c) => s + c.n, 0) / (N_CELLS || 1))})` });
   return figure(stops.length ? "Why the walks stopped" : "Outcomes", "clusters (share of cells)", bars(rows, "Why the walks stopped"), rows.length * 27);
 }

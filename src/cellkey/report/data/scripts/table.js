@@ -12,7 +12,7 @@ const COLUMNS = [
   { name: "Label", key: "label", value: (c) => c.path || c.label },
   { name: HAS_CONFIDENCE ? "Confidence" : "Margin", key: "sure", number: true, value: (c) => sureness(c) ?? -Infinity },
   ...(HAS_MODEL ? [{ name: "Model score", key: "model", number: true, value: (c) => c.modelScore ?? -Infinity }] : []),
-  { name: HAS_MODEL ? "Outcome" : "Stopped", key: "stop", value: (c) => c.stop || c.outcome || "" },
+  { name: HAS_MODEL || !RUN.stops.some(([s]) => CLUSTERS.some((c) => c.stop === s)) ? "Outcome" : "Stopped", key: "stop", value: (c) => c.stop || c.outcome || "" },
   { name: "Decision", key: "decision", value: (c) => decisionText(c) },
 ];
 
@@ -132,8 +132,9 @@ function dressRow(c) {
   const above = c.path.split(" / ").slice(0, -1).slice(-2).join(" › ");
   replace(row.querySelector(".label"), chip(colourOf(c)),
     h("span", { class: d && ["label", "merge"].includes(d.action) ? "struck" : isNamed(c) ? "" : "quiet", title: c.path || c.label }, c.label || "no label"),
+    d && d.label ? h("span", { class: "newly", title: d.label }, " → ", chip(labelColour(c)), h("b", {}, d.label.split(" / ").pop())) : null,
     above ? h("span", { class: "quiet small way", title: c.path }, above) : null);
-  replace(row.querySelector(".decision"), d ? h("span", { class: `badge ${d.action || "remark"}`, title: d.comment }, decisionText(c, d), d.comment && d.action ? " ✎" : "") : "");
+  replace(row.querySelector(".decision"), d ? h("span", { class: `badge ${d.action || "remark"}`, title: d.comment }, badgeText(d), d.comment && d.action ? " ✎" : "") : "");
   row.setAttribute("aria-selected", String(selected.has(c.key)));
   row.querySelector("input").checked = selected.has(c.key);
   row.classList.toggle("open", view.open === c.key);
