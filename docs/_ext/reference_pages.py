@@ -89,7 +89,7 @@ API_MODULES = (
         "Cell types as a tree, their markers, and the names that data use for them.",
     ),
     ("cellkey.pl", "Figures in scanpy's manner", "From results, runs and AnnData, with `ax`, `show` and `save`."),
-    ("cellkey.exports", "Exports", "Labelled cells in the forms of viewers and archives."),
+    ("cellkey.exports.export", "Exports", "Labelled cells in the forms of viewers and archives."),
     ("cellkey.plots", "Figures", "Drawn from tables; every function takes `ax` and returns it."),
     ("cellkey.records.schema", "Table schemas", "Columns, types and allowed values of every table."),
     ("cellkey.records.tables", "Tables", "The schemas of the tables of a run."),

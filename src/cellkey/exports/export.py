@@ -52,6 +52,7 @@ FORMS: dict[str, Form] = {
         Form("seurat", "CSV files of cell metadata and colours for Seurat"),
     )
 }
+"""All forms by name."""
 
 
 def export_run(
