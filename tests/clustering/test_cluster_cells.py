@@ -152,6 +152,14 @@ def test_gpu_is_never_a_silent_choice(monkeypatch):
     assert cluster_cells(Expression(X), names(120), params=SMALL.updated(device="auto")).device == "cpu"
 
 
+def numpy_as_cupy():
+    """A cupy that computes on numpy and sees one device."""
+    cupy = types.ModuleType("cupy")
+    cupy.zeros, cupy.asarray, cupy.asnumpy = np.zeros, np.asarray, np.asarray
+    cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=lambda: 1))
+    return cupy
+
+
 def test_gpu_path_uses_its_library(monkeypatch):
     """With the library and a device, graph and groups come from it, in the order of the cells."""
     X, _ = grouped()
@@ -170,9 +178,7 @@ def test_gpu_path_uses_its_library(monkeypatch):
 
     fake.pp = types.SimpleNamespace(neighbors=neighbors)
     fake.tl = types.SimpleNamespace(leiden=find)
-    runtime = types.SimpleNamespace(getDeviceCount=lambda: 1)
-    cupy = types.ModuleType("cupy")
-    cupy.cuda = types.SimpleNamespace(runtime=runtime)
+    cupy = numpy_as_cupy()
     monkeypatch.setitem(sys.modules, "rapids_singlecell", fake)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     found = cluster_cells(Expression(X), names(120), params=SMALL.updated(device="gpu"))

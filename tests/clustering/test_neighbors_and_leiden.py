@@ -163,3 +163,34 @@ def test_number_of_threads_does_not_matter(tmp_path):
         results.append(np.load(out))
     for key in "sgil":
         np.testing.assert_array_equal(results[0][key], results[1][key])
+
+
+@pytest.mark.parametrize("kind", ["groups", "noise", "equal", "far"])
+def test_leaving_out_far_lists_finds_the_same_neighbours(kind):
+    """The pruned search gives what comparing all pairs gives, whether cells fall into groups or not."""
+    from cellkey.clustering import neighbors
+
+    rng = np.random.default_rng(3)
+    points = rng.standard_normal((2500, 12)).astype(np.float32)
+    if kind in ("groups", "far"):
+        points += (rng.standard_normal((9, 12)) * (4 if kind == "groups" else 400))[rng.integers(0, 9, 2500)]
+    if kind == "equal":
+        points[:1500] = points[0]
+    pruned = neighbors._sorted_neighbors(points, neighbors._pruned_candidates(points, 24), 15)
+    distances, indices = brute(points, 15)
+    if kind != "equal":  # of equal cells any are nearest
+        assert np.array_equal(pruned[0], indices)
+    np.testing.assert_allclose(pruned[1], distances, rtol=1e-5, atol=1e-5 * np.abs(points).max())
+
+
+def test_the_search_of_many_cells_is_exact_and_finds_almost_all_approximately():
+    """The exact search is used up to 200,000 cells; beyond, recall is measured and at least 0.95."""
+    rng = np.random.default_rng(1)
+    points = (rng.standard_normal((40, 20)) * 3)[rng.integers(0, 40, 5000)] + rng.standard_normal((5000, 20))
+    points = points.astype(np.float32)
+    exact = nearest_neighbors(points, 15)
+    found = nearest_neighbors(points, 15, method="approximate")
+    assert exact.method == "exact"
+    assert found.method == "approximate"
+    assert found.recall >= 0.95
+    assert neighbor_recall(found.indices, exact.indices) >= 0.93

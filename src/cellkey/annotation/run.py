@@ -151,7 +151,9 @@ def annotate_file(
         else:
             result.annotation.profiles.info["fingerprint"] = stamp
             save_profiles(result.annotation.profiles, staging / PROFILES_FILE)
-        if result.resamples is not None:
+        if result.resamples is not None and result.resamples is options.get("resamples"):
+            link_or_copy(path.parent / RESAMPLES_FILE, staging / RESAMPLES_FILE)
+        elif result.resamples is not None:
             result.resamples.info["fingerprint"] = str(result.annotation.profiles.info.get("fingerprint", ""))
             save_resamples(result.resamples, staging / RESAMPLES_FILE)
         job.close()

@@ -103,6 +103,10 @@ def stability_of_enrichment(
 class _Walker(Protocol):
     """Makes the calls of a method again."""
 
+    def narrowed(self, profiles: ClusterProfiles, resamples: Resamples) -> tuple[ClusterProfiles, Resamples]:
+        """Return both on the genes that the method looks at."""
+        ...
+
     def again(self, profiles: ClusterProfiles) -> list[Path]:
         """Return the path of every group on other profiles."""
         ...
@@ -127,8 +131,11 @@ class _MarkerWalker:
         self._on = np.array([a.gating.at(level).on_limit for level in range(a.key.hierarchy.depth)])
         self._original = a.profiles.subset(self._columns)
 
+    def narrowed(self, profiles: ClusterProfiles, resamples: Resamples) -> tuple[ClusterProfiles, Resamples]:
+        return self._original, resamples.of_genes(self._columns)
+
     def again(self, profiles: ClusterProfiles) -> list[Path]:
-        return self._paths(profiles.subset(self._columns), self._key, self._features)
+        return self._paths(profiles, self._key, self._features)
 
     def without(self, column: int, groups: Sequence[int]) -> list[Path]:
         at = int(np.searchsorted(self._columns, column))
@@ -149,6 +156,9 @@ class _EnrichmentWalker:
         self._calls = calls
         self._key = calls.evidence.key
         self._means = means_from_profiles(profiles)
+
+    def narrowed(self, profiles: ClusterProfiles, resamples: Resamples) -> tuple[ClusterProfiles, Resamples]:
+        return profiles, resamples
 
     def again(self, profiles: ClusterProfiles) -> list[Path]:
         evidence = METHODS[self._calls.method].score(profiles, self._key, self._calls.evidence.details.parameters)
@@ -183,6 +193,7 @@ def _held(
 ) -> list[NDArray[np.float64]]:
     """Share of the resamples that pass each node of each path."""
     counts = [np.zeros(max(len(path), 1)) for path in paths]
+    profiles, resamples = walker.narrowed(profiles, resamples)
     for b in range(resamples.n_resamples):
         # A group without a cell cannot be called, and must not be the background of others.
         present = np.flatnonzero(resamples.n_cells[b])

@@ -10,10 +10,12 @@ import numpy as np
 from cellkey.errors import MissingDependencyError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-__all__ = ["choose_device", "gpu_graph_and_groups"]
+__all__ = ["choose_device", "device_note", "gpu_covariance", "gpu_graph_and_groups"]
 
 
 _PACKAGE = "rapids-singlecell"
@@ -38,6 +40,16 @@ def choose_device(wanted: str) -> str:
     return "cpu"
 
 
+def device_note(wanted: str, used: str) -> str:
+    """Return a sentence on which device is used, and for ``"auto"`` why."""
+    if used == "gpu":
+        return "device: gpu (covariance by cupy, neighbours and communities by rapids-singlecell)"
+    if wanted != "auto":
+        return "device: cpu"
+    why = "rapids-singlecell is not installed" if find_spec("rapids_singlecell") is None else "no CUDA device answers"
+    return f"device: cpu ({why})"
+
+
 def _has_device() -> bool:
     try:
         import cupy
@@ -45,6 +57,27 @@ def _has_device() -> bool:
         return int(cupy.cuda.runtime.getDeviceCount()) > 0
     except Exception:  # any failure of the driver means that there is no usable device
         return False
+
+
+def gpu_covariance(
+    blocks: Iterable[Any], offset: NDArray[np.float64], n_cells: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and covariance of scaled blocks, as :func:`~cellkey.clustering.pca.scaled_covariance`, by cupy.
+
+    Blocks travel one by one and are multiplied in float64, so that the result is that of the CPU but for rounding.
+    """
+    import cupy
+    import scipy.sparse as sp
+
+    n = len(offset)
+    products, sums = cupy.zeros((n, n)), cupy.zeros(n)
+    for block in blocks:
+        whole = cupy.asarray(block.toarray() - offset if sp.issparse(block) else block, dtype=np.float64)
+        products += whole.T @ whole
+        sums += whole.sum(axis=0)
+    mean = np.asarray(cupy.asnumpy(sums)) / n_cells
+    covariance = np.asarray(cupy.asnumpy(products)) / n_cells - np.outer(mean, mean)
+    return mean, (covariance + covariance.T) / 2
 
 
 def gpu_graph_and_groups(

@@ -115,7 +115,6 @@ def _pruned_candidates(points: NDArray[np.float32], n_candidates: int) -> NDArra
     Cells are gathered in lists around centres; a list is compared only if the triangle inequality allows one of its
     members to be near enough. The more the cells fall into groups, the fewer pairs are looked at.
     """
-    points = points - points.mean(axis=0, dtype=np.float64).astype(np.float32)  # short vectors round less
     lists, centres = _lists(points)
     order = np.argsort(lists, kind="stable")
     ordered = np.ascontiguousarray(points[order])
@@ -123,11 +122,10 @@ def _pruned_candidates(points: NDArray[np.float32], n_candidates: int) -> NDArra
     starts = np.searchsorted(lists[order], np.arange(n_lists + 1)).astype(np.int64)
     gaps = np.sqrt(((ordered - centres[lists[order]]).astype(np.float64) ** 2).sum(axis=1))
     radii = np.array([gaps[a:b].max(initial=0.0) for a, b in pairwise(starts)], dtype=np.float32) * np.float32(1.001)
-    squares = np.einsum("ij,ij->i", ordered, ordered)
     near = np.zeros((len(points), n_candidates), dtype=np.int64)
 
     def work(span: tuple[int, int]) -> None:
-        _search_kernels.search_lists(ordered, squares, starts, centres, radii, *span, n_candidates, near)
+        _search_kernels.search_lists(ordered, starts, centres, radii, *span, n_candidates, near)
 
     step = max(1, n_lists // 64)
     with single_threaded_blas(), ThreadPoolExecutor(n_threads()) as pool:

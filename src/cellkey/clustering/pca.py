@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from cellkey.clustering import _kernels
 from cellkey.clustering._blocks import block_starts
+from cellkey.clustering._gpu import gpu_covariance
 from cellkey.clustering._threads import n_threads, single_threaded_blas
 from cellkey.errors import ParameterError
 
@@ -71,6 +72,7 @@ def principal_components(
     clip: float = 10.0,
     rows: NDArray[np.intp] | None = None,
     block_cells: int = 8192,
+    device: str = "cpu",
 ) -> Components:
     """Return the leading principal components of features scaled to mean 0 and variance 1 and clipped.
 
@@ -94,6 +96,9 @@ def principal_components(
         component.
     block_cells
         Cells per block; the result does not depend on it beyond rounding.
+    device
+        ``"gpu"`` multiplies by cupy; variances then differ from those of the CPU by rounding (less than 1e-6 of the
+        largest).
 
     Notes
     -----
@@ -109,7 +114,8 @@ def principal_components(
     blocks = ScaledBlocks(expression, features, rows, block_cells, scaling)
     n_cells = moments.n_cells
     with single_threaded_blas():
-        mean, covariance = scaled_covariance(blocks, scaling.offset, n_cells)
+        covariances = gpu_covariance if device == "gpu" else scaled_covariance
+        mean, covariance = covariances(blocks, scaling.offset, n_cells)
         n_kept = max(1, min(n_components, n_features - 1, n_cells - 1))
         variance, loadings = leading_components(covariance, n_kept)
         scores = project(blocks, scaling.offset, mean, loadings, n_cells)

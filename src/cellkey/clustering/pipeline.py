@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from cellkey.clustering._gpu import choose_device, gpu_graph_and_groups
+from cellkey.clustering._gpu import choose_device, device_note, gpu_graph_and_groups
 from cellkey.clustering.communities import leiden, number_by_size
 from cellkey.clustering.features import Moments, choose_features, gene_moments
 from cellkey.clustering.neighbors import nearest_neighbors, neighbor_graph
@@ -109,7 +109,7 @@ def cluster_cells(
     def components_of(features: NDArray[np.intp], of_features: Moments, params: ClusteringParameters) -> Components:
         return principal_components(
             expression, features, of_features, n_components=params.n_pcs, clip=params.clip, rows=rows,
-            block_cells=block_cells,
+            block_cells=block_cells, device=choose_device(params.device),
         )
 
     return cluster_features(
@@ -157,6 +157,7 @@ def cluster_components(
         note = f"{n_cells} cells are too few to be parted; they form one cluster"
         return _one_group(n_cells, features, components, params, *notes, note)
     device = choose_device(params.device)
+    notes = (*notes, device_note(params.device, device))
     order = _canonical_order(components.scores)
     points = np.ascontiguousarray(components.scores[order])
     if device == "gpu":

@@ -52,8 +52,8 @@ def find_technical(
     """
     wanted = DEFAULT_TECHNICAL_MARKERS if markers is None else tuple(dict.fromkeys(markers))
     by_form: dict[str, list[int]] = {}
-    for position, name in enumerate(var_names):
-        by_form.setdefault(_folded(str(name)), []).append(position)
+    for position, form in enumerate(_all_folded([str(name) for name in var_names])):
+        by_form.setdefault(form, []).append(position)
     found: dict[str, int] = {}
     is_feature = np.ones(len(var_names), dtype=bool)
     for name in wanted:
@@ -88,3 +88,11 @@ def technical_intensities(expression: Expression, found: dict[str, int]) -> dict
 
 def _folded(name: str) -> str:
     return name.translate(_IGNORED).casefold()
+
+
+def _all_folded(names: list[str]) -> list[str]:
+    """:func:`_folded` of every name, in one go: twenty thousand genes are folded as one text."""
+    mark = "\x1f"
+    if any(mark in name for name in names):
+        return [_folded(name) for name in names]
+    return _folded(mark.join(names)).split(mark) if names else []

@@ -85,6 +85,14 @@ class Resamples:
         """Number of resamples."""
         return len(self.n_cells)
 
+    def of_genes(self, genes: NDArray[np.int64]) -> Resamples:
+        """Return the resamples of some genes (ascending), for profiles of those genes alone."""
+        kept = np.flatnonzero(np.isin(self.columns, genes))
+        changes: dict[str, Any] = {"columns": np.searchsorted(genes, self.columns[kept])}
+        names = (*_BY_GROUP, *_OVERALL, "positive", "detection", "zero_share", "thresholds")
+        changes |= {name: getattr(self, name)[..., kept] for name in names}
+        return replace(self, **changes)
+
     def profiles(self, original: ClusterProfiles, index: int) -> ClusterProfiles:
         """Return the profiles of one resample: ``original`` with the genes that are held replaced.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -34,6 +35,11 @@ def timestamp() -> str:
 
 def package_versions() -> dict[str, str]:
     """Return the versions of Python, cellkey and the packages whose numbers reach the results."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version(), "cellkey": metadata.version("cellkey")}
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
