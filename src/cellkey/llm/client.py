@@ -15,6 +15,7 @@ from cellkey.llm.cache import AnswerCache, request_key
 from cellkey.llm.clock import Clock, SystemClock, timestamp
 from cellkey.llm.credentials import redact, without_keys
 from cellkey.llm.dialect import Dialect, dialect_of
+from cellkey.llm.exchange import Exchange, Origin, estimated_usage
 from cellkey.llm.failures import (
     ContentRefusedError,
     EmptyAnswerError,
@@ -27,7 +28,7 @@ from cellkey.llm.failures import (
 )
 from cellkey.llm.journal import Journal
 from cellkey.llm.lane import Lane, Passage
-from cellkey.llm.messages import ChatReply, ChatRequest, Finish, Message, Usage
+from cellkey.llm.messages import ChatReply, ChatRequest, Finish, Message
 from cellkey.llm.retry import Attempt, RetryHook, RetryPolicy
 from cellkey.llm.transport import HttpRequest, HttpResponse, Timeouts, Transport
 from cellkey.llm.wire import failure_of, json_body
@@ -43,16 +44,6 @@ __all__ = ["Answer", "ModelClient", "Origin"]
 
 _MOST_ADAPTATIONS = 6
 """Options that may be left out for one question before it is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """On whose behalf a question is asked; goes into the record of the call, never into the request."""
-
-    role: str
-    dataset: str = ""
-    tissue: str = ""
-    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,19 +291,19 @@ class ModelClient:
         most_out = request.max_tokens * (4 if dialect.thinks else 1)
         # A token is at least one byte of what is sent, hence the body's length bounds the input from above.
         reservation = self._budget.reserve(self.price.ceiling(len(body), most_out), len(body) + most_out)
-        exchange = _Exchange(request, origin, attempt + 1, timestamp(self._clock.now()))
+        exchange = Exchange(request, origin, attempt + 1, timestamp(self._clock.now()))
         try:
             with self._lane.passage(len(body) // 4 + request.max_tokens // 2) as passage:
                 reply = self._send(body, exchange, passage, started)
         finally:
-            call = self._record(exchange)
+            call = exchange.call(self.model, self.provider.name, self.price)
             self._budget.settle(reservation, call.cost, call.input_tokens + call.output_tokens)
             if exchange.was_sent:
                 self.journal.append(call, key, exchange.reply)
                 calls.append(call)
         return reply
 
-    def _send(self, body: bytes, exchange: _Exchange, passage: Passage, started: float) -> ChatReply:
+    def _send(self, body: bytes, exchange: Exchange, passage: Passage, started: float) -> ChatReply:
         if self._stopped is not None:  # the run was ended while this call waited for its turn
             raise self._stopped
         wire = self.provider.wire
@@ -339,7 +330,7 @@ class ModelClient:
         self._lane.succeeded(passage, usage.input_tokens + usage.output_tokens)
         return reply
 
-    def _read(self, response: HttpResponse, exchange: _Exchange) -> ChatReply:
+    def _read(self, response: HttpResponse, exchange: Exchange) -> ChatReply:
         if response.status != 200:
             raise failure_of(response, self._clock.now())
         payload = json_body(response)
@@ -347,38 +338,10 @@ class ModelClient:
         reply = self.provider.wire.read(payload, self.model)
         reply = replace(reply, text=without_keys(reply.text, self.keys))  # some gateways repeat what they were sent
         if reply.usage.source == "none":
-            reply = replace(reply, usage=_estimated(exchange.request, reply.text))
+            reply = replace(reply, usage=estimated_usage(exchange.request, reply.text))
             exchange.usage = reply.usage
         exchange.reply = reply
         return reply
-
-    def _record(self, exchange: _Exchange) -> Call:
-        usage, reply, origin = exchange.usage, exchange.reply, exchange.origin
-        price = replace(self.price, source="provider") if usage.cost is not None else self.price
-        return Call(
-            timestamp=exchange.timestamp,
-            role=origin.role,
-            model=reply.model if reply else self.model,
-            requested_model=self.model,
-            provider=self.provider.name,
-            status="ok" if exchange.failure is None else _status_word(exchange.failure),
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cached_tokens=usage.cached_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            cost=price.cost(usage),
-            priced=price.is_known,
-            dataset=origin.dataset,
-            tissue=origin.tissue,
-            cluster=origin.cluster,
-            attempt=exchange.attempt,
-            repeat=exchange.request.repeat,
-            latency_s=round(exchange.latency, 4),
-            http_status=exchange.status,
-            finish_reason=str(reply.finish) if reply else "",
-            usage_source=usage.source,
-            request_id=reply.request_id if reply else "",
-        )
 
     def _redacted(self, error: ServiceError) -> ServiceError:
         error.args = (self._clean(str(error)), *error.args[1:])
@@ -386,31 +349,3 @@ class ModelClient:
 
     def _clean(self, text: str) -> str:
         return redact(text, self.keys)
-
-
-class _Exchange:
-    """What becomes known about one attempt while it runs."""
-
-    def __init__(self, request: ChatRequest, origin: Origin, attempt: int, started_at: str) -> None:
-        self.request = request
-        self.origin = origin
-        self.attempt = attempt
-        self.timestamp = started_at
-        self.was_sent = False
-        self.status = 0
-        self.latency = 0.0
-        self.usage = Usage(source="none")
-        self.reply: ChatReply | None = None
-        self.failure: BaseException | None = None
-
-
-def _status_word(failure: BaseException) -> str:
-    """Class name of a failure as a word for tables: ``ThrottledError`` gives ``throttled``."""
-    words = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(failure).__name__.removesuffix("Error"))
-    return words.strip("_")
-
-
-def _estimated(request: ChatRequest, answer: str) -> Usage:
-    """Tokens by rule of thumb (four characters each), for services that do not count."""
-    asked = len(request.system) + sum(len(m.text) for m in request.messages)
-    return Usage(input_tokens=-(-asked // 4), output_tokens=-(-len(answer) // 4), source="estimated")
