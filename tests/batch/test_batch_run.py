@@ -295,6 +295,21 @@ def test_llm_annotate_needs_no_cells(tmp_path) -> None:
     assert json.loads((out / "token_tracking.json").read_text())["total_calls"] == 9
 
 
+def test_subclusters_from_files(tmp_path) -> None:
+    """One row per sub-cluster and the exchange, in a directory of its own."""
+    table = tmp_path / "t.csv"
+    table.write_text('cluster,genes\n0,"CD3D, CD3E, TRAC"\n=x,"MS4A1, CD79A"\n')
+    out = tmp_path / "named"
+    options = ["--parent", "T cell", "--against-rest", table, "--provider", "scripted", "--out", out]
+    code, output = cellkey("llm", "subclusters", table, *options)
+    assert code == 0, output
+    rows = pd.read_csv(out / "t_subclusters.csv")
+    assert rows["cluster"].tolist() == ["0", "'=x"]
+    assert rows["sub_cell_type"].tolist() == ["CD4-positive, alpha-beta T cell", "mature B cell"]
+    assert json.loads((out / "t_conversations.json").read_text())["turns"]
+    assert json.loads((out / "token_tracking.json").read_text())["total_calls"] == 1
+
+
 def test_llm_preview_and_providers(tmp_path) -> None:
     """What would be sent is shown; no key is asked for or printed."""
     table = tmp_path / "markers.csv"
@@ -328,7 +343,15 @@ def test_the_real_data_of_three_tissues_are_complete(labelled_data, tmp_path) ->
     ], [r.error for r in done.rows]
 
 
-@pytest.mark.parametrize("command", [["batch"], ["llm"], ["llm", "annotate"], ["llm", "providers"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["batch"],
+        ["annotate-table"],
+        ["llm"],
+        *(["llm", c] for c in ("annotate", "boost", "judge", "merge", "providers", "score", "subclusters")),
+    ],
+)
 def test_help(command: list[str]) -> None:
     """Every command explains itself with examples."""
     code, output = cellkey(*command, "--help")

@@ -145,6 +145,70 @@ def annotate(
 
 
 @app.command()
+def subclusters(
+    markers: Annotated[
+        Path, typer.Argument(metavar="MARKERS", help="Markers of each sub-cluster against its siblings.")
+    ],
+    provider: opt.Provider,
+    parent: Annotated[str, typer.Option(help="Name of the population: 'T cell'.")],
+    model: opt.Model = "gpt-4o-2024-08-06",
+    out: opt.Out = None,
+    against_rest: Annotated[
+        Path | None, typer.Option(help="Markers of each sub-cluster against all other cells; tells contamination.")
+    ] = None,
+    tissue: Annotated[str, typer.Option(help="Tissue; 'none' withholds it.")] = "none",
+    species: Annotated[str, typer.Option(help="Species.")] = "human",
+    notes: Annotated[str, typer.Option(help="Disease, treatment, enrichment: told to the model.")] = "",
+    dataset: Annotated[str | None, typer.Option(help="Name of the results; the file's by default.")] = None,
+    repeats: Annotated[int, typer.Option(help="Runs; the majority's label wins.")] = 1,
+    base_url: opt.BaseUrl = None,
+    api_keys: opt.ApiKeys = None,
+    max_workers: opt.MaxWorkers = 4,
+    timeout: opt.Timeout = 120.0,
+    max_retries: opt.MaxRetries = 5,
+    budget: opt.Budget = None,
+    max_tokens_total: opt.MaxTokens = None,
+    input_cost: opt.InputCost = None,
+    output_cost: opt.OutputCost = None,
+    cache: opt.Cache = "on",
+    resume: opt.Resume = False,
+    no_probe: opt.NoProbe = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Name the sub-clusters of one population, all of them in one question.
+
+    \b
+    Example:
+      cellkey llm subclusters t_cells.csv --parent "T cell" --against-rest all.csv --provider openai --out t_named
+    """
+    from cellkey.llm.evidence import Study
+    from cellkey.llm.setup import ModelSettings
+    from cellkey.llm.subcluster_run import annotate_subclusters_file
+
+    run = annotate_subclusters_file(
+        markers,
+        opt.directory(out),
+        parent=parent,
+        model=ModelSettings.parse(opt.given_model(locals()), option="options"),
+        study=Study(tissue, species, notes, dataset or markers.name.split(".")[0]),
+        against_rest=against_rest,
+        repeats=repeats,
+        budget_usd=budget,
+        budget_tokens=max_tokens_total,
+        resume=resume,
+        probe=not no_probe,
+    )
+    table = run.result.table
+    if not quiet:
+        columns = ["cluster", "main_cell_type", "sub_cell_type", "agreement", "status"]
+        typer.echo(table[columns].to_string(index=False))
+        typer.echo(f"written to {run.directory}", err=True)
+    failed = int((table["status"] == "unlabelled").sum())
+    if failed:
+        raise typer.Exit(1 if failed == len(table) else 3)
+
+
+@app.command()
 def providers() -> None:
     """List the providers that have a name, and where their keys are looked for.
 
