@@ -205,6 +205,8 @@ def test_genes_are_described_with_rounded_numbers() -> None:
     """One decimal for fold changes, whole percents, and only what is known."""
     gene = select_markers(table_of(gene=["A"], **{"avg_log2FC": [2.44], "pct.1": [0.812], "pct.2": [0.058]}))["0"]
     assert gene.genes[0].described() == "A (log2FC 2.4, 81% vs 6%)"
+    only = select_markers(table_of(gene=["A"], **{"avg_log2FC": [32.2], "pct.1": [0.75], "pct.2": [0.0]}))["0"]
+    assert only.genes[0].described() == "A (log2FC >10.0, 75% vs 0%)"
     assert select_markers(marker_table({"0": ["A", "B"]}))["0"].genes[0].described() == "A"
 
 

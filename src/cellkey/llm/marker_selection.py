@@ -26,6 +26,9 @@ _HOUSEKEEPING = re.compile(
 _HAEMOGLOBIN = re.compile(r"HB[ABDEGMQZ]\d?|HBA-A\d|HBB-B[ST\d]", re.IGNORECASE)
 _BLOODY = re.compile(r"blood|marrow|spleen|pbmc|haemato|hemato|cord|liver|yolk", re.IGNORECASE)
 
+_SHOWN_FOLD = 10.0
+"""Largest log2 fold change that is shown as a number."""
+
 
 class SelectionParameters(Parameters):
     """How genes are chosen and ordered.
@@ -56,7 +59,9 @@ class ShownGene:
 
     def described(self) -> str:
         """Return ``GENE (log2FC 2.4, 81% vs 6%)``, with the parts that are known."""
-        parts = [] if np.isnan(self.log2fc) else [f"log2FC {self.log2fc:.1f}"]
+        # Where the gene is absent elsewhere, the ratio has no upper limit; ten doublings say as much.
+        above = ">" if self.log2fc > _SHOWN_FOLD else ""
+        parts = [] if np.isnan(self.log2fc) else [f"log2FC {above}{min(self.log2fc, _SHOWN_FOLD):.1f}"]
         if not np.isnan(self.fraction):
             other = "" if np.isnan(self.fraction_elsewhere) else f" vs {self.fraction_elsewhere:.0%}"
             parts.append(f"{self.fraction:.0%}{other}")
