@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from cellkey.errors import RunError
 from cellkey.records.fingerprint import calls_fingerprint, fingerprint_of
 from cellkey.records.tables import CONFIDENCE, CONSENSUS, CONSENSUS_VOTES, MARKER_EVIDENCE
 from cellkey.report import report_html, write_report
+from cellkey.report.build import SCRIPTS
 from cellkey.report.evidence import evidence_matrices, score_matrix
 from cellkey.report.maps import cell_maps, sample_cells
 from cellkey.report.markup import element, json_island
@@ -153,6 +155,23 @@ def test_a_summary_cannot_point_outside_the_run(tmp_path: Path) -> None:
     (run / "batch_summary.csv").write_text(f"dataset,tissue,output_dir\nd,..,{run}/../secret/d\n", encoding="utf-8")
     (run / "secret").symlink_to(tmp_path / "secret")
     assert "leaked" not in report_html(run)
+
+
+def test_decisions_kept_in_a_browser_belong_to_these_calls(tmp_path: Path) -> None:
+    """Pages of equal calls share them; a page whose calls changed in a label does not, batch runs included."""
+    states = []
+    for name, label in (("one", "B cell"), ("two", "B cell"), ("three", "T cell")):
+        run = model_run(tmp_path / name)
+        path = run / "a b" / "_x" / "details" / "_x_annotations.csv"
+        path.write_text(path.read_text(encoding="utf-8").replace("B cell", label), encoding="utf-8")
+        states.append(Page(report_html(run)).islands["run"]["state"])
+    assert states[0] == states[1] != states[2]
+
+
+def test_all_scripts_are_part_of_the_page() -> None:
+    """A script that lies in the folder is named in the list, and the other way round."""
+    folder = resources.files("cellkey.report").joinpath("data", "scripts")
+    assert sorted(f.name for f in folder.iterdir()) == sorted(f"{name}.js" for name in SCRIPTS)
 
 
 def test_json_cannot_end_its_element() -> None:

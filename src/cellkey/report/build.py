@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cellkey import _keys
 from cellkey.plots.colours import AMBIGUOUS, STOP_REASON_COLOURS, UNASSIGNED
 from cellkey.records.atomic import write_text
-from cellkey.records.fingerprint import CALLS
+from cellkey.records.fingerprint import CALLS, fingerprint_of
 from cellkey.records.vocabulary import StopReason
 from cellkey.report.cell_types import CellTypes, cell_types
 from cellkey.report.clusters import cluster_rows
@@ -109,6 +109,10 @@ def _core(run: RunTables, types: CellTypes, rows: list[list[dict[str, Any]]]) ->
         "run": run.name,
         "kind": run.kind,
         CALLS: run.calls,
+        "state": fingerprint_of(
+            (d.name, d.tissue, *(str(r.get(k, "")) for k in ("id", "n", "label", "path")))
+            for d, own in zip(run.datasets, rows, strict=True) for r in own
+        ),
         "facts": [[k, str(v)] for k, v in run.facts.items() if str(v)],
         "types": types.rows(),
         "stops": [[str(s), s.meaning, STOP_REASON_COLOURS.get(str(s), AMBIGUOUS)] for s in StopReason],

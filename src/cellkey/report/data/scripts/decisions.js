@@ -3,7 +3,7 @@
 // A decision is { action, label, comment, group }: action is label, split, merge, keep or "" (a remark only); label is a
 // path or any text; group numbers the clusters that are merged together.
 
-const STORE = `cellkey-review:${RUN.calls_fingerprint || RUN.run}`;
+const STORE = `cellkey-review:${RUN.state}`;
 const REVIEWER = "cellkey-reviewer";
 let decisions = new Map();
 let saved = "[]";

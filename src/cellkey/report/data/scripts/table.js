@@ -11,7 +11,7 @@ const COLUMNS = [
   { name: "Cells", key: "n", number: true, value: (c) => c.n },
   { name: "Label", key: "label", value: (c) => c.path || c.label },
   { name: HAS_CONFIDENCE ? "Confidence" : "Margin", key: "sure", number: true, value: (c) => sureness(c) ?? -Infinity },
-  ...(HAS_MODEL ? [{ name: "Model score", key: "model", number: true, value: (c) => c.modelScore ?? -Infinity }] : []),
+  ...(HAS_MODEL ? [{ name: "Score", key: "model", number: true, value: (c) => c.modelScore ?? -Infinity }] : []),
   { name: HAS_MODEL || !RUN.stops.some(([s]) => CLUSTERS.some((c) => c.stop === s)) ? "Outcome" : "Stopped", key: "stop", value: (c) => c.stop || c.outcome || "" },
   { name: "Decision", key: "decision", value: (c) => decisionText(c) },
 ];
@@ -115,7 +115,7 @@ function more(count) {
 function makeRow(c, index) {
   const tick = h("input", { type: "checkbox", tabindex: "-1", "aria-label": `Select cluster ${nameOf(c)}`, onclick: (e) => { e.stopPropagation(); toggle(c); } });
   const row = h("tr", { "data-key": c.key, tabindex: "-1", "aria-rowindex": index + 2, onclick: () => openCluster(c) },
-    h("td", { class: "tick" }, tick), h("td", { class: "id" }, nameOf(c)), h("td", { class: "n" }, c.n ? whole(c.n) : ""),
+    h("td", { class: "tick" }, tick), h("td", { class: "id" }, c.id, SEVERAL ? h("span", { class: "quiet small way", title: RUN.datasets[c.d].name }, RUN.datasets[c.d].name) : null), h("td", { class: "n" }, c.n ? whole(c.n) : ""),
     h("td", { class: "label" }), h("td", { class: "n" }, sureCell(c)),
     HAS_MODEL ? h("td", { class: "n" }, c.modelScore === undefined ? "" : decimal(c.modelScore, 0)) : null,
     h("td", { class: "quiet" }, (c.stop || c.outcome || "").replaceAll("_", " ")), h("td", { class: "decision" }));
