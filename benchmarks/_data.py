@@ -42,7 +42,7 @@ class Setting:
         """
         folder = self.folder / f"counts_{n_cells}_{n_genes}"
         path = folder / "cells.h5ad"
-        if not path.is_file():
+        if not (path.is_file() and (folder / "size.json").is_file()):
             measure(Contestant("counts", "make_counts.py", (folder, n_cells, n_genes)))
         return path
 

@@ -40,6 +40,12 @@ def _markdown(results: dict[str, dict[str, Any]], pictures: list[str]) -> str:
         lines += _table(row["runs"])
         lines += _steps(row["runs"])
         lines += ["", *(f"- {note}" for note in row["notes"])] if row["notes"] else []
+    lines += ["", "## Run it yourself", "", "```console", "$ make bench                             # all rows",
+              "$ python benchmarks/run.py --quick       # small sizes: shows that everything runs",
+              "$ python benchmarks/run.py --only P4 P6  # some rows; the page is made from all results there are",
+              "```", "", "Rows are described in `benchmarks/rows_cells.py` and `rows_other.py`; the programs",
+              "measured lie in `benchmarks/programs/`. R with WGCNA and PyWGCNA (its interpreter named by",
+              "`CELLKEY_PYWGCNA`) take part where they are installed."]
     return "\n".join([*lines, ""])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from _data import Setting, csr_mb
 from _pairs import Contestant, goal, measure, paired, ratios, slope, spread
 
-__all__ = ["annotate", "annotate_again", "large", "profiles", "ranks", "scaling_cells", "scores", "subclusters"]
+__all__ = ["annotate", "annotate_again", "dask", "large", "profiles", "ranks", "scaling_cells", "scores", "subclusters"]
 
 
 def _annotate(setting: Setting, cells: Path, output: str = "run") -> Contestant:
@@ -203,6 +203,29 @@ def scaling_cells(setting: Setting) -> dict[str, Any]:
                           if axis == "cells" else ""))
     return {"sizes": {"cells": cells, "genes": genes}, "curves": curves, "runs": runs, "failed": {}, "goals": goals,
             "notes": ["Cells with 500 genes; genes with 10,000 cells. CPU seconds of the work, one run each."]}
+
+
+def dask(setting: Setting) -> dict[str, Any]:
+    """The passes on two local Dask workers, against the same in one process."""
+    cells = setting.counts(setting.pick(200_000, 4000), setting.pick(2000, 1000))
+    alone = _annotate(setting, cells, "one_process")
+    spread_out = (cells, setting.new("two_workers"), cells.parent / "map.json", 2)
+    found = paired([alone, Contestant("two Dask workers", "annotate_dask.py", spread_out)], min(setting.pairs, 2),
+                   warm=False)
+    tables = [setting.new(run) / "cluster_annotations.csv" for run in ("one_process", "two_workers")]
+    same = None if found["failed"] else spread([float(tables[0].read_bytes() == tables[1].read_bytes())])
+    return {
+        "sizes": _sizes(cells), "matrix_mb": csr_mb(cells), **found,
+        "goals": [
+            goal("tables of annotations equal byte by byte (1: yes)", same, 1, unit="", limit="1"),
+            goal("wall time of one process / of two workers (no goal was set)",
+                 ratios(found, alone.name, "two Dask workers", "work_wall"), None,
+                 limit="1 on two cores: threads use both already"),
+            goal("peak memory of the calling process, one process / with workers (no goal was set)",
+                 ratios(found, alone.name, "two Dask workers", "peak_mb"), None, limit="-"),
+        ],
+        "notes": ["Memory is of the calling process; workers hold the slices. CPU seconds include the workers'."],
+    }
 
 
 def scores(setting: Setting) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 
 Every row writes ``benchmarks/results/KEY.json`` when it is done, so a run that was interrupted goes on with
 ``--only``; a row that fails, or a peer that does, is a row with its reason. The page is made from all results that
-are there. Full size takes about 75 minutes on two cores, needs 16 GiB of memory and 8 GB of disk; quick takes about
+are there. Full size takes about 85 minutes on two cores, needs 16 GiB of memory and 8 GB of disk; quick takes about
 six minutes. Results of quick runs never replace the page of full ones.
 """
 
@@ -55,6 +55,7 @@ ROWS = (
     Row("P10-cells", "scaling over cells and genes", rows_cells.scaling_cells, 8),
     Row("P10-groups", "scaling over clusters and cell types", rows_other.scaling_groups, 3),
     Row("P11", "start-up", rows_other.start, 1),
+    Row("dask", "one large input on Dask workers", rows_cells.dask, 4),
     Row("scores", "scores of cell types against decoupler", rows_cells.scores, 2),
 )
 
