@@ -11,6 +11,10 @@ from _pairs import Contestant, goal, measure, paired, ratios, slope, spread
 __all__ = ["annotate", "annotate_again", "dask", "large", "profiles", "ranks", "scaling_cells", "scores", "subclusters"]
 
 
+#: Of the matrix in memory when it is streamed.
+_STREAMED_MIB = 32
+
+
 def _annotate(setting: Setting, cells: Path, output: str = "run") -> Contestant:
     arguments = (cells, setting.new(output), cells.parent / "map.json")
     return Contestant("cellkey annotate", "annotate_cellkey.py", arguments)
@@ -73,9 +77,10 @@ def annotate_again(setting: Setting) -> dict[str, Any]:
 def profiles(setting: Setting) -> dict[str, Any]:
     """P3: profiles from a file that stays on disk, against scanpy in memory."""
     cells = setting.counts(setting.pick(50_000, 4000), setting.pick(20_000, 2000))
-    ours = Contestant("cellkey, from disk", "profile_cellkey.py", (cells,))
+    ours = Contestant("cellkey, streaming", "profile_cellkey.py", (cells, _STREAMED_MIB))
+    held = Contestant("cellkey, matrix held", "profile_cellkey.py", (cells,))
     theirs = Contestant("scanpy, in memory", "profile_scanpy.py", (cells,))
-    found = paired([ours, theirs], setting.pairs)
+    found = paired([ours, held, theirs], setting.pairs)
     return {
         "sizes": _sizes(cells), "matrix_mb": csr_mb(cells), **found,
         "goals": [
@@ -86,7 +91,7 @@ def profiles(setting: Setting) -> dict[str, Any]:
             goal("at least 10 times less memory above the libraries", ratios(found, theirs.name, ours.name, "above_mb"),
                  10, limit="one block", reason="the work space of sorting genes, see above"),
         ],
-        "notes": ["CPU seconds and memory of the work, without imports.",
+        "notes": [f"CPU and memory of the work, without imports; streaming holds {_STREAMED_MIB} MiB of the matrix.",
                   "The check of the values and the normalisation are part of both."],
     }
 
@@ -168,7 +173,7 @@ def large(setting: Setting) -> dict[str, Any]:
     base = setting.pick(50_000, 3000)
     peaks = []
     for n_cells in (base, 10 * base):
-        found = measure(Contestant("stream", "profile_cellkey.py", (setting.counts(n_cells, n_genes),)))
+        found = measure(Contestant("stream", "profile_cellkey.py", (setting.counts(n_cells, n_genes), _STREAMED_MIB)))
         runs[f"profiles from disk, {n_cells:,} x {n_genes:,}"] = [found]
         peaks.append(found["peak_mb"])
     goals.append(goal("streaming: peak memory with ten times the cells / with one", spread([peaks[1] / peaks[0]]), 1.2,

@@ -1,4 +1,7 @@
-"""profile_cellkey.py CELLS: all statistics of groups straight from the file, which stays on disk."""
+"""profile_cellkey.py CELLS [MIB]: all statistics of groups straight from the file.
+
+With MIB at most so much of the matrix is held in memory, the rest is streamed from a temporary file.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,15 @@ import sys
 from _clock import Clock
 
 from cellkey.annotation.passes import InThisProcess
-from cellkey.io.on_disk import open_on_disk
-from cellkey.profiles.expression import Expression
+from cellkey.io.opened import open_cells
+from cellkey.profiles.tiles import TiledExpression, TileStore
 
-adata = open_on_disk(sys.argv[1])
+budget = int(sys.argv[2]) * 2**20 if len(sys.argv) > 2 else None
 passes = InThisProcess()
 with Clock() as clock:
-    scale = passes.scale(adata.X, passes.inspect(adata.X, var_names=list(adata.var_names)))
-    labels = adata.obs["true_type"].astype(object).to_numpy()
-    found = passes.profiles(Expression(adata.X, scale=scale), labels, list(adata.var_names), n_jobs=2)
-clock.report(checksum=float(found.mean.sum()))
+    cells = open_cells(sys.argv[1])
+    names, labels = list(cells.var_names), cells.obs["true_type"].astype(object).to_numpy()
+    store = TileStore.of(cells.X, budget=budget)
+    scale = passes.scale(store, passes.inspect(store, var_names=names))
+    found = passes.profiles(TiledExpression(store, scale=scale), labels, names, n_jobs=2)
+clock.report(checksum=float(found.mean.sum()), streamed_mb=round(store.in_file / 2**20, 1))

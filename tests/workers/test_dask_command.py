@@ -101,3 +101,10 @@ def test_opened_on_disk_everything_is_there(small_cells: Callable[..., ad.AnnDat
     np.testing.assert_array_equal(found.obsm["X_any"], adata.obsm["X_any"])
     np.testing.assert_array_equal(found.X[:5].toarray(), adata.X[:5].toarray())
     np.testing.assert_array_equal(found.raw.X[:5].toarray(), adata.X[:5].toarray())
+
+
+def test_parts_of_other_stores_are_refused(stored: Callable[..., Path], tmp_path: Path) -> None:
+    """A modality or a table is read whole; no worker is started for it."""
+    done = annotate(stored("csr.h5ad"), "-o", tmp_path / "run", "--local-cluster", "2", "--modality", "rna")
+    assert done.exit_code == 2
+    assert "not tables or modalities" in done.output

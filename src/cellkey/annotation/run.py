@@ -225,6 +225,9 @@ class _Job:
 
         _say(progress, "reading")
         if any(value is not None for value in self.part.values()):
+            if self.on_disk:
+                msg = "Dask workers read .h5ad files and Zarr stores of AnnData, not tables or modalities inside others"
+                raise InputError(msg)
             return self._whole(read_cells(self.path, **self.part))
         again = self.annotation_only and (self.path.parent / PROFILES_FILE).is_file()
         self._cells = cells = open_cells(self.path, names=not again)

@@ -136,7 +136,7 @@ def annotate(
     }
     options = _checked_options(method, scoring_params, gating_params, export_params, clustering_params, settings)
     refinement = _refinement(refinement_params, settings, skip=skip_refinement)
-    workers = _workers(scheduler, local_cluster)
+    workers = _workers(scheduler, local_cluster, memory_limit)
     with progress_on_terminal(quiet=quiet) as progress:
         run = annotate_file(
             path, directory, hierarchy=marker_map, annotation_only=annotation_only, cluster_key=cluster_key,
@@ -219,13 +219,14 @@ def _required(value: Path | None, message: str) -> Path:
     return value
 
 
-def _workers(scheduler: str | None, local: int | None) -> Any:
-    """Where the passes over the matrix run; None is this process."""
+def _workers(scheduler: str | None, local: int | None, memory: str | None) -> Any:
+    """Where the passes over the matrix run; None is this process. The memory limit holds for all local workers."""
     if scheduler is None and local is None:
         return None
+    from cellkey.annotation.memory import parse_bytes
     from cellkey.workers.connection import WorkerPlan
 
-    return WorkerPlan(scheduler, local)
+    return WorkerPlan(scheduler, local, None if memory is None or local is None else parse_bytes(memory))
 
 
 def _names(text: str | None) -> list[str] | None:
