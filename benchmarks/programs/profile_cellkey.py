@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 
-from _clock import Clock
+from _clock import Clock, load
 
 from cellkey.annotation.passes import InThisProcess
 from cellkey.io.opened import open_cells
 from cellkey.profiles.tiles import TiledExpression, TileStore
 
+load("anndata", "anndata.io", "pandas", "cellkey.clustering.inspect", "cellkey.clustering.normalise")
 budget = int(sys.argv[2]) * 2**20 if len(sys.argv) > 2 else None
 passes = InThisProcess()
 with Clock() as clock:
