@@ -140,6 +140,22 @@ def test_backed_file_equals_memory(tmp_path: Path) -> None:
         check(profiles, naive(X, labels))
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.uint8, np.int64, bool])
+def test_narrow_and_wide_numbers(kind: type, tmp_path: Path) -> None:
+    """Dense, in memory and on disk; half-precision values have no sparse form."""
+    import anndata as ad
+
+    X = matrix("counts")
+    X = (X > 0) if kind is bool else np.round(X)
+    labels = np.repeat(np.array(["a", "b", "c"], dtype=object), 20)
+    ad.AnnData(X.astype(kind)).write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    for stored in (X.astype(kind), backed.X):
+        names = [str(i) for i in range(X.shape[1])]
+        check(profile_clusters(Expression(stored), labels, names, quantiles=QUANTILES), naive(X.astype(float), labels))
+    backed.file.close()
+
+
 def test_counts_are_normalised_within_the_pass() -> None:
     X = matrix("counts")[:, 2:] + 1.0
     scale = 1e4 / X.sum(axis=1)

@@ -118,12 +118,17 @@ def _write_csr_blocks(file: h5py.File, X: Any, options: dict[str, Any]) -> None:
         X = X if sp.issparse(X) else X.to_memory()
         write_elem(file, "X", sp.csr_matrix(X), dataset_kwargs=options)
         return
-    first = sp.csr_matrix(X[:_BLOCK_CELLS])
+
+    def block_at(start: int) -> sp.csr_matrix:
+        block = X[start : start + _BLOCK_CELLS]  # half-precision values have no sparse form
+        return sp.csr_matrix(np.asarray(block, dtype=np.float32) if block.dtype == np.float16 else block)
+
+    first = block_at(0)
     first.indptr = first.indptr.astype(np.int64)  # room for more than 2**31 values
     write_elem(file, "X", first, dataset_kwargs=options)
     stored = sparse_dataset(file["X"])
     for start in range(_BLOCK_CELLS, X.shape[0], _BLOCK_CELLS):
-        stored.append(sp.csr_matrix(X[start : start + _BLOCK_CELLS]))
+        stored.append(block_at(start))
 
 
 def storable_frame(frame: pd.DataFrame, names: Any = None) -> pd.DataFrame:

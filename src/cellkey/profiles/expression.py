@@ -105,9 +105,9 @@ class Expression:
         if self.storage == "csr" and self.in_memory:
             block = self._gather_csr(index)
         elif self.in_memory:
-            block = sp.csc_matrix(self.X[:, index], copy=True)
+            block = sp.csc_matrix(_wide_enough(self.X[:, index]), copy=True)
         else:
-            parts = [sp.csr_matrix(block) for _, block in self._raw_blocks(index)]
+            parts = [sp.csr_matrix(_wide_enough(block)) for _, block in self._raw_blocks(index)]
             block = sp.vstack(parts, format="csc") if parts else sp.csc_matrix((0, len(index)))
         if block.has_canonical_format is False:
             block.sum_duplicates()
@@ -179,6 +179,11 @@ class Expression:
         if scale is not None:
             dense = np.log1p(dense.astype(np.float64) * scale[:, None])
         return dense.astype(np.float32, copy=False)
+
+
+def _wide_enough(block: Any) -> Any:
+    """Return half-precision values as float32, because sparse matrices cannot hold them."""
+    return block.astype(np.float32) if block.dtype == np.float16 else block
 
 
 def _csc_row_blocks(

@@ -72,6 +72,8 @@ def sibling_scale(
 
 
 def _masked_median(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    if not len(values):
+        return np.full(values.shape[1], np.nan)
     ordered = np.sort(np.where(mask, values, np.inf), axis=0)
     count = mask.sum(axis=0)
     columns = np.arange(values.shape[1])
