@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 extras_demo := scanpy
 extras_test := test
 extras_lint := lint,test
-extras_docs := docs,scanpy
+extras_docs := docs,isoforms,llm,scanpy
 extras_bench := peers,test
 
 .NOTPARALLEL:

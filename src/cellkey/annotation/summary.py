@@ -58,7 +58,7 @@ def summary_html(
     notes = "".join(f"<li>{html.escape(m)}</li>" for m in messages)
     folded = f"<details><summary>{len(messages)} messages</summary><ul>{notes}</ul></details>" if messages else ""
     return (
-        "<div style='max-width:70em'>"
+        "<div style='max-width:70em;overflow-x:auto'>"
         f"<div><b>{len(t)} clusters, {t['n_cells'].sum():,} cells, {n_types} cell types, "
         f"{100 * assigned:.1f} % of cells assigned</b></div>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{folded}</div>"
