@@ -17,7 +17,7 @@ __all__ = ["summary_html", "summary_text"]
 
 _MOST_EXPLAINED: Final = 60
 """Clusters whose walk is folded into the summary; beyond it the notebook would become large."""
-_HEADS: Final = ("cluster", "label", "within", "cells", "confidence", "closest rival", "stopped")
+_HEADS: Final = ("cluster", "label", "within", "cells", "margin", "closest rival", "probably right", "stopped")
 
 
 def summary_text(tables: Mapping[str, pd.DataFrame]) -> str:
@@ -50,9 +50,13 @@ def summary_html(
     colours = _colours([*map(tuple, paths), *(_split(p) for p in t["assigned_path"])])
     largest = max(int(t["n_cells"].max()), 1) if len(t) else 1
     head = "".join(f"<th style='text-align:left'>{h}</th>" for h in _HEADS)
+    likely = _probabilities(tables)
     explained = "decision_steps" in tables and len(t) <= _MOST_EXPLAINED
-    body = "".join(_row(r, colours, largest, explain_cluster(tables, str(r["cluster_id"])) if explained else "")
-                   for r in t.to_dict("records"))
+    body = ""
+    for row in t.to_dict("records"):
+        cluster = str(row["cluster_id"])
+        walk = explain_cluster(tables, cluster) if explained else ""
+        body += _row(row, colours, largest, likely.get(cluster, ""), walk)
     assigned = t.loc[t["assigned_level"] >= 0, "n_cells"].sum() / max(t["n_cells"].sum(), 1)
     n_types = t.loc[t["assigned_level"] >= 0, "assigned_path"].nunique()
     notes = "".join(f"<li>{html.escape(m)}</li>" for m in messages)
@@ -65,7 +69,18 @@ def summary_html(
     )
 
 
-def _row(r: Mapping[Any, Any], colours: Mapping[tuple[str, ...], str], largest: int, walk: str) -> str:
+def _probabilities(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    """How likely each label is right, as text, where that was measured."""
+    table = tables.get("confidence")
+    if table is None:
+        return {}
+    final = table[table["is_call"] & table["confidence"].notna()]
+    return {str(c): f"{100 * p:.0f} %" for c, p in zip(final["cluster_id"], final["confidence"], strict=True)}
+
+
+def _row(
+    r: Mapping[Any, Any], colours: Mapping[tuple[str, ...], str], largest: int, likely: str, walk: str
+) -> str:
     path = _split(r["assigned_path"])
     dot = (f"<span style='display:inline-block;width:.8em;height:.8em;border-radius:50%;"
            f"background:{colours.get(path, '#BDBDBD')}'></span> ")
@@ -79,7 +94,7 @@ def _row(r: Mapping[Any, Any], colours: Mapping[tuple[str, ...], str], largest: 
         html.escape(str(r["cluster_id"])), label, html.escape(" › ".join(path[:-1])),
         f"<span style='display:inline-block;height:.7em;width:{4 * int(r['n_cells']) / largest:.2f}em;"
         f"background:#88888888'></span> {int(r['n_cells']):,}",
-        f"{r['confidence']:.2f}", html.escape(str(r.get("runner_up_label") or "")),
+        f"{r['confidence']:.2f}", html.escape(str(r.get("runner_up_label") or "")), likely,
         f"<span title='{html.escape(known.get(reason, ''))}'>{html.escape(reason.replace('_', ' '))}</span>",
     )
     style = "text-align:left;vertical-align:top;white-space:nowrap"

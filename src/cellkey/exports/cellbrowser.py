@@ -36,6 +36,9 @@ def write(cells: LabelledCells, folder: Path, settings: Mapping[str, str]) -> li
     columns: dict[str, Any] = {_LABEL: cells.labels, _CLUSTER: obs[cells.cluster_key], "Status": cells.status()}
     columns |= {f"Level {i}": obs[c] for i, c in enumerate(cells.levels)}
     columns["Margin"] = [f"{m:.4g}" for m in obs[f"{cells.key}_margin"]]
+    likely = cells.confidence()
+    if likely is not None:
+        columns["Confidence"] = [f"{c:.4g}" for c in likely]
     texts = [np.asarray(v, dtype=object).astype(str) for v in columns.values()]
     write_tsv(folder / "meta.tsv", ("cellId", *columns), zip(obs.index, *texts, strict=True))
     coordinates = []

@@ -147,6 +147,9 @@ def _author_columns(adata: AnnData, cells: LabelledCells, settings: Mapping[str,
         adata.obs[name] = pd.Categorical(adata.obs[name], [c for c in values.astype("category").cat.categories
                                                            if c in set(adata.obs[name])])
     adata.obs["author_cell_type_margin"] = source.obs[f"{cells.key}_margin"].to_numpy(dtype=np.float32)
+    likely = cells.confidence()
+    if likely is not None:
+        adata.obs["author_cell_type_confidence"] = likely.to_numpy(dtype=np.float32)
     adata.obs["author_cell_type_is_exact"] = exact
     for name, column in (("author_cell_type", _keys.FINAL), *(
             (f"author_cell_type_level_{i}", c) for i, c in enumerate(cells.levels))):

@@ -91,6 +91,11 @@ class LabelledCells:
         status: pd.Series = self.adata.obs[f"{self.key}_status"].astype(str)
         return status
 
+    def confidence(self) -> pd.Series | None:
+        """Probability (0 to 1) that the label of each cell's cluster is right; None where it was not measured."""
+        found: pd.Series | None = self.adata.obs.get(f"{self.key}_confidence")
+        return found
+
     def ontology_ids(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Return the Cell Ontology id of each cell, and whether it is that of the label itself.
 
