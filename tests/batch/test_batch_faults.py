@@ -104,6 +104,10 @@ def test_credentials_that_stop_working_end_the_run(tmp_path) -> None:
     assert sent <= 3
     assert [r.status for r in done.rows] == ["failed"] * 3
     assert done.exit_code == 1
+    rows = pd.read_csv(done.path / "brain" / "a" / "details" / "a_annotations.csv")
+    assert len(rows) == 3
+    assert set(rows["status"]) == {"unlabelled"}
+    assert rows["error"].str.contains("401").all()
     assert not list(done.path.rglob("*_annotated.h5ad"))
 
 

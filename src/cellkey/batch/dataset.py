@@ -172,6 +172,7 @@ def _annotate(job: DatasetJob, work: _Work, say: Callable[[str], None]) -> Datas
         work.labels = _chosen(settings.annotator, by_markers, model)
     work.known.update(_outcome(work.labels, model), annotation_time=round(time.monotonic() - begun, 2))
     if not any(label.is_labelled for label in work.labels.values()):
+        _keep_outcomes(job, markers, model)
         raise _no_label(model)
     with _Timed(work, "writing", say):
         return _publish(job, work, prepared, cells, markers, model)
@@ -286,6 +287,18 @@ def _outcome(labels: Mapping[str, ClusterLabel], model: ModelResult | None) -> d
         "n_clusters_boosted": sum(r.case.was_boosted for r in model.clusters) if model else 0,
         "mean_score": round(float(np.mean(scores)), 2) if scores else None,
     }
+
+
+def _keep_outcomes(job: DatasetJob, markers: pd.DataFrame, model: ModelResult | None) -> None:
+    """Write what is known about every cluster although none has a label: no labelled cells, but rows with reasons."""
+    if model is None:
+        return
+    with staged(job.folder) as staging:
+        details = staging / "details"
+        details.mkdir()
+        _write_markers(markers, staging, details, job.dataset.prefix, job.settings.markers_top)
+        files = model.write(details, job.dataset.prefix, store_prompts=job.settings.store_prompts)
+        files["text"].replace(staging / f"{job.dataset.prefix}_annotation.txt")
 
 
 def _no_label(model: ModelResult | None) -> CellkeyError:

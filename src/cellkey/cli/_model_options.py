@@ -28,6 +28,9 @@ Budget = Annotated[float | None, typer.Option("--budget", "--max-cost", help="US
 MaxTokens = Annotated[int | None, typer.Option(help="Tokens that may be used in all.")]
 InputCost = Annotated[float | None, typer.Option(help="USD per million input tokens.")]
 OutputCost = Annotated[float | None, typer.Option(help="USD per million output tokens.")]
+Prices = Annotated[
+    Path | None, typer.Option(help="JSON file of prices by model, before the table that ships with the package.")
+]
 Cache = Annotated[str, typer.Option(help="on, off or readonly: answers kept between runs.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on in the directory of an interrupted run.")]
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not try the model before the run.")]

@@ -73,6 +73,9 @@ def batch(
     ontology: Annotated[Path | None, typer.Option(help="cl-basic.obo; the bundled terms by default.")] = None,
     input_cost: Annotated[float | None, typer.Option(help="USD per million input tokens.")] = None,
     output_cost: Annotated[float | None, typer.Option(help="USD per million output tokens.")] = None,
+    prices: Annotated[
+        Path | None, typer.Option(help="JSON file of prices by model, before the table that ships with the package.")
+    ] = None,
     budget: Annotated[
         float | None, typer.Option("--budget", "--max-cost", help="USD that may be spent in all.")
     ] = None,
@@ -195,6 +198,7 @@ def _settings(options: dict[str, Any]) -> Any:
                 cache="cache",
                 input_cost="input_cost",
                 output_cost="output_cost",
+                price_file="prices",
             ),
             "workflow": {
                 **given(
