@@ -37,6 +37,9 @@ class Expression:
     All values are handed out as float32, so that a value has one bit pattern however it is read.
     """
 
+    block_values: int | None = None
+    """Values that a block of genes should hold; None leaves it to the reader."""
+
     def __init__(self, X: Any, *, scale: NDArray[np.float64] | None = None) -> None:
         self.X = X
         self.scale = None if scale is None else np.ascontiguousarray(scale, dtype=np.float64)

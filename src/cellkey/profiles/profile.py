@@ -250,7 +250,7 @@ def _spans(expression: Expression, n_jobs: int) -> Iterator[tuple[int, int]]:
     stored = getattr(expression.X, "nnz", None)
     if stored is None:
         stored = n_obs * n_vars
-    limit = _BLOCK_VALUES if expression.in_memory else _BACKED_VALUES // max(n_jobs, 1)
+    limit = expression.block_values or (_BLOCK_VALUES if expression.in_memory else _BACKED_VALUES // max(n_jobs, 1))
     width = max(1, min(n_vars, int(limit / max(stored / max(n_vars, 1), 1))))
     if expression.in_memory and n_jobs > 1:
         width = max(1, min(width, -(-n_vars // (4 * n_jobs))))

@@ -236,6 +236,7 @@ class TiledExpression(Expression):
     """Values on the scoring scale, read from tiles: the same numbers as from the matrix in memory."""
 
     X: TileStore
+    block_values = 1_000_000  # small blocks cost nothing here, and keep memory flat
 
     @property
     def in_memory(self) -> bool:
