@@ -282,3 +282,24 @@ def test_cell_annotation_schema(run_directory: Path) -> None:
     assert sorted(c for a in record["annotations"] for c in a["cell_ids"]) == sorted(obs.index)
     assert all(len(a["rationale"]) <= 2000 for a in record["annotations"])
     assert record["labelsets"][0]["annotation_method"] == "algorithmic"
+
+
+def test_cellxgene_keeps_counts_in_raw(run_directory: Path) -> None:
+    """Counts in raw stay there under the same ids as X; without counts anywhere the export is refused."""
+    file = run_directory / "output.h5ad"
+    adata = ad.read_h5ad(file)
+    counts = adata.X.toarray()
+    adata.raw = adata.copy()
+    adata.X = np.log1p(counts)
+    adata = adata[:, 1:].copy()  # raw may hold more genes than X
+    adata.write_h5ad(file)
+    folder, _ = export_run(run_directory, "cellxgene", settings=SUBMISSION)
+    out = ad.read_h5ad(folder / "cellxgene.h5ad")
+    np.testing.assert_array_equal(out.raw.X.toarray(), counts)
+    assert out.raw.var_names.tolist()[1:] == out.var_names.tolist()
+    assert out.raw.var_names[0] == "ENSG00000000000"
+    np.testing.assert_allclose(out.X.toarray(), np.log1p(counts)[:, 1:], rtol=1e-6)
+    adata.raw = None
+    adata.write_h5ad(file)
+    with pytest.raises(InputError, match="holds no counts"):
+        export_run(run_directory, "cellxgene", settings=SUBMISSION)
