@@ -186,3 +186,22 @@ def test_a_service_that_repeats_what_it_was_sent(tmp_path, caplog) -> None:
         ModelClient(provider, "m", refuse).ask(ChatRequest("s", (Message("user", "u"),)), Origin("x"))
     shown = f"{caught.value!r} {caught.value} {caplog.text} {result!r}".encode()
     assert KEY.encode() not in all_bytes(tmp_path) + shown
+
+
+def test_the_check_up_says_what_is_missing(tmp_path, monkeypatch) -> None:
+    """One line per need; the key is never shown; exit code 2 if something is missing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    code, output = cellkey("llm", "check", "--provider", "openai")
+    assert (code, "OPENAI_API_KEY" in output) == (2, True)
+    with ModelServer() as server:
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        code, output = cellkey("llm", "check", "--provider", "openai")
+        assert code == 0, output
+        assert "a key was found" in output
+        assert "answered in" in output
+        assert KEY not in output
+        server.fault_for = lambda _request: Fault.NO_MODEL
+        code, output = cellkey("llm", "check", "--provider", "openai", "--model", "retired")
+        assert (code, "does not exist" in output) == (2, True)

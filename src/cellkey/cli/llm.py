@@ -225,3 +225,31 @@ def providers() -> None:
         found = find_key(kind.key_variables, fields=kind.key_fields) is not None
         state = "key found" if found else f"no key in {' or '.join(kind.key_variables)}"
         typer.echo(f"{kind.name:<11} {kind.base_url or '(--base-url)':<32} {state:<32} {kind.meaning}")
+
+
+@app.command()
+def check(
+    provider: opt.Provider,
+    model: opt.Model = "gpt-4o-2024-08-06",
+    base_url: opt.BaseUrl = None,
+    api_keys: opt.ApiKeys = None,
+    timeout: opt.Timeout = 30.0,
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="Send nothing.")] = False,
+) -> None:
+    """Find out whether a model can be asked: key, address, model, price, folders. Makes one tiny call.
+
+    \b
+    Example:
+      cellkey llm check --provider ollama --model llama3.1
+    """
+    from cellkey.llm.checkup import check_model
+    from cellkey.llm.setup import ModelSettings
+
+    given = opt.given(
+        provider=provider, model=model, base_url=base_url, api_keys=opt.as_text(api_keys), timeout=timeout, retries=1
+    )
+    rows = check_model(ModelSettings.parse(given, option="options"), probe=not no_probe)
+    for what, good, found in rows:
+        typer.echo(f"{'ok ' if good else 'NO '} {what:<18} {found}")
+    if not all(good for _, good, _ in rows):
+        raise typer.Exit(2)
