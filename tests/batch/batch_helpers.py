@@ -100,6 +100,16 @@ def _row(job, **more) -> DatasetRow:
     return DatasetRow(job.dataset.name, job.dataset.tissue, str(job.dataset.path), output_dir=str(job.folder), **more)
 
 
+def _meet(folder: Path) -> None:
+    """Wait for two others, who must be at work at the same time."""
+    (folder / "here").touch()
+    deadline = time.monotonic() + 60
+    while len(list(folder.parent.glob("*/here"))) < 3:
+        if time.monotonic() > deadline:
+            raise RuntimeError("nobody else came")
+        time.sleep(0.02)
+
+
 def misbehave(job, say) -> DatasetRow:
     """Do what the name of the dataset says."""
     say("started")
@@ -111,8 +121,8 @@ def misbehave(job, say) -> DatasetRow:
         os._exit(7)
     if name.startswith("raise"):
         raise RuntimeError("planted")
-    if name.startswith("slow"):
-        time.sleep(0.6)
+    if name.startswith("meet"):
+        _meet(job.folder)
     if name.startswith("wait"):
         (job.folder / "waiting").touch()
         time.sleep(60)

@@ -40,12 +40,13 @@ def test_a_dataset_that_dies_is_a_failed_row(tmp_path) -> None:
 
 
 def test_every_dataset_has_a_process_of_its_own_and_several_run_at_once(tmp_path) -> None:
-    """No state leaks from one dataset to the next; two workers take the time of one."""
-    done = run(tmp_path, ["slow1", "slow2", "slow3"], count=3)
-    notes = [json.loads((done.path / "brain" / n / "pid.json").read_text()) for n in ("slow1", "slow2", "slow3")]
+    """No state leaks from one dataset to the next; three workers are at work at the same time."""
+    names = ["meet1", "meet2", "meet3"]
+    done = run(tmp_path, names, count=3)
+    assert [r.status for r in done.rows] == ["success"] * 3
+    notes = [json.loads((done.path / "brain" / n / "pid.json").read_text()) for n in names]
     assert len({n["pid"] for n in notes}) == 3
     assert os.getpid() not in {n["pid"] for n in notes}
-    assert max(n["time"] for n in notes) - min(n["time"] for n in notes) < 1.1
 
 
 def test_memory_bounds_what_runs_at_once(tmp_path) -> None:
