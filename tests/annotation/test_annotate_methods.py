@@ -21,6 +21,7 @@ from cellkey.annotation.registry import METHODS, get_method, methods_table
 from cellkey.annotation.robust_markers import canonical_markers, robust_markers
 from cellkey.annotation.run import annotate_file
 from cellkey.cli import build_app
+from cellkey.datasets import synthetic_protein
 from cellkey.errors import ParameterError
 from cellkey.hierarchy import Hierarchy
 from cellkey.profiles.means import means_from_profiles
@@ -46,6 +47,18 @@ def test_enrichment_names_pure_clusters(small_cells: Callable[..., AnnData], sma
     assert set(comparison["agreement"]) == {MethodAgreement.SAME}
     assert result.annotation.method == "markers"
     assert "enrichment  reports B Cells (resolved" in result.explain("B Cells")
+
+
+@pytest.mark.filterwarnings("ignore::cellkey.errors.CellkeyWarning")
+def test_a_panel_of_markers_is_told_to_use_the_marker_score() -> None:
+    """Proteins have no genes to be compared with; the user hears which method is made for them."""
+    made = synthetic_protein(n_cells=400, seed=1)
+    found = annotate(made.adata, made.marker_map, method="enrichment", copy=True)
+    said = " ".join(found.messages)
+    assert "consists mostly of markers, for which the method 'markers' is made" in said
+    assert "enrichment_scores.csv says why" in said
+    said = " ".join(annotate(made.adata, made.marker_map, copy=True).messages)
+    assert "Enrichment" not in said
 
 
 @pytest.mark.parametrize("method", [*METHODS, "both"])
