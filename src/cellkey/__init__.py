@@ -22,6 +22,7 @@ _WHERE = {
     "annotate": "cellkey.annotation.cells",
     "annotate_file": "cellkey.annotation.run",
     "compare_runs": "cellkey.annotation.compare",
+    "consensus": "cellkey.annotation.agreement_files",
     "lint_hierarchy": "cellkey.hierarchy",
     "read_hierarchy": "cellkey.hierarchy",
     "refine": "cellkey.refinement",

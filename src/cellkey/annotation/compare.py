@@ -8,10 +8,11 @@ from cellkey.records.schema import Column, TableSchema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import pandas as pd
 
-__all__ = ["COMPARISON", "compare_runs", "comparison_text"]
+__all__ = ["COMPARISON", "compare_runs", "comparison_text", "draw_comparison"]
 
 COMPARISON = TableSchema(
     "comparison",
@@ -96,3 +97,25 @@ def comparison_text(table: pd.DataFrame) -> str:
             for r in changed.itertuples()
         ]
     return "\n".join(lines)
+
+
+def draw_comparison(table: pd.DataFrame, path: Path, *, names: tuple[str, str] = ("first run", "second run")) -> None:
+    """Draw which labels of two runs go together, weighted by cells; labels follow their paths.
+
+    Parameters
+    ----------
+    table
+        From :func:`compare_runs`.
+    path
+        PNG file to write.
+    names
+        Of the two runs.
+    """
+    from cellkey.plots._style import figure_of, save
+    from cellkey.plots.confusion import confusion
+
+    both = table[~table["change"].isin(["only_in_1", "only_in_2"])]
+    paths = dict(zip([*both["label_1"], *both["label_2"]], [*both["path_1"], *both["path_2"]], strict=True))
+    ax = confusion(both["label_1"].tolist(), both["label_2"].tolist(), both["n_cells"].tolist(), names=names,
+                   order=sorted(paths, key=lambda label: (paths[label], label)))
+    save(figure_of(ax), path, 150)

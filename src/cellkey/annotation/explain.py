@@ -89,10 +89,10 @@ def _stability_lines(tables: Mapping[str, pd.DataFrame], cluster: str) -> list[s
         if row["level"] < 0:
             lines.append(f"  {row['method']}: no type in {held}")
             continue
-        likely = "" if np.isnan(row["confidence"]) else f"  probably right: {row['confidence']:.2f}"
-        fragile = f", not without {row['fragile_marker']}" if row["fragile_marker"] else ""
-        lines.append(f"  {row['method']}: {row['label']}{likely}  (holds in {held}, without"
-                     f" {_percent(row['share_held_without_marker'], 'of its markers')}{fragile})")
+        likely = "unknown probability" if np.isnan(row["confidence"]) else f"probably right {row['confidence']:.2f}"
+        fragile = f" (not without {row['fragile_marker']})" if row["fragile_marker"] else ""
+        lines.append(f"  {row['method']}: {row['label']}  {likely}; holds in {held} and when any one of"
+                     f" {_percent(row['share_held_without_marker'], 'of its markers')} is left out{fragile}")
     return ["", "How well it holds:", *lines] if lines else []
 
 

@@ -10,6 +10,7 @@ _COMMANDS = {
     "annotate": ("annotate", "annotate"),
     "explain": ("annotate", "explain"),
     "compare": ("annotate", "compare"),
+    "consensus": ("consensus", "consensus"),
     "refine": ("refine", "refine"),
     "diagnose": ("refine", "diagnose"),
     "batch": ("batch", "batch"),

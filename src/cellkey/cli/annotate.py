@@ -181,20 +181,25 @@ def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN1", help="Run directory.")],
     second: Annotated[Path, typer.Argument(metavar="RUN2", help="Run directory with the same clusters.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the table as CSV as well.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw which labels go together, weighted by cells, as a PNG file.")
+    ] = None,
 ) -> None:
     """Show which clusters changed their label between two runs.
 
     \b
     Example:
-      cellkey compare run1 run2 --output changes.csv
+      cellkey compare run1 run2 --output changes.csv --figure changes.png
     """
-    from cellkey.annotation.compare import COMPARISON, compare_runs, comparison_text
+    from cellkey.annotation.compare import COMPARISON, compare_runs, comparison_text, draw_comparison
     from cellkey.annotation.run import load_tables
 
     tables = [load_tables(r)["cluster_annotations"] for r in (first, second)]
     comparison = compare_runs(*tables)
     if output is not None:
         COMPARISON.write_csv(comparison, output)
+    if figure is not None:
+        draw_comparison(comparison, figure, names=(first.name, second.name))
     typer.echo(comparison_text(comparison))
 
 

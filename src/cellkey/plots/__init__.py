@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cellkey.plots.cells import composition, composition_table, spatial_map
 from cellkey.plots.colours import hierarchy_colours, lineage_colours, path_colour
+from cellkey.plots.confusion import confusion, confusion_table
 from cellkey.plots.coverage_heatmap import marker_coverage_heatmap
 from cellkey.plots.decision_path import decision_path
 from cellkey.plots.depth_confidence import confidence_by_depth
@@ -27,6 +28,8 @@ __all__ = [
     "composition_table",
     "confidence_by_depth",
     "confidence_distribution",
+    "confusion",
+    "confusion_table",
     "decision_path",
     "depth_distribution",
     "draw_run_figures",

@@ -1,0 +1,169 @@
+"""Consensus of files: runs, columns of cells and tables of clusters meet on one hierarchy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from typer.testing import CliRunner
+
+import cellkey
+from cellkey.annotation.agreement import Source, Statement, agree
+from cellkey.annotation.agreement_files import obs_source, run_sources
+from cellkey.annotation.run import annotate_file
+from cellkey.errors import InputError, MissingFieldError, RunError
+from cellkey.hierarchy import Hierarchy, read_hierarchy
+from cellkey.records.tables import ALL_TABLES
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* holds counts:cellkey.errors.CellkeyWarning")
+
+
+_MADE: dict[str, Path] = {}
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, small_cells: Callable[..., AnnData], map_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A copy of a run by both methods, made once."""
+    if not _MADE:
+        folder = tmp_path_factory.mktemp("made")
+        small_cells(n_other=300).write_h5ad(folder / "cells.h5ad")
+        annotate_file(folder / "cells.h5ad", folder / "run", hierarchy=map_file, method="both", cluster_key="truth",
+                      figures=False, resamples=4)
+        _MADE["run"] = folder
+    shutil.copy(_MADE["run"] / "cells.h5ad", tmp_path)
+    return Path(shutil.copytree(_MADE["run"] / "run", tmp_path / "run"))
+
+
+def labelled(run: Path, values: Callable[[str], str], column: str = "theirs") -> str:
+    adata = ad.read_h5ad(run.parent / "cells.h5ad")
+    adata.obs[column] = [values(t) for t in adata.obs["truth"].astype(str)]
+    adata.write_h5ad(run.parent / f"{column}.h5ad")
+    return f"{run.parent / column}.h5ad:{column}"
+
+
+def test_runs_cells_and_tables_meet(run: Path, tmp_path: Path) -> None:
+    obs = labelled(run, lambda t: {"T Cells": "CL:0000084", "B Cells": "Unknown"}.get(t, t.upper()))
+    pd.DataFrame({"cluster": ["T Cells", "B Cells"], "expert": ["B Cells", "Plasmablast"]}).to_csv(
+        tmp_path / "people.csv", index=False)
+    found = cellkey.consensus([run], obs=[obs], tables=[f"{tmp_path / 'people.csv'}:expert"],
+                              output_dir=tmp_path / "agreed")
+    table = found.tables["consensus"].set_index("cluster_id")
+    assert (table["label"] == table.index).all()
+    assert table.loc["T Cells", "n_sources"] == 4
+    assert table.loc["B Cells", "n_abstained"] == 2  # unknown, and a label that is not in the hierarchy
+    assert table.loc["T Cells", "rival_label"] == "B Cells"
+    assert table.loc["T Cells", "ontology_term_id"] == "CL:0000084"
+    assert (table["n_cells"] == 40).all()
+    votes = found.tables["consensus_votes"]
+    assert set(votes["source"]) == {"run (markers)", "run (enrichment)", "theirs:theirs", "people:expert"}
+    assert not votes.loc[(votes["cluster_id"] == "T Cells") & (votes["source"] == "people:expert"), "agrees"].any()
+    labels = found.tables["consensus_labels"]
+    assert labels.iloc[0][["label", "match"]].tolist() == ["Plasmablast", "unmapped"]
+    assert any("Plasmablast" in m for m in found.messages)
+    for name in ("consensus", "consensus_votes", "consensus_labels"):
+        ALL_TABLES[name].read_csv(tmp_path / "agreed" / f"{name}.csv")
+    assert (tmp_path / "agreed" / "figures" / "confusion.png").is_file()
+    assert json.loads((tmp_path / "agreed" / "manifest.json").read_text())["kind"] == "consensus"
+
+
+def test_an_alias_table_maps_what_was_not_found(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "aliases.tsv").write_text("label\tname\nthymocyte thing\tT Cells\n", encoding="utf-8")
+    obs = labelled(run, lambda t: "thymocyte thing" if t == "T Cells" else t)
+    votes = cellkey.consensus([run], obs=[obs], aliases=tmp_path / "aliases.tsv").tables["consensus_votes"]
+    hit = votes[(votes["source"] == "theirs:theirs") & (votes["cluster_id"] == "T Cells")]
+    assert hit["match"].tolist() == ["alias"]
+
+
+def test_cells_divided_between_labels_divide_their_vote() -> None:
+    source = obs_source("cells", ["T", "T", "B", None], ["0", "0", "0", "0"])
+    assert [(s.label, s.share, s.n_cells) for s in source.statements["0"]] == [("T", 2 / 3, 2), ("B", 1 / 3, 1)]
+
+
+def test_what_enrichment_does_not_stand_by_is_no_vote(run: Path) -> None:
+    file = run / "enrichment_calls.csv"
+    table = ALL_TABLES["enrichment_calls"].read_csv(file)
+    table.loc[table["cluster_id"] == "B Cells", "annot_export_status"] = "unknown"
+    ALL_TABLES["enrichment_calls"].write_csv(table, file)
+    markers, enrichment = run_sources(run)
+    assert enrichment.statements["B Cells"][0].path == ()
+    assert markers.statements["B Cells"][0].path[-1] == "B Cells"
+
+
+def test_runs_without_confidence_are_sources_as_well(run: Path) -> None:
+    (run / "confidence.csv").unlink()
+    (source,) = run_sources(run)
+    assert source.statements["T Cells"][0].path == ("Immune Cells", "T Cells")
+    assert source.statements["T Cells"][0].confidence == ()
+
+
+def tree() -> Hierarchy:
+    below = {"T": {"markers": ["B"]}, "B": {"markers": ["C"]}}
+    return read_hierarchy({"Immune": {"markers": ["A"], "subtypes": below}})
+
+
+def test_consensus_lies_on_the_tree_and_order_of_sources_means_nothing() -> None:
+    rng = np.random.default_rng(0)
+    labels = ["T", "B", "Immune", "unknown", "zebra"]
+    sources = [Source(f"s{i}", {str(c): [Statement(str(rng.choice(labels)))] for c in range(12)}) for i in range(5)]
+    base = agree(sources, tree()).tables["consensus"]
+    assert set(base["label"]) <= {"T", "B", "Immune", "Unassigned"}
+    pd.testing.assert_frame_equal(agree(sources[::-1], tree()).tables["consensus"], base)
+
+
+def test_two_sources_of_different_names_are_needed() -> None:
+    one = Source("a", {"0": [Statement("T")]})
+    with pytest.raises(InputError, match="two sources or more"):
+        agree([one], tree())
+    with pytest.raises(InputError, match="different names"):
+        agree([one, one], tree())
+
+
+def test_mistakes_are_said_plainly(run: Path, tmp_path: Path) -> None:
+    obs = labelled(run, str)
+    with pytest.raises(InputError, match="name the file and the column"):
+        cellkey.consensus([run], obs=["cells.h5ad"])
+    with pytest.raises(MissingFieldError, match="did you mean 'theirs'"):
+        cellkey.consensus([run], obs=[obs[:-1]])
+    with pytest.raises(InputError, match="--cluster-key"):
+        cellkey.consensus([], obs=[obs, obs], hierarchy={"A": {"markers": ["X"]}})
+    with pytest.raises(InputError, match="Name it with --hierarchy"):
+        cellkey.consensus([], obs=[obs, obs], cluster_key="truth")
+    with pytest.raises(InputError, match="not an annotation run"):
+        cellkey.consensus([tmp_path])
+    with pytest.raises(RunError, match="a directory of its own"):
+        cellkey.consensus([run], output_dir=run)
+    stranger = ad.read_h5ad(obs.rpartition(":")[0])
+    stranger.obs_names = [f"other{i}" for i in range(stranger.n_obs)]
+    stranger.write_h5ad(tmp_path / "stranger.h5ad")
+    with pytest.raises(InputError, match=r"no cell of .* is in the run"):
+        cellkey.consensus([run], obs=[f"{tmp_path / 'stranger.h5ad'}:theirs"])
+
+
+def test_the_command_prints_writes_and_explains_itself(run: Path, tmp_path: Path) -> None:
+    from cellkey.cli import build_app
+
+    app = build_app()
+    done = CliRunner().invoke(app, ["consensus", str(run), "-o", str(tmp_path / "agreed"), "--max-breadth", "3"])  # type: ignore[arg-type]
+    assert done.exit_code == 0, done.output
+    assert "T Cells" in done.output
+    assert (tmp_path / "agreed" / "consensus.csv").is_file()
+    helped = CliRunner().invoke(app, ["consensus", "--help"])  # type: ignore[arg-type]
+    assert "Examples:" in helped.output
+
+
+def test_compare_draws_which_labels_go_together(run: Path, tmp_path: Path) -> None:
+    from cellkey.cli import build_app
+
+    figure = tmp_path / "changes.png"
+    done = CliRunner().invoke(build_app(), ["compare", str(run), str(run), "--figure", str(figure)])  # type: ignore[arg-type]
+    assert done.exit_code == 0, done.output
+    assert figure.read_bytes()[:4] == b"\x89PNG"
