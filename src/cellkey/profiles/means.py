@@ -57,7 +57,7 @@ class ClusterMeans:
         complete = np.isfinite(self.values).all(axis=1)
         if not complete.any():
             return np.zeros(len(self.genes))
-        return np.asarray(self.values[complete].mean(axis=0))
+        return np.asarray((self.values if complete.all() else self.values[complete]).mean(axis=0))
 
 
 def means_from_profiles(profiles: ClusterProfiles, *, logged: bool | None = None) -> ClusterMeans:

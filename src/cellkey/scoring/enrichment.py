@@ -281,9 +281,10 @@ def support_gate(raw: NDArray[np.float64], end: float) -> NDArray[np.float64]:
 
 def _columns_by_name(key: MeasuredKey, means: ClusterMeans) -> dict[str, int]:
     """Listed name to column of the means, for names that are measured and vary."""
-    positions = {str(g): i for i, g in enumerate(means.genes)}
-    constant = set(key.var_names[~key.usable].astype(str))
     found = key.resolution.found
+    wanted = set(found.values())
+    positions = {g: i for i, g in enumerate(means.genes.tolist()) if g in wanted}
+    constant = set(key.var_names[~key.usable].astype(str))
     return {n: positions[v] for n, v in found.items() if v in positions and v not in constant}
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
+import scipy.sparse as sp
 from pydantic import Field
 
 from cellkey.parameters import Parameters
@@ -254,26 +255,23 @@ def _differential_weights(
     return weights, k.astype(np.int64), n_positive.astype(np.int64)
 
 
-def _membership(sets: tuple[tuple[int, ...], ...], n_genes: int) -> NDArray[np.float64]:
-    member = np.zeros((len(sets), n_genes))
-    for node, columns in enumerate(sets):
-        member[node, list(columns)] = 1.0
-    return member
+def _membership(sets: tuple[tuple[int, ...], ...], n_genes: int) -> sp.csr_array:
+    """Nodes x genes, 1 where a node lists a gene; sparse, since a node lists a handful."""
+    columns = np.array([c for part in sets for c in part], dtype=np.intp)
+    starts = np.cumsum([0, *(len(part) for part in sets)])
+    return sp.csr_array((np.ones(len(columns)), columns, starts), shape=(len(sets), n_genes))
 
 
 def _node_means(
     values: NDArray[np.float64], sets: tuple[tuple[int, ...], ...], weights: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
     """Weighted mean over each node's genes, clusters x nodes; 0 for an empty set."""
-    used = np.unique([i for part in sets for i in part]).astype(np.intp)
-    if not len(used):
-        return np.zeros((len(values), len(sets)))
-    member = _membership(sets, values.shape[1])[:, used]
+    member = _membership(sets, values.shape[1])
     if weights is not None:
-        member = member * weights[used]
-    total = member.sum(axis=1)
+        member = member * weights
+    total = np.asarray(member.sum(axis=1)).ravel()
     means: NDArray[np.float64] = np.zeros((len(values), len(sets)))
-    np.divide(values[:, used] @ member.T, total, out=means, where=total > 0)
+    np.divide((member @ values.T).T, total, out=means, where=total > 0)
     return means
 
 
