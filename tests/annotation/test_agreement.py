@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import cellkey
 from cellkey.annotation.agreement import Source, Statement, agree
-from cellkey.annotation.agreement_files import obs_source, run_sources
+from cellkey.annotation.agreement_files import obs_source, run_sources, table_source
 from cellkey.annotation.run import annotate_file
 from cellkey.errors import InputError, MissingFieldError, RunError
 from cellkey.hierarchy import Hierarchy, read_hierarchy
@@ -103,6 +103,13 @@ def test_runs_without_confidence_are_sources_as_well(run: Path) -> None:
     (source,) = run_sources(run)
     assert source.statements["T Cells"][0].path == ("Immune Cells", "T Cells")
     assert source.statements["T Cells"][0].confidence == ()
+
+
+def test_a_table_may_say_how_sure_it_is(tmp_path: Path) -> None:
+    pd.DataFrame({"cluster_id": ["0", "1"], "label": ["T", "B"], "label_confidence": ["0.9", ""]}).to_csv(
+        tmp_path / "t.csv", index=False)
+    said = table_source(tmp_path / "t.csv", "label").statements
+    assert [said[c][0].confidence for c in "01"] == [(0.9,), ()]
 
 
 def tree() -> Hierarchy:

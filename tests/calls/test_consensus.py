@@ -94,6 +94,11 @@ def test_a_source_without_confidence_weighs_like_the_median(tree: Hierarchy) -> 
     assert vote_weights(votes(CD4, B), ConsensusRules()) == [(1.0, 1.0, 1.0), (1.0, 1.0)]
 
 
+def test_what_is_assumed_of_a_source_without_confidence_can_be_said(tree: Hierarchy) -> None:
+    weights = vote_weights(votes(CD4, CD8, confidence=(0.9, np.nan)), ConsensusRules(unrated=0.6))
+    np.testing.assert_allclose(weights[1], np.log(1.5))
+
+
 def test_order_of_votes_means_nothing(tree: Hierarchy) -> None:
     rng = np.random.default_rng(0)
     paths = [CD4, CD8, B, T, (), ("Epithelium",), CD4]

@@ -202,7 +202,9 @@ def obs_source(
 
 
 def table_source(path: str | Path, column: str) -> Source:
-    """Return labels of clusters from a CSV file; a column ``<column>_ontology_term_id`` goes along if there is one.
+    """Return labels of clusters from a CSV file.
+
+    Columns ``<column>_ontology_term_id`` and ``<column>_confidence`` (0 to 1) go along if they are there.
 
     Raises
     ------
@@ -225,8 +227,9 @@ def table_source(path: str | Path, column: str) -> Source:
         raise MissingFieldError(msg)
     term = f"{column}_ontology_term_id"
     terms = frame[term] if term in frame else [""] * len(frame)
-    rows = zip(frame[cluster], frame[column], terms, strict=True)
-    said = {c: [Statement(label, ontology_id=t)] for c, label, t in rows}
+    likely = pd.to_numeric(frame.get(f"{column}_confidence", pd.Series(np.nan, frame.index)), errors="coerce")
+    rows = zip(frame[cluster], frame[column], terms, likely, strict=True)
+    said = {c: [Statement(label, ontology_id=t, confidence=() if p != p else (p,))] for c, label, t, p in rows}
     return Source(f"{Path(path).stem}:{column}", said)
 
 

@@ -53,12 +53,16 @@ class ConsensusRules(Parameters):
         Most terminal types that a consensus may stand for; None for no limit.
     weights
         ``confidence``: votes weigh by their probability of being right; ``equal``: all alike.
+    unrated
+        Probability to assume for a source that gives no confidence; None takes the median of the votes that have
+        one, so that a source nobody has measured is as good as the usual one.
     """
 
     min_share: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.5
     min_quorum: Annotated[float, Field(ge=0.0, le=1.0)] = 1 / 3
     max_breadth: Annotated[int, Field(ge=1)] | None = None
     weights: Literal["confidence", "equal"] = "confidence"
+    unrated: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +124,8 @@ class Consensus:
 def vote_weights(votes: Sequence[Vote], rules: ConsensusRules) -> list[tuple[float, ...]]:
     """Return the weight of each vote at each level of its path.
 
-    A source without confidence weighs, at each level, like the median of the votes that have one; if none has,
-    all weigh alike.
+    A source without confidence weighs, at each level, as ``unrated`` says, else like the median of the votes that
+    have one; if none has, all weigh alike.
     """
     if rules.weights == "equal":
         return [tuple(v.share for _ in v.path) for v in votes]
@@ -134,6 +138,8 @@ def vote_weights(votes: Sequence[Vote], rules: ConsensusRules) -> list[tuple[flo
 
     def weight(vote: Vote, level: int) -> float:
         p = vote.confidence[level] if level < len(vote.confidence) else float("nan")
+        if p != p and rules.unrated is not None:
+            p = rules.unrated
         return vote.share * (_log_odds(p) if p == p else usual.get(level, 1.0))
 
     return [tuple(weight(v, level) for level in range(len(v.path))) for v in votes]

@@ -44,6 +44,10 @@ def consensus(
     weights: Annotated[
         str, typer.Option(help="confidence: votes weigh by their probability of being right; or equal.")
     ] = "confidence",
+    unrated: Annotated[
+        float | None, typer.Option(help="Probability to assume for a source that gives none; that of the others if not "
+                                   "given.")
+    ] = None,
     skip_figures: Annotated[bool, typer.Option("--skip-figures", help="Draw no figure.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
@@ -68,7 +72,7 @@ def consensus(
     found = agree_on(
         runs or [], obs=obs or [], tables=table or [], hierarchy=hierarchy, aliases=aliases, ontology=ontology,
         cluster_key=cluster_key, output_dir=output, figures=not skip_figures,
-        rules={"max_breadth": max_breadth, "min_share": min_share, "weights": weights},
+        rules={"max_breadth": max_breadth, "min_share": min_share, "weights": weights, "unrated": unrated},
     )
     if not quiet:
         for message in found.messages:
