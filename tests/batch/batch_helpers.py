@@ -121,6 +121,8 @@ def misbehave(job, say) -> DatasetRow:
         os._exit(7)
     if name.startswith("raise"):
         raise RuntimeError("planted")
+    if name.startswith("slow"):
+        time.sleep(0.6)
     if name.startswith("meet"):
         _meet(job.folder)
     if name.startswith("wait"):
