@@ -18,13 +18,20 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_helpers import HOSTILE, hostile_run, model_run
+from report_helpers import HOSTILE, hostile_run, model_run, step_row
 from typer.testing import CliRunner
 
 from cellkey.cli import build_app
 from cellkey.errors import RunError
 from cellkey.records.fingerprint import calls_fingerprint, fingerprint_of
-from cellkey.records.tables import CONFIDENCE, CONSENSUS, CONSENSUS_VOTES, MARKER_EVIDENCE
+from cellkey.records.tables import (
+    CONFIDENCE,
+    CONSENSUS,
+    CONSENSUS_VOTES,
+    DECISION_STEPS,
+    MARKER_EVIDENCE,
+    MARKER_SCORES,
+)
 from cellkey.report import report_html, write_report
 from cellkey.report.build import SCRIPTS
 from cellkey.report.evidence import evidence_matrices, score_matrix
@@ -262,6 +269,27 @@ def test_a_consensus_with_and_without_the_run_behind_it(tmp_path: Path) -> None:
     assert (page.islands["run"]["kind"], cluster["label"], cluster["n"], cluster["confidence"]) == (
         "consensus", "<b>x", 7, 0.5)
     assert page.islands["run"]["types"][cluster["type"]][0] == "<b>x"
+
+
+def test_colours_belong_to_the_hierarchy(tmp_path: Path) -> None:
+    """Two runs of one hierarchy colour its types alike, whatever types their clusters and votes show."""
+    tree = ["Root", *(f"Root / {name}" for name in HOSTILE)]
+    colours = []
+    for number, named in enumerate((["Root / a b"], ["Aunt", "Root / new", "Root / ../x"])):
+        run = hostile_run(tmp_path / str(number))
+        plain: dict[str, object] = {c.name: 1 for c in MARKER_SCORES.columns if c.kind in ("float", "int")}
+        plain |= {c.name: "" for c in MARKER_SCORES.columns if c.kind in ("string", "list")} | {"idf_weighted": False}
+        scores = [{**plain, "cluster_id": "a b", "label": p.split(" / ")[-1], "path": p} for p in tree]
+        MARKER_SCORES.write_csv(MARKER_SCORES.frame(scores), run / "marker_scores.csv")
+        steps = [step_row("a b", p.split(" / ")[-1], child_path=p) for p in named]
+        DECISION_STEPS.write_csv(DECISION_STEPS.frame(steps), run / "decision_steps.csv")
+        types = Page(report_html(run)).islands["run"]["types"]
+        paths: list[str] = []
+        for name, parent, _, _ in types:
+            paths.append(name if parent < 0 else f"{paths[parent]} / {name}")
+        colours.append({p: t[2] for p, t in zip(paths, types, strict=True)})
+    assert all(colours[0][p] == colours[1][p] for p in tree)
+    assert set(colours[1]) == {*tree, "Aunt", "Root / new"}
 
 
 def evidence_row(cluster: str, path: str, marker: str, role: str, **more: object) -> dict[str, object]:

@@ -129,8 +129,8 @@ def hierarchy_colours(paths: Iterable[Sequence[str]]) -> dict[tuple[str, ...], s
     -----
     Top-level types have the colours of :func:`lineage_colours`. Below them each type owns a part of its parent's range
     of hues in OKLCH, as large as its share of the terminal types: a lineage has at least 80 degrees, and up to 300
-    where it is nearly all of the hierarchy. From one type to the next in the order of the tree the lightness changes
-    too, which readers with colour blindness see.
+    where it is nearly all of the hierarchy. No two siblings have the same lightness, and neighbours differ most in it,
+    which readers with colour blindness see.
     """
     known = {tuple(p[: i + 1]) for p in paths for i in range(len(p))}
     children: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
@@ -145,19 +145,30 @@ def hierarchy_colours(paths: Iterable[Sequence[str]]) -> dict[tuple[str, ...], s
         width = min(max(360.0 * leaves[root] / max(sum(leaves[r] for r in children[()]), 1), _HUES[0]), _HUES[1])
         ranges = {root: (hue - width / 2, width)}
         below = [p for p in sorted(known) if p[0] == root[0] and len(p) > 1]
-        for i, path in enumerate(below):  # parents come before their children
+        for path in below:  # parents come before their children
             start, whole = ranges[path[:-1]]
             sisters = children[path[:-1]]
             before = sum(leaves[s] for s in sisters[: sisters.index(path)])
             total = sum(leaves[s] for s in sisters)
             ranges[path] = (start + whole * before / total, whole * leaves[path] / total)
             own = ranges[path][0] + ranges[path][1] / 2
-            colours[path] = _from_oklch(_LIGHTNESS[i % len(_LIGHTNESS)], max(chroma, 0.11), own)
+            light = _lightness(sisters.index(path), len(sisters), _oklch(colours[path[:-1]])[0])
+            colours[path] = _from_oklch(light, max(chroma, 0.11), own)
     return colours
 
 
+def _lightness(place: int, count: int, parent: float) -> float:
+    """Lightness of one of several siblings: evenly spread, dark and light by turns; an only child contrasts."""
+    dark, bright = _LIGHTNESS
+    if count == 1:
+        return 0.75 if parent < 0.6 else 0.48
+    half = (count + 1) // 2
+    rank = place // 2 if place % 2 == 0 else half + place // 2
+    return dark + (bright - dark) * rank / (count - 1)
+
+
 _HUES = (80.0, 300.0)
-_LIGHTNESS = (0.55, 0.78, 0.43, 0.68, 0.86)
+_LIGHTNESS = (0.38, 0.88)
 
 
 def _leaf_counts(

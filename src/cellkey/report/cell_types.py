@@ -12,7 +12,7 @@ from cellkey import _keys
 from cellkey.plots.colours import hierarchy_colours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from cellkey.report.reading import DatasetTables
@@ -53,20 +53,34 @@ class CellTypes:
 def cell_types(datasets: Iterable[DatasetTables]) -> CellTypes:
     """Return the cell types of all datasets of a run."""
     ontology: dict[str, str] = {}
-    named: dict[str, None] = {}
+    of_hierarchy: dict[str, None] = {}
+    others: dict[str, None] = {}
     for dataset in datasets:
         for path, identifier in _of_hierarchy(dataset.cells):
-            named[path] = None
+            of_hierarchy[path] = None
             if identifier:
                 ontology[path] = identifier
-        for table, column in (("marker_scores", "path"), ("decision_steps", "child_path"), ("marker_evidence", "path")):
-            if table in dataset.tables:
-                named.update(dict.fromkeys(str(p) for p in dataset.tables[table][column].unique() if p))
-        for row in (*dataset.beside.get("consensus", ()), *dataset.beside.get("consensus_votes", ())):
-            named.update({row["path"]: None} if row.get("path") else {})
-    paths = tuple(_in_tree_order(named))
-    colours = hierarchy_colours(p.split(_SEPARATOR) for p in paths)
-    return CellTypes(paths, ontology, {p: colours[tuple(p.split(_SEPARATOR))] for p in paths})
+        if "marker_scores" in dataset.tables:  # has every type of the hierarchy, scored or not
+            of_hierarchy.update(dict.fromkeys(map(str, dataset.tables["marker_scores"]["path"].unique())))
+        others.update(dict.fromkeys(_named_elsewhere(dataset)))
+    paths = tuple(_in_tree_order([*of_hierarchy, *others]))
+    return CellTypes(paths, ontology, _colours(paths, of_hierarchy))
+
+
+def _named_elsewhere(dataset: DatasetTables) -> Iterator[str]:
+    for table, column in (("decision_steps", "child_path"), ("marker_evidence", "path")):
+        if table in dataset.tables:
+            yield from (str(p) for p in dataset.tables[table][column].unique() if p)
+    for row in (*dataset.beside.get("consensus", ()), *dataset.beside.get("consensus_votes", ())):
+        if row.get("path"):
+            yield row["path"]
+
+
+def _colours(paths: Iterable[str], of_hierarchy: Iterable[str]) -> dict[str, str]:
+    """Colours by path. What else a run names changes no colour of the hierarchy, so they agree between samples."""
+    given = hierarchy_colours(p.split(_SEPARATOR) for p in of_hierarchy)
+    own = hierarchy_colours(p.split(_SEPARATOR) for p in paths)
+    return {p: given.get(key, own[key]) for p in paths for key in [tuple(p.split(_SEPARATOR))]}
 
 
 def _of_hierarchy(file: Path | None) -> list[tuple[str, str]]:
