@@ -159,6 +159,28 @@ def test_streaming_gives_the_same_run(
     assert np.array_equal(written.X.toarray(), np.asarray(ad.read_h5ad(cells_file).to_df()))
 
 
+@pytest.mark.parametrize("form", ["csr", "csc"])
+def test_the_form_of_a_zarr_matrix_is_kept_or_refused_at_once(
+    cells_file: Path, map_file: Path, tmp_path: Path, form: str
+) -> None:
+    pytest.importorskip("zarr")
+    adata = ad.read_h5ad(cells_file)
+    adata.X = adata.X.asformat(form)
+    adata.write_zarr(tmp_path / "cells.zarr")
+
+    def annotated() -> Any:
+        return annotate_file(tmp_path / "cells.zarr", tmp_path / "out", hierarchy=map_file, figures=False,
+                             x_format="as-input", resamples=0)
+
+    if form == "csc":
+        with pytest.raises(ParameterError, match="as-input"):
+            annotated()
+        assert not (tmp_path / "out").exists()
+    else:
+        annotated()
+        assert ad.read_h5ad(tmp_path / "out" / "output.h5ad").X.format == "csr"
+
+
 def test_amounts_of_memory() -> None:
     assert parse_bytes("4G") == parse_bytes("4 GiB") == parse_bytes(4 * 2**30) == 4 * 2**30
     assert parse_bytes("500MB") == 500 * 2**20

@@ -85,6 +85,11 @@ def write(path: Path, adata: AnnData) -> Path:
     return path
 
 
+@pytest.mark.parametrize(("limit", "expected"), [("lots", "4G"), ("10M", "least that works")])
+def test_memory_limit_that_cannot_be_kept(refused, cells_file: Path, limit: str, expected: str) -> None:
+    refused(cells_file, expected, options=("--memory-limit", limit))
+
+
 def test_missing_file(refused, tmp_path: Path) -> None:
     refused(tmp_path / "absent.h5ad", "absent.h5ad")
 

@@ -122,6 +122,8 @@ def annotate_file(
         part = {"table": table, "modality": modality}
         job = _Job(path, annotation_only, cluster_key, memory_limit, options, part, on_disk=workers is not None)
         adata, profiles = job.open(progress)
+        if cells and hasattr(adata, "check_form"):
+            adata.check_form(x_format)
         if hierarchy is None and annotation_only:
             hierarchy = _earlier_hierarchy(adata)
         if profiles is not None and options.get("resamples", N_RESAMPLES):

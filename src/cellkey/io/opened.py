@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellkey.errors import InputError
+from cellkey.errors import InputError, ParameterError
 from cellkey.io.names import make_names_unique
 from cellkey.io.read import recognise
 from cellkey.io.stored import StoredMatrix
@@ -111,6 +111,20 @@ class OpenedCells:
         if self.path.is_dir():
             return False
         return "X" not in self._store or x_format == "as-input" or self._stored_form() == "csr_matrix"
+
+    def check_form(self, x_format: str) -> None:
+        """Refuse to keep the form of a matrix that cannot be copied, before any work is done.
+
+        Raises
+        ------
+        ParameterError
+            If ``"as-input"`` is asked for a Zarr store whose matrix is not CSR.
+        """
+        kept = self.path.is_dir() and x_format == "as-input" and "X" in self._store
+        if kept and self._stored_form() != "csr_matrix":
+            msg = (f"{self.path.name} is a Zarr store: its matrix ({self._stored_form()}) is written by cells; leave "
+                   "out --x-format as-input, or write the cells as .h5ad first")
+            raise ParameterError(msg)
 
     def _stored_form(self) -> str:
         return str(self._store["X"].attrs.get("encoding-type", ""))

@@ -103,10 +103,10 @@ def _write_matrix(file: h5py.File, X: Any, x_format: XFormat, options: dict[str,
     elif in_memory:
         write_elem(file, "X", X, dataset_kwargs=options)
     else:
-        stored = getattr(X, "group", None) or getattr(X, "node", X)
-        if not hasattr(stored, "id"):  # not of HDF5: its values are read
-            msg = "x_format='as-input' needs the matrix in memory or in an HDF5 file; use x_format='csr'"
-            raise ParameterError(msg)
+        stored = getattr(X, "group", X)
+        if not hasattr(stored, "id"):  # blocks of cells, from another kind of store
+            _write_csr_blocks(file, X, options)
+            return
         file.copy(stored, file, name="X")
 
 
