@@ -261,7 +261,7 @@ def wgcna(options: argparse.Namespace) -> list[dict[str, Any]]:
     for name in ("tasic", "macrophage"):
         values = build_features(_real(name)).matrix.values
         values = values[values.std(axis=1) > 1e-9]
-        values = values[:: max(1, len(values) // 1000)][:1000]
+        values = values[:: max(1, len(values) // 700)][:700]
         for settings in (
             {"power": 12},
             {"power": 6, "network_type": "unsigned"},
