@@ -66,9 +66,8 @@ def channel_subspace(
     rank = _count_components(rows, limit, parameters.n_permutations, count_rng, restrict)
     if rank == 0:
         return none
-    pvalues = _communality_pvalues(
-        rows, rank, parameters.n_folds, parameters.n_fold_repeats, effective_samples, fold_rng
-    )
+    repeats = parameters.n_fold_repeats or max(5, min(25, 100_000 // len(rows)))
+    pvalues = _communality_pvalues(rows, rank, parameters.n_folds, repeats, effective_samples, fold_rng)
     kept = np.flatnonzero(bh(pvalues) <= parameters.row_fdr)
     if len(kept) < 2:
         return ChannelSubspace(rank, kept, np.zeros((rows.shape[1], 0)))
@@ -109,13 +108,16 @@ def _count_components(rows: Array, limit: int, copies: int, rng: np.random.Gener
 
 def _communality(rows: Array, rank: int, n_folds: int, rng: np.random.Generator) -> Array:
     """Share of every row in the leading subspace of the rows of other folds."""
-    fold = rng.permutation(len(rows)) % n_folds
-    grams = [_gram(rows[fold == f]) for f in range(n_folds)]
+    order = rng.permutation(len(rows))
+    shuffled = rows[order]
+    folds = np.array_split(shuffled, n_folds)
+    grams = [_gram(part) for part in folds]
     total = np.sum(grams, axis=0)
-    communality = np.zeros(len(rows))
-    for f in range(n_folds):
-        basis = _top_vectors(total - grams[f], rank)
-        communality[fold == f] = ((rows[fold == f] @ basis) ** 2).sum(axis=1)
+    shares = [
+        ((part @ _top_vectors(total - gram, rank)) ** 2).sum(axis=1) for part, gram in zip(folds, grams, strict=True)
+    ]
+    communality = np.empty(len(rows))
+    communality[order] = np.concatenate(shares)
     return communality
 
 
