@@ -2,6 +2,8 @@
 
     python benchmarks/calibration.py [--rows FILE] [--docs docs] [--output src/cellkey/calls/data/calibration.json]
 
+``benchmarks/consensus.py`` then adds the map of a consensus.
+
 Every data set is clustered at two resolutions and called by both scorers with the built-in map that fits and, where
 there is one, the map of its tissue. Every level of every call is one observation: what was measured of it, and for
 which share of the cluster's labelled cells it is right. All numbers on the page are of maps fitted without the data
