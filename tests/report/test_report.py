@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from cellkey.cli import build_app
 from cellkey.errors import RunError
+from cellkey.hierarchy import get_builtin
 from cellkey.records.fingerprint import calls_fingerprint, fingerprint_of
 from cellkey.records.tables import (
     CONFIDENCE,
@@ -259,6 +260,7 @@ def test_a_consensus_with_and_without_the_run_behind_it(tmp_path: Path) -> None:
         iter(next(c for c in CONSENSUS_VOTES.columns if c.name == "match").allowed))}
     alone = tmp_path / "alone"
     alone.mkdir()
+    (alone / "manifest.json").write_text(json.dumps({"hierarchy": "blood", "sources": ["popV"]}), encoding="utf-8")
     for run in (hostile_run(tmp_path / "run"), alone):
         CONSENSUS.write_csv(CONSENSUS.frame([row]), run / "consensus.csv")
         CONSENSUS_VOTES.write_csv(CONSENSUS_VOTES.frame([vote]), run / "consensus_votes.csv")
@@ -268,7 +270,9 @@ def test_a_consensus_with_and_without_the_run_behind_it(tmp_path: Path) -> None:
         assert cluster["said"][0][:3] == ["popV", "x!", "R / <b>x"]
     assert (page.islands["run"]["kind"], cluster["label"], cluster["n"], cluster["confidence"]) == (
         "consensus", "<b>x", 7, 0.5)
-    assert page.islands["run"]["types"][cluster["type"]][0] == "<b>x"
+    names = [t[0] for t in page.islands["run"]["types"]]
+    assert names[cluster["type"]] == "<b>x"
+    assert {n.name for n in get_builtin("blood").nodes} <= set(names)
 
 
 def test_colours_belong_to_the_hierarchy(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from cellkey import _keys
+from cellkey.hierarchy import builtin_names, get_builtin
 from cellkey.plots.colours import hierarchy_colours
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def cell_types(datasets: Iterable[DatasetTables]) -> CellTypes:
     of_hierarchy: dict[str, None] = {}
     others: dict[str, None] = {}
     for dataset in datasets:
-        for path, identifier in _of_hierarchy(dataset.cells):
+        for path, identifier in (*_of_hierarchy(dataset.cells), *_of_builtin(dataset.hierarchy)):
             of_hierarchy[path] = None
             if identifier:
                 ontology[path] = identifier
@@ -94,6 +95,13 @@ def _of_hierarchy(file: Path | None) -> list[tuple[str, str]]:
         return [(str(n["path"]), str(n.get("ontology_id") or "")) for n in nodes]
     except (OSError, KeyError, TypeError, ValueError):
         return []
+
+
+def _of_builtin(name: str) -> list[tuple[str, str]]:
+    """Paths and Cell Ontology ids of a built-in hierarchy; none for any other name."""
+    if name not in builtin_names():
+        return []
+    return [(n.path_text, n.ontology_id or "") for n in get_builtin(name).nodes]
 
 
 def _in_tree_order(paths: Iterable[str]) -> list[str]:

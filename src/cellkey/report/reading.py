@@ -39,6 +39,8 @@ class DatasetTables:
         Tables by name, see :data:`~cellkey.records.tables.ALL_TABLES`; after refinement those of the refined clusters.
     cells
         File of the cells with their coordinates; None if there is none.
+    hierarchy
+        Name of the hierarchy where no file of cells records it.
     beside
         Rows of ``confidence``, ``consensus``, ``consensus_votes`` and ``refinement_log``, as text.
     genes
@@ -62,6 +64,7 @@ class DatasetTables:
     conversations: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     cells: Path | None = None
+    hierarchy: str = ""
     beside: dict[str, list[dict[str, str]]] = field(default_factory=dict)
 
     @property
@@ -136,7 +139,13 @@ def _consensus(path: Path) -> RunTables:
     dataset = DatasetTables(str(manifest.get("input", {}).get("name", path.resolve().name)))
     _add_beside(dataset, path)
     dataset.notes += [str(m) for m in manifest.get("messages", [])]
-    facts = {"made": manifest.get("created", ""), "cellkey": manifest.get("cellkey", "")}
+    dataset.hierarchy = str(manifest.get("hierarchy", ""))
+    facts = {
+        "sources": ", ".join(map(str, manifest.get("sources", []))),
+        "marker hierarchy": dataset.hierarchy,
+        "made": manifest.get("created", ""),
+        "cellkey": manifest.get("cellkey", ""),
+    }
     return RunTables(path.resolve().name, "consensus", facts, [dataset])
 
 
