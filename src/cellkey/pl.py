@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     Source = AnnotationResult | str | Path | Mapping[str, pd.DataFrame]
 
 __all__ = [
-    "composition", "confidence_by_depth", "coverage", "decision_path", "marker_dots", "scores", "spatial", "tree",
+    "composition", "confidence_by_depth", "confusion", "coverage", "decision_path", "marker_dots", "scores", "spatial",
+    "tree",
 ]
 
 
@@ -153,6 +154,27 @@ def composition(
     name = color or _final(adata)
     return draw(_column(adata, name).astype("category"), _column(adata, groupby), colours=_colours(adata, name),
                 legend=legend, ax=ax)
+
+
+@_finished
+def confusion(adata: AnnData, first: str, second: str, *, ax: Axes | None = None) -> Axes:
+    """Draw which labels of two columns of ``obs`` go together, both in tree order.
+
+    Parameters
+    ----------
+    adata
+        Labelled cells.
+    first, second
+        Columns of ``obs``; rows and columns of the figure.
+    ax
+        As elsewhere.
+    """
+    from cellkey.plots import confusion as draw
+
+    rows, columns = (_column(adata, name) for name in (first, second))
+    order = list(dict.fromkeys(str(c) for column in (columns, rows) for c in column.astype("category").cat.categories))
+    pair = rows.astype(object).tolist(), columns.astype(object).tolist()
+    return draw(*pair, names=(first, second), order=order, ax=ax)
 
 
 @_finished

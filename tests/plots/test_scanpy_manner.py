@@ -118,6 +118,15 @@ def test_figures_of_cells(labelled: tuple[AnnData, AnnotationResult]) -> None:
     assert pl.composition(adata, "donor", legend=False).get_legend() is None
 
 
+def test_confusion_of_two_columns(labelled: tuple[AnnData, AnnotationResult]) -> None:
+    """The names of the columns are on the axes, labels in the order of the tree."""
+    adata, _ = labelled
+    ax = pl.confusion(adata, "truth", "cell_type_auto")
+    assert [t.get_text() for t in ax.get_xticklabels()] == TYPES
+    with pytest.raises(InputError, match="obs has no column 'trut'"):
+        pl.confusion(adata, "trut", "cell_type_auto")
+
+
 def test_figures_say_what_they_lack(labelled: tuple[AnnData, AnnotationResult], tmp_path: Path) -> None:
     """Missing columns, coordinates, tables and runs are named."""
     adata, _ = labelled
