@@ -150,7 +150,7 @@ def test_a_marker_that_no_cell_expresses_vetoes_nothing_and_meets_no_requirement
     veto = {"root_veto_markers": {"A": {"markers": ["e1"], "max_pos_frac": 0.7}}}
     assert [c.path for c in run(X, labels, gating=veto).calls] == [c.path for c in run(X, labels).calls]
     required = {"root_hard_requirements": {"A": {"marker": "e1", "min_pos_frac": 0.3}}}
-    assert {c.path for c in run(X, labels, gating=required).calls} == {()}
+    assert all(c.path[:1] != ("A",) for c in run(X, labels, gating=required).calls)
 
 
 def test_child_support_does_not_lift_a_veto() -> None:
