@@ -27,7 +27,7 @@ def _markdown(results: dict[str, dict[str, Any]], pictures: list[str]) -> str:
     lines += ["## Goals", "", "| | goal | measured | limit | reached |", "|---|---|---|---|---|"]
     for key, row in results.items():
         for goal in row["goals"]:
-            lines.append(f"| {key} | {goal['goal']} | {_measured(goal)} | {goal['limit']} | {_verdict(goal)} |")
+            lines.append(f"| {key} | {goal['goal']} | {_measured(goal)} | {goal['limit']} | {_verdict(goal, row['full'])} |")
         for name, why in row["failed"].items():
             lines.append(f"| {key} | {row['title']} | {name} failed: {_cell(why)} | | |")
     for picture in pictures:
@@ -78,9 +78,11 @@ def _measured(goal: dict[str, Any]) -> str:
     return median if found["n"] == 1 else f"{median} ({_number(found['min'])} to {_number(found['max'])})"
 
 
-def _verdict(goal: dict[str, Any]) -> str:
+def _verdict(goal: dict[str, Any], full: bool) -> str:
     if goal["reached"] is None:
         return "-"
+    if not full:
+        return "(quick size)"
     return "yes" if goal["reached"] else f"no{': ' + goal['reason'] if goal['reason'] else ''}"
 
 
@@ -163,13 +165,15 @@ def _draw_scaling(results: dict[str, dict[str, Any]], folder: Path) -> str:
     curves = {axis: curve for row in results.values() for axis, curve in row.get("curves", {}).items()}
     if not curves:
         return ""
-    figure, panels = plt.subplots(1, len(curves), figsize=(2.7 * len(curves), 2.8), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(1, len(curves), figsize=(2.7 * len(curves), 3.1), layout="constrained", squeeze=False)
     for axes, (axis, curve) in zip(panels[0], curves.items(), strict=True):
         sizes, seconds = curve["sizes"], curve["seconds"]
         axes.plot(sizes, [seconds[0] * s / sizes[0] for s in sizes], "--", color=_OTHER_COLOUR, lw=1)
         axes.plot(sizes, seconds, "o-", color=_OUR_COLOUR)
         axes.set(xscale="log", yscale="log", xlabel=axis, title=f"exponent {curve['exponent']:.2f}")
         axes.title.set_fontsize(10)
+        axes.set_xticks(sizes, [f"{s:,}" for s in sizes], rotation=45, ha="right", fontsize=8)
+        axes.minorticks_off()
     panels[0][0].set_ylabel("CPU s")
     figure.savefig(folder / "speed_scaling.png", dpi=150)
     plt.close(figure)

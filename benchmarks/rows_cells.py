@@ -106,11 +106,12 @@ def ranks(setting: Setting) -> dict[str, Any]:
 
     found = paired([contestant(n, large) for n in ("cellkey", "illico", "scanpy")], setting.pairs)
     tied = paired([contestant(n, small) for n in ("cellkey", "scanpy-ties")], 1, warm=False)
-    names = {"cellkey": f"cellkey, {small.parent.name}", "scanpy-ties": f"scanpy with ties, {small.parent.name}"}
+    fewer = f"{_sizes(small)['cells']:,} cells"
+    names = {"cellkey": f"cellkey, {fewer}", "scanpy-ties": f"scanpy with ties, {fewer}"}
     exact = _largest_gap(setting, large, "illico")
     exact_ties = _largest_gap(setting, small, "scanpy-ties")
     return {
-        "sizes": {**_sizes(large), "with tie correction": small.parent.name},
+        "sizes": {**_sizes(large), "with tie correction": fewer},
         "runs": found["runs"] | {names[n]: r for n, r in tied["runs"].items()},
         "failed": found["failed"] | tied["failed"],
         "goals": [

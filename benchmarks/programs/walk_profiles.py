@@ -1,4 +1,4 @@
-"""walk_profiles.py CLUSTERS NODES: score clusters of 2,000 genes by markers and walk them down a tree of types."""
+"""walk_profiles.py CLUSTERS NODES: score clusters of 2,000 genes by markers and walk them down a tree of types, five times."""
 
 from __future__ import annotations
 
@@ -24,5 +24,6 @@ labels = np.repeat(np.arange(n_clusters).astype(str), 3).astype(object)
 profiles = profile_clusters(Expression(values), labels, genes, quantiles=(0.75,), n_jobs=2)
 annotate_profiles(profiles, tree)
 with Clock() as clock:
-    annotate_profiles(profiles, tree)
+    for _ in range(5):
+        annotate_profiles(profiles, tree)
 clock.report()

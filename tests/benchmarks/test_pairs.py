@@ -70,7 +70,7 @@ def test_the_page_holds_goals_failures_and_steps(pairs: Any, tmp_path: Path) -> 
     }
     page.write_page({"P1": row}, tmp_path / "speed.md", tmp_path / "_static")
     text = (tmp_path / "speed.md").read_text()
-    for part in ("**4x**", "no: small", "not measured", "peer failed: not / installed", "| clustering | 3 | 75 % |",
+    for part in ("**4x**", "(quick size)", "not measured", "peer failed: not / installed", "| clustering | 3 | 75 % |",
                  "- a note", "quick size"):
         assert part in text
     assert {p.name for p in (tmp_path / "_static").iterdir()} == {
