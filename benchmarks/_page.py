@@ -27,7 +27,8 @@ def _markdown(results: dict[str, dict[str, Any]], pictures: list[str]) -> str:
     lines += ["## Goals", "", "| | goal | measured | limit | reached |", "|---|---|---|---|---|"]
     for key, row in results.items():
         for goal in row["goals"]:
-            lines.append(f"| {key} | {goal['goal']} | {_measured(goal)} | {goal['limit']} | {_verdict(goal, row['full'])} |")
+            cells = (key, goal["goal"], _measured(goal), goal["limit"], _verdict(goal, row["full"]))
+            lines.append(f"| {' | '.join(cells)} |")
         for name, why in row["failed"].items():
             lines.append(f"| {key} | {row['title']} | {name} failed: {_cell(why)} | | |")
     for picture in pictures:

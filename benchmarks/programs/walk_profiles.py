@@ -1,4 +1,4 @@
-"""walk_profiles.py CLUSTERS NODES: score clusters of 2,000 genes by markers and walk them down a tree of types, five times."""
+"""walk_profiles.py CLUSTERS NODES: score clusters of 2,000 genes and walk them down a tree of types, five times."""
 
 from __future__ import annotations
 
