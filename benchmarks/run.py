@@ -4,8 +4,8 @@
 
 Every row writes ``benchmarks/results/KEY.json`` when it is done, so a run that was interrupted goes on with
 ``--only``; a row that fails, or a peer that does, is a row with its reason. The page is made from all results that
-are there. Full size takes about 85 minutes on two cores, needs 16 GiB of memory and 8 GB of disk; quick takes about
-six minutes. Results of quick runs never replace the page of full ones.
+are there. Full size takes about 85 minutes on two cores, needs 16 GiB of memory and 8 GB of disk; quick takes some
+minutes. Results of quick runs never replace the page of full ones.
 """
 
 from __future__ import annotations
