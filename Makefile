@@ -3,7 +3,7 @@
 #   make test    run the tests              (PYTEST_ARGS="-k routing" replaces the options, here one process per core)
 #   make lint    check style and types
 #   make docs    build the documentation in docs/_build/html
-#   make bench   measure speed and memory against peers (about 85 minutes; estimated; BENCH_ARGS=--quick: some)
+#   make bench   measure speed and memory against peers (85 minutes or so; BENCH_ARGS=--quick: a few)
 #   make accuracy  the same for accuracy on labelled data (minutes)
 #   make clean   remove everything that these targets made
 

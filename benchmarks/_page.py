@@ -174,6 +174,8 @@ def _draw_scaling(results: dict[str, dict[str, Any]], folder: Path) -> str:
         axes.set(xscale="log", yscale="log", xlabel=axis, title=f"exponent {curve['exponent']:.2f}")
         axes.title.set_fontsize(10)
         axes.set_xticks(sizes, [f"{s:,}" for s in sizes], rotation=45, ha="right", fontsize=8)
+        ends = [min(seconds), max(seconds)]
+        axes.set_yticks(ends, [_number(s) for s in ends], fontsize=8)
         axes.minorticks_off()
     panels[0][0].set_ylabel("CPU s")
     figure.savefig(folder / "speed_scaling.png", dpi=150)
