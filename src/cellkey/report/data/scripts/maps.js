@@ -20,7 +20,7 @@ function mapPanel() {
   const with_ = RUN.datasets.map((_, d) => d).filter((d) => byId(`maps-${d}`));
   if (!with_.length) return null;
   const state = { d: with_[0], map: 0, by: "label" };
-  const canvas = h("canvas", { role: "img", tabindex: "-1" });
+  const canvas = h("canvas", { role: "img", tabindex: "-1", "aria-label": "Map of the cells" });
   const legend = h("ul", { class: "legend" });
   const caption = h("span", { class: "quiet" });
   const choice = (label, entries, name) => h("label", {}, h("span", { class: "unseen" }, label), h("select", { "aria-label": label, onchange: (e) => { state[name] = name === "by" ? e.target.value : Number(e.target.value); refreshChoices(); draw(); } }, entries.map(([v, t]) => h("option", { value: v }, t))));
