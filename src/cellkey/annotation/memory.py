@@ -12,7 +12,7 @@ __all__ = ["least_memory", "parse_bytes", "tile_budget"]
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _LIBRARIES = 400 * 2**20  # the interpreter with the libraries that clustering loads
 _WORK = 250 * 2**20  # blocks in flight on every thread
-_PER_CELL = 2_500  # components, candidates, neighbours, graph and labels
+_PER_CELL = 3_500  # components, candidates, neighbours, graph and labels
 _FEATURES = 2_200
 _PER_GENE = 12_000  # profiles while they are put together, some thirty groups
 
