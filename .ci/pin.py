@@ -12,7 +12,7 @@ import sys
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("docs", "isoforms", "lint", "llm", "scanpy", "spreadsheet", "test", "umap")
+EXTRAS = ("dask", "docs", "isoforms", "lint", "llm", "mcp", "peers", "scanpy", "spatial", "spreadsheet", "test", "umap")
 HEADER = f"""\
 # Versions that the tests and the documentation of this release ran with; used by the Makefile.
 # Made by .ci/pin.py from the extras {", ".join(EXTRAS)}.

@@ -71,7 +71,7 @@ def test_folders_that_hold_no_matrix(tmp_path):
     [
         (b"", "empty file"),
         (b"gene,cell\n", "no HDF5 file at all"),
-        (gzip.compress(b"x"), "unpack it first"),
+        (gzip.compress(b"x", mtime=0), "unpack it first"),
         (b"PK\x03\x04abc", "unpack it first"),
     ],
 )
