@@ -112,6 +112,14 @@ def test_siblings_of_every_built_in_hierarchy_can_be_told_apart(vision: str) -> 
     assert np.percentile(apart, 2) > 10
 
 
+def test_no_two_types_of_a_lineage_share_a_colour() -> None:
+    """Cells that stop at a parent differ from those of its subtypes, and cousins from each other: 6 CIELAB units."""
+    colours = hierarchy_colours(n.path for n in get_builtin("default").nodes)
+    for a, b in combinations(sorted(colours), 2):
+        if a[0] == b[0]:
+            assert np.linalg.norm(lab(colours[a], VISION["normal"]) - lab(colours[b], VISION["normal"])) > 6, (a, b)
+
+
 @given(st.lists(st.lists(label, min_size=1, max_size=3), max_size=20), st.randoms())
 def test_colours_of_a_hierarchy_follow_from_its_paths(paths: list[list[str]], random: object) -> None:
     """Every type above a path has a colour too; order and repetition change none; lineages keep their own."""

@@ -129,8 +129,8 @@ def hierarchy_colours(paths: Iterable[Sequence[str]]) -> dict[tuple[str, ...], s
     -----
     Top-level types have the colours of :func:`lineage_colours`. Below them each type owns a part of its parent's range
     of hues in OKLCH, as large as its share of the terminal types: a lineage has at least 80 degrees, and up to 300
-    where it is nearly all of the hierarchy. No two siblings have the same lightness, and neighbours differ most in it,
-    which readers with colour blindness see.
+    where it is nearly all of the hierarchy. Each takes the lightness at which it keeps clearest of the colours
+    given before in its lineage, and of its sisters in lightness alone, which readers with colour blindness see.
     """
     known = {tuple(p[: i + 1]) for p in paths for i in range(len(p))}
     children: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
@@ -144,7 +144,8 @@ def hierarchy_colours(paths: Iterable[Sequence[str]]) -> dict[tuple[str, ...], s
         _, chroma, hue = _oklch(colours[root])
         width = min(max(360.0 * leaves[root] / max(sum(leaves[r] for r in children[()]), 1), _HUES[0]), _HUES[1])
         ranges = {root: (hue - width / 2, width)}
-        below = [p for p in sorted(known) if p[0] == root[0] and len(p) > 1]
+        taken = [_oklab(colours[root])]
+        below = sorted((p for p in known if p[0] == root[0] and len(p) > 1), key=lambda p: (len(p), p))
         for path in below:  # parents come before their children
             start, whole = ranges[path[:-1]]
             sisters = children[path[:-1]]
@@ -152,23 +153,27 @@ def hierarchy_colours(paths: Iterable[Sequence[str]]) -> dict[tuple[str, ...], s
             total = sum(leaves[s] for s in sisters)
             ranges[path] = (start + whole * before / total, whole * leaves[path] / total)
             own = ranges[path][0] + ranges[path][1] / 2
-            light = _lightness(sisters.index(path), len(sisters), _oklch(colours[path[:-1]])[0])
+            known_sisters = [_oklab(colours[s]) for s in sisters if s in colours]
+            light = _lightness(own, max(chroma, 0.11), taken, known_sisters)
             colours[path] = _from_oklch(light, max(chroma, 0.11), own)
+            taken.append(_oklab(colours[path]))
     return colours
 
 
-def _lightness(place: int, count: int, parent: float) -> float:
-    """Lightness of one of several siblings: evenly spread, dark and light by turns; an only child contrasts."""
-    dark, bright = _LIGHTNESS
-    if count == 1:
-        return 0.75 if parent < 0.6 else 0.48
-    half = (count + 1) // 2
-    rank = place // 2 if place % 2 == 0 else half + place // 2
-    return dark + (bright - dark) * rank / (count - 1)
+def _lightness(
+    hue: float, chroma: float, taken: Sequence[tuple[float, ...]], sisters: Sequence[tuple[float, ...]]
+) -> float:
+    """The lightness at which a hue keeps clear of taken colours, and of its sisters in lightness alone."""
+    a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
+
+    def clearance(light: float) -> float:
+        return min(*(math.dist((light, a, b), c) for c in taken), *(abs(light - c[0]) for c in sisters), 1.0)
+
+    return max(_LIGHTNESS, key=clearance)
 
 
 _HUES = (80.0, 300.0)
-_LIGHTNESS = (0.38, 0.88)
+_LIGHTNESS = tuple(round(0.36 + 0.04 * i, 2) for i in range(14))
 
 
 def _leaf_counts(
@@ -182,6 +187,11 @@ def _leaf_counts(
 
 def _oklch(colour: str) -> tuple[float, float, float]:
     """Lightness (0 to 1), chroma and hue (degrees) of ``#RRGGBB`` in the colour space OKLCH (Ottosson 2020)."""
+    light, a, b = _oklab(colour)
+    return light, math.hypot(a, b), math.degrees(math.atan2(b, a)) % 360
+
+
+def _oklab(colour: str) -> tuple[float, float, float]:
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
                         for c in (v / 255 for v in _channels(colour)))
     cone_l = math.cbrt(0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue)
@@ -190,7 +200,7 @@ def _oklch(colour: str) -> tuple[float, float, float]:
     light = 0.2104542553 * cone_l + 0.7936177850 * cone_m - 0.0040720468 * cone_s
     a = 1.9779984951 * cone_l - 2.4285922050 * cone_m + 0.4505937099 * cone_s
     b = 0.0259040371 * cone_l + 0.7827717662 * cone_m - 0.8086757660 * cone_s
-    return light, math.hypot(a, b), math.degrees(math.atan2(b, a)) % 360
+    return light, a, b
 
 
 def _from_oklch(light: float, chroma: float, hue: float) -> str:
