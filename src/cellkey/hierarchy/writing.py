@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from cellkey.errors import HierarchyError, did_you_mean
+from cellkey.records.yaml_text import yaml_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +84,7 @@ def format_hierarchy(
     if format == "list":
         return _json_text([_program(hierarchy, root) for root in hierarchy.roots])
     values = hierarchy.to_dict(wrapped=wrapped)
-    return _json_text(values) if format == "json" else _yaml_text(values)
+    return _json_text(values) if format == "json" else yaml_text(values, short_lists=True)
 
 
 def _program(hierarchy: Hierarchy, node: CellType) -> dict[str, Any]:
@@ -114,21 +115,6 @@ def _indented(value: Any, indent: str) -> str:
     if isinstance(value, list) and any(isinstance(v, dict | list) for v in value):
         return "[\n" + ",\n".join(inner + _indented(v, inner) for v in value) + f"\n{indent}]"
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _yaml_text(values: Any) -> str:
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        """Writes lists of names on one line."""
-
-    def short_list(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.Node:
-        flow = not any(isinstance(v, dict | list) for v in data)
-        return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flow)
-
-    Dumper.add_representer(list, short_list)
-    text: str = yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)
-    return text
 
 
 def _gmt_text(hierarchy: Hierarchy) -> str:

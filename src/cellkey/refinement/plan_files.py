@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import ParameterError, Problem, did_you_mean
 from cellkey.records.atomic import write_text
+from cellkey.records.yaml_text import yaml_text
 from cellkey.refinement.parameters import RefinementParameters
 from cellkey.refinement.plan import OPERATIONS, Plan
 
@@ -206,8 +207,6 @@ def _operation(kind: str, entry: dict[str, Any], where: str, problems: list[Prob
 
 def plan_text(plan: Plan) -> str:
     """Return a plan as YAML with a header that says how to edit it."""
-    import yaml
-
     def short(op: Any) -> dict[str, Any]:
         values = op.model_dump(mode="json", exclude_defaults=True)
         return {"op_type": op.op_type, **{k: v for k, v in values.items() if k != "op_type"}}
@@ -219,7 +218,7 @@ def plan_text(plan: Plan) -> str:
     if plan.auto_policy:
         content["auto_policy"] = plan.auto_policy
     content["operations"] = [short(op) for op in plan.operations]
-    return _HEADER + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+    return _HEADER + yaml_text(content)
 
 
 def write_plan(plan: Plan, path: str | Path) -> None:
