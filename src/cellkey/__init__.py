@@ -13,7 +13,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "AnnotationResult": "cellkey.annotation.cells",
+    "AnnotationResult": "cellkey.annotation.result",
     "CellType": "cellkey.hierarchy",
     "CellkeyError": "cellkey.errors",
     "CellkeyWarning": "cellkey.errors",

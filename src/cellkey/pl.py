@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-    from cellkey.annotation.cells import AnnotationResult
+    from cellkey.annotation.result import AnnotationResult
 
     Source = AnnotationResult | str | Path | Mapping[str, pd.DataFrame]
 

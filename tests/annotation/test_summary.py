@@ -12,7 +12,7 @@ import pytest
 from anndata import AnnData
 
 from cellkey import annotate
-from cellkey.annotation.cells import AnnotationResult
+from cellkey.annotation.result import AnnotationResult
 from cellkey.progress import in_notebook, shown_progress
 
 pytestmark = pytest.mark.filterwarnings("ignore:X holds:cellkey.errors.CellkeyWarning")

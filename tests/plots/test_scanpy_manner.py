@@ -14,7 +14,7 @@ import pytest
 from anndata import AnnData
 
 from cellkey import annotate, pl
-from cellkey.annotation.cells import AnnotationResult
+from cellkey.annotation.result import AnnotationResult
 from cellkey.errors import InputError
 from cellkey.plots import composition_table, score_matrix, spatial_map, tree_counts
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
 
-from cellkey import _keys
+from cellkey.annotation.clock import StepClock
 from cellkey.annotation.confidence import (
     columns_to_hold,
     confidence_by_group,
@@ -21,103 +19,33 @@ from cellkey.annotation.confidence import (
 from cellkey.annotation.core import Annotation, annotate_profiles, hold_votes
 from cellkey.annotation.enrichment import control_notes, decided_by_enrichment, enrichment_of
 from cellkey.annotation.fields import colour_fields, labels_by_cell, record_fields
+from cellkey.annotation.inputs import as_hierarchy, cluster_labels, default_hierarchy, resolve_markers, symbol_columns
 from cellkey.annotation.methods import plan_methods
 from cellkey.annotation.passes import InThisProcess, Passes
+from cellkey.annotation.result import AnnotationResult, LazyFields, write_result
 from cellkey.annotation.tables import annotation_tables
-from cellkey.errors import CellkeyWarning, InputError, MissingFieldError, ParameterError, did_you_mean
-from cellkey.profiles.expression import Expression
+from cellkey.annotation.values import decoded, expression_of, processors
+from cellkey.errors import ParameterError
 from cellkey.profiles.profile import POSITIVE_QUANTILES, ClusterProfiles
 from cellkey.profiles.resampling import N_RESAMPLES, Resampler, Resamples
-from cellkey.profiles.tiles import TiledExpression, TileStore
 from cellkey.progress import with_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from cellkey.calls.export import ExportRules
-    from cellkey.clustering import Clustering, ClusteringParameters, MatrixReport
+    from cellkey.clustering import Clustering, ClusteringParameters
     from cellkey.hierarchy.resolution import Resolution
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.parameters import Parameters
+    from cellkey.profiles.expression import Expression
     from cellkey.scoring.marker_evidence import MarkerScoring
 
-__all__ = ["AnnotationResult", "annotate", "embeddings", "graphs", "outdated_levels", "write_result"]
-
-
-@dataclass(frozen=True, slots=True)
-class AnnotationResult:
-    """What :func:`annotate` found.
-
-    Attributes
-    ----------
-    annotation
-        Profiles, evidence, walks and calls.
-    tables
-        The tables of the run by name (``cluster_annotations``, ``marker_scores``, ``decision_steps``,
-        ``gating_details``, ``marker_evidence``; with resamples ``confidence``; with enrichment also
-        ``enrichment_calls`` and ``enrichment_scores``, with both methods ``method_comparison``).
-    labels
-        Group of each cell, shape (cells,); None where the cell had none.
-    facts
-        Plain facts for the record: layer, scale, number of cells, parameters, timings.
-    messages
-        What was found and done, as sentences.
-    resamples
-        Profiles of resampled cells, from which confidence was measured; None if that was switched off.
-    """
-
-    annotation: Annotation
-    tables: Mapping[str, pd.DataFrame]
-    labels: NDArray[np.object_]
-    facts: dict[str, Any]
-    messages: tuple[str, ...] = ()
-    obs: Mapping[str, Any] = field(default_factory=dict)
-    uns: Mapping[str, Any] = field(default_factory=dict)
-    clustering: Clustering | None = None
-    umap: NDArray[np.float32] | None = None
-    resamples: Resamples | None = None
-
-    @property
-    def cluster_annotations(self) -> pd.DataFrame:
-        """One row per cluster: label, path, score, confidence and reason."""
-        return self.tables["cluster_annotations"]
-
-    @property
-    def marker_scores(self) -> pd.DataFrame:
-        """One row per cluster and cell type."""
-        return self.tables["marker_scores"]
-
-    @property
-    def decision_steps(self) -> pd.DataFrame:
-        """One row per evaluated candidate."""
-        return self.tables["decision_steps"]
-
-    @property
-    def gating_details(self) -> pd.DataFrame:
-        """One row per cluster and top-level cell type."""
-        return self.tables["gating_details"]
-
-    def explain(self, group: str) -> str:
-        """Return the decision trace of a cluster as readable text."""
-        from cellkey.annotation.explain import explain_cluster
-
-        return explain_cluster(self.tables, group)
-
-    def _repr_html_(self) -> str:
-        from cellkey.annotation.summary import summary_html
-
-        nodes = self.annotation.key.hierarchy.nodes
-        return summary_html(self.tables, self.messages, paths=[n.path for n in nodes])
-
-    def __repr__(self) -> str:
-        from cellkey.annotation.summary import summary_text
-
-        return summary_text(self.tables)
+__all__ = ["AnnotationResult", "annotate"]
 
 
 @with_progress
@@ -217,22 +145,22 @@ def annotate(
     from cellkey.clustering import find_technical, pick_layer, technical_intensities
 
     started = time.perf_counter()
-    clock = _Clock(progress if callable(progress) else None)
+    clock = StepClock(progress if callable(progress) else None)
     passes = InThisProcess() if passes is None else passes
-    key = None if hierarchy is None else _hierarchy(hierarchy)
+    key = None if hierarchy is None else as_hierarchy(hierarchy)
     plan = plan_methods(method, scoring=scoring, gating=gating, export=export)
     score_parameters, gate_settings = plan.marker_scoring, plan.gates
     var_names = np.asarray(adata.var_names.astype(str), dtype=object)
-    var_columns = _symbol_columns(adata)
+    var_columns = symbol_columns(adata)
     layer_name, X = pick_layer(adata, layer)
     messages: list[str] = []
     if not _sufficient(profiles, score_parameters):
         profiles = None
-        X = _decoded(adata, layer_name, X, n_jobs, clock, messages)
-    expression, report = _expression(X, layer_name, var_names, normalize, assume, profiles, messages, passes)
+        X = decoded(adata, layer_name, X, n_jobs, clock, messages)
+    expression, report = expression_of(X, layer_name, var_names, normalize, assume, profiles, messages, passes)
     if key is None:
-        key = _default_hierarchy(report, profiles, adata.n_vars, messages)
-    resolution = _resolved(key, gate_settings, var_names, var_columns)
+        key = default_hierarchy(report, profiles, adata.n_vars, messages)
+    resolution = resolve_markers(key, gate_settings, var_names, var_columns)
     technical, is_feature = find_technical(list(var_names), technical_markers)
 
     clock.step("clustering")
@@ -242,7 +170,7 @@ def annotate(
         labels = np.asarray(grouping.labels, dtype=object)
         messages.extend(grouping.notes)
     else:
-        labels = _labels(adata, groupby)
+        labels = cluster_labels(adata, groupby)
 
     embedding = None
     if umap and grouping is not None:
@@ -251,7 +179,7 @@ def annotate(
 
     clock.step("profiles")
     quantiles = sorted({*POSITIVE_QUANTILES, score_parameters.positive_quantile})
-    threads = n_jobs or _processors()
+    threads = n_jobs or processors()
     if profiles is not None:
         held = _usable(resamples, score_parameters, messages)
     else:
@@ -303,10 +231,10 @@ def annotate(
         "clustering": grouping.params.model_dump(mode="json") if grouping is not None else {},
         "seconds": {**clock.seconds(), "total": round(time.perf_counter() - started, 3)},
     }
-    obs = _Fields(lambda: {
+    obs = LazyFields(lambda: {
         **labels_by_cell(annotation, labels, confidence), **technical_intensities(expression, technical)
     })
-    uns = _Fields(lambda: {
+    uns = LazyFields(lambda: {
         **record_fields(annotation, facts, gate_settings), **colour_fields(obs, annotation.key.hierarchy)
     })
     result = AnnotationResult(
@@ -317,122 +245,11 @@ def annotate(
     return result
 
 
-# --- input ---
-
-
-def _hierarchy(source: Hierarchy | Mapping[str, Any] | str | Path) -> Hierarchy:
-    from cellkey.hierarchy import Hierarchy, read_hierarchy
-
-    return source if isinstance(source, Hierarchy) else read_hierarchy(source)
-
-
-def _default_hierarchy(
-    report: MatrixReport | None, profiles: ClusterProfiles | None, n_vars: int, messages: list[str]
-) -> Hierarchy:
-    from cellkey.hierarchy.catalogue import default_for, get_builtin
-
-    kind = report.kind if report is not None else ("" if profiles is None else profiles.info.get("values", ""))
-    name = default_for(kind, n_vars)
-    messages.append(f"No marker map was named: the built-in map {name!r} is used.")
-    return get_builtin(name)
+# --- steps ---
 
 
 def _parsed(model: Any, value: Any, option: str) -> Any:
     return value if isinstance(value, model) else model.parse(value, option=option)
-
-
-def _symbol_columns(adata: AnnData) -> dict[str, list[str]]:
-    from cellkey.hierarchy.resolution import SYMBOL_COLUMNS
-
-    return {c: adata.var[c].astype(str).tolist() for c in SYMBOL_COLUMNS if c in adata.var}
-
-
-def _resolved(
-    key: Hierarchy, gating: Mapping[str, Any], var_names: NDArray[np.object_], var_columns: dict[str, list[str]]
-) -> Resolution:
-    """Find all names once; refuse data that measure no marker of any cell type."""
-    from cellkey.hierarchy.resolution import no_marker_measured, resolve_names
-    from cellkey.routing.limits import merge_gating
-
-    also = merge_gating(key.gating, gating).markers()
-    resolution = resolve_names([*key.all_markers(), *also], list(var_names), var_columns=var_columns)
-    if not any(m in resolution.found for node in key.nodes for m in node.markers):
-        raise no_marker_measured(resolution, f"hierarchy {key.name!r}" if key.name else "the marker map")
-    return resolution
-
-
-def _expression(
-    X: Any,
-    layer: str,
-    var_names: NDArray[np.object_],
-    normalize: bool,
-    assume: str | None,
-    profiles: ClusterProfiles | None,
-    messages: list[str],
-    passes: Passes,
-) -> tuple[Expression, MatrixReport | None]:
-    if profiles is not None and "transform" in profiles.info:  # checked when the profiles were made
-        return _LazyExpression(X, profiles.info["transform"]), None
-    report = passes.inspect(X, var_names=[str(v) for v in var_names], assume=assume, name=layer)
-    messages.append(report.describe())
-    scale = passes.scale(X, report if normalize else None)
-    if not normalize and report.transform != "none":
-        messages.append("Values are used as they are (normalisation was switched off).")
-    tiled = isinstance(X, TileStore)
-    return TiledExpression(X, scale=scale) if tiled else Expression(X, scale=scale), report
-
-
-def _decoded(
-    adata: Any, layer: str, X: Any, n_jobs: int | None, clock: _Clock, messages: list[str]
-) -> Any:
-    """Read a matrix on disk once, as far as the memory allowed reaches into memory."""
-    from cellkey.clustering.inspect import require_numbers
-    from cellkey.io.stored import StoredMatrix
-
-    if not isinstance(X, StoredMatrix):
-        return X
-    require_numbers(X, layer)
-    clock.step("reading the matrix")
-    store = TileStore.of(X, budget=X.budget, n_jobs=n_jobs or _processors(), progress=clock.share)
-    if store.in_file:
-        messages.append(f"{layer} does not fit the memory allowed: {store.in_file / 2**20:,.0f} MiB of it lie in a "
-                        "temporary file and are streamed.")
-    adata.hold(layer, store)
-    return store
-
-
-class _LazyExpression(Expression):
-    """Expression for few cells of a large matrix: the factors of cells are computed for those that are read."""
-
-    def __init__(self, X: Any, transform: str) -> None:
-        super().__init__(X)
-        self._transform = transform
-
-    def row_blocks(
-        self, columns: NDArray[np.intp] | None = None, rows: NDArray[np.intp] | None = None, block_cells: int = 8192
-    ) -> Any:
-        wanted = np.arange(self.n_obs) if rows is None else np.asarray(rows)
-        whole = self.X if self.in_memory and self.storage != "csc" else None
-        if self.in_memory and whole is None:
-            whole = self.X.tocsr()
-        for start in range(0, len(wanted), block_cells):
-            block = (self.X if whole is None else whole)[wanted[start : start + block_cells]]
-            inside = Expression(block, scale=self._factors(block))
-            for low, part in inside.row_blocks(columns, block_cells=block_cells):
-                yield start + low, part
-
-    def columns(self, index: NDArray[np.intp]) -> Any:
-        if self.in_memory:
-            return Expression(self.X, scale=self._factors(self.X)).columns(index)
-        parts = [sp.csr_matrix(block) for _, block in self.row_blocks(np.asarray(index))]
-        return sp.vstack(parts, format="csc")
-
-    def _factors(self, block: Any) -> NDArray[np.float64] | None:
-        from cellkey.clustering import cell_factors
-
-        if self._transform == "none":
-            return None
-        return cell_factors(block) if self._transform == "normalise" else np.ones(block.shape[0])
 
 
 class _RowsOf(Mapping[str, Any]):
@@ -449,59 +266,6 @@ class _RowsOf(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(list(iter(self)))
-
-
-class _Fields(Mapping[str, Any]):
-    """Fields for the cells, made when the first is asked for: a run that writes tables only needs none."""
-
-    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
-        self._make: Callable[[], dict[str, Any]] | None = make
-        self._made: dict[str, Any] = {}
-
-    def _all(self) -> dict[str, Any]:
-        if self._make is not None:
-            self._made, self._make = self._make(), None
-        return self._made
-
-    def __getitem__(self, name: str) -> Any:
-        return self._all()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-
-def _labels(adata: AnnData, groupby: str) -> NDArray[np.object_]:
-    known = adata.column(groupby) is not None if hasattr(adata, "column") else groupby in adata.obs
-    if not known:
-        few = [str(c) for c in adata.obs if 1 < adata.obs[c].nunique() <= max(200, adata.n_obs // 20)]
-        found = f"columns that could hold clusters: {', '.join(few)}" if few else "no column looks like clusters"
-        hint = did_you_mean(groupby, map(str, adata.obs.columns))
-        msg = f"obs has no column {groupby!r}{hint}; {found}. Name one with --cluster-key"
-        raise MissingFieldError(msg)
-    values, missing, n_different = _texts(adata.column(groupby) if hasattr(adata, "column") else adata.obs[groupby])
-    if missing.all():
-        msg = f"obs[{groupby!r}] holds no value at all"
-        raise InputError(msg)
-    if missing.any():
-        msg = (f"{int(missing.sum())} of {len(missing)} cells have no value in obs[{groupby!r}]: "
-               "they are left out of all statistics and stay Unassigned")
-        warnings.warn(msg, CellkeyWarning, stacklevel=3)
-    if n_different > 5000:
-        msg = f"obs[{groupby!r}] holds {n_different} different values: is it a column of clusters?"
-        raise ParameterError(msg)
-    return values
-
-
-def _texts(column: Any) -> tuple[NDArray[np.object_], NDArray[np.bool_], int]:
-    """Values of a column as text (None where missing), where they miss, and how many differ."""
-    import pandas as pd
-
-    codes, different = pd.factorize(np.asarray(column) if not hasattr(column, "dtype") else column)
-    texts = np.array([*map(str, different), None], dtype=object)
-    return texts[codes], codes < 0, len(different)
 
 
 def _cluster(
@@ -573,69 +337,7 @@ def _usable(resamples: int | Resamples, scoring: MarkerScoring, messages: list[s
     return None
 
 
-def _processors() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _with_votes(
     annotation: Annotation, expression: Expression, rows: Mapping[str, NDArray[np.intp]]
 ) -> Annotation:
     return replace(annotation, compositions=hold_votes(annotation, expression, rows))
-
-
-# --- output ---
-
-
-def write_result(adata: AnnData, result: AnnotationResult, *, slim: bool = False) -> None:
-    """Write the labels of a result into ``adata``; ``slim`` leaves out the embedding and the graph."""
-    from cellkey.io.fields import write_fields
-
-    if _keys.PARAMS in adata.uns:
-        for column in outdated_levels(adata.obs.columns, result.obs):
-            del adata.obs[column]
-    obsm, obsp = ({}, {}) if slim else (embeddings(result), graphs(result))
-    write_fields(adata, result.obs, result.uns, obsm=obsm, obsp=obsp)
-
-
-def outdated_levels(columns: Iterable[str], written: Iterable[str]) -> list[str]:
-    """Return the columns of levels that an earlier run with a deeper hierarchy left."""
-    now = set(written)
-    return [c for c in map(str, columns) if c.startswith(_keys.level(_keys.LABEL, "")) and c not in now]
-
-
-def embeddings(result: AnnotationResult) -> dict[str, Any]:
-    """Return components and embedding for ``obsm``."""
-    found: dict[str, Any] = {}
-    if result.clustering is not None and result.clustering.components is not None:
-        found["X_pca"] = result.clustering.components.scores
-    if result.umap is not None:
-        found["X_umap"] = result.umap
-    return found
-
-
-def graphs(result: AnnotationResult) -> dict[str, Any]:
-    """Return the neighbour graph for ``obsp``."""
-    return {} if result.clustering is None else {"connectivities": result.clustering.graph}
-
-
-class _Clock:
-    """Times the steps and tells the caller where the work stands."""
-
-    def __init__(self, progress: Callable[[str, float | None], None] | None) -> None:
-        self._progress = progress
-        self._marks: list[tuple[str, float]] = []
-
-    def step(self, name: str) -> None:
-        self._marks.append((name, time.perf_counter()))
-        if self._progress is not None:
-            self._progress(name, None)
-
-    def share(self, done: float) -> None:
-        if self._progress is not None and self._marks:
-            self._progress(self._marks[-1][0], done)
-
-    def seconds(self) -> dict[str, float]:
-        ends = [t for _, t in self._marks[1:]] + [time.perf_counter()]
-        return {name: round(end - t, 3) for (name, t), end in zip(self._marks, ends, strict=True)}

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellkey import _keys
-from cellkey.annotation.cells import AnnotationResult, annotate, outdated_levels
+from cellkey.annotation.cells import annotate
 from cellkey.annotation.evidence import evidence_record, settings_of, stored_profiles
 from cellkey.annotation.memory import parse_bytes, tile_budget
+from cellkey.annotation.result import AnnotationResult, outdated_levels
 from cellkey.errors import InputError, MissingFieldError, RunError
 from cellkey.io.write import link_or_copy
 from cellkey.profiles.resample_storage import load_resamples, save_resamples
@@ -322,7 +323,7 @@ def _write_cells(
     slim: bool,
 ) -> None:
     """Write the cells with their labels: as a copy of the input file where its matrix may stay as it is."""
-    from cellkey.annotation.cells import embeddings, graphs, write_result
+    from cellkey.annotation.result import embeddings, graphs, write_result
     from cellkey.io.opened import OpenedCells
     from cellkey.io.update import update_copy
     from cellkey.io.write import write_cells

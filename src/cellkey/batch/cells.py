@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from cellkey.annotation.cells import AnnotationResult
+    from cellkey.annotation.result import AnnotationResult
     from cellkey.batch.labels import ClusterLabel
     from cellkey.batch.preparation import PreparedCells
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from cellkey.annotation.cells import AnnotationResult as CellResult
+    from cellkey.annotation.result import AnnotationResult as CellResult
     from cellkey.batch.discovery import Dataset
     from cellkey.batch.preparation import PreparedCells
     from cellkey.llm.results import AnnotationResult as ModelResult

@@ -11,7 +11,7 @@ from cellkey.records.vocabulary import CallStatus
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellkey.annotation.cells import AnnotationResult as CellResult
+    from cellkey.annotation.result import AnnotationResult as CellResult
     from cellkey.llm.results import AnnotationResult as ModelResult
 
 __all__ = ["UNKNOWN", "ClusterLabel", "as_columns", "labels_by_both", "labels_by_markers", "labels_by_model"]

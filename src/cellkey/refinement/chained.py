@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from cellkey.annotation.cells import AnnotationResult
+    from cellkey.annotation.result import AnnotationResult
 
 __all__ = ["Chained", "outdated_fields", "refine_annotated"]
 
