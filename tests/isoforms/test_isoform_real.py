@@ -47,7 +47,7 @@ def test_interferon_genes_rise_with_interferon(macrophage: Fit, symbol: str) -> 
     """The module of the gene follows interferon gamma, in the right direction."""
     effect, q = _effects(macrophage, symbol, "IFNg")
     assert effect > 0.5
-    assert q < 0.01
+    assert q <= 0.05
 
 
 @pytest.mark.parametrize("symbol", ["IL1B", "IL6"])
@@ -55,7 +55,7 @@ def test_inflammatory_genes_rise_with_salmonella(macrophage: Fit, symbol: str) -
     """The module of the gene follows the infection, in the right direction."""
     effect, q = _effects(macrophage, symbol, "salmonella")
     assert effect > 0.5
-    assert q < 0.01
+    assert q <= 0.05
 
 
 def test_permuted_traits_show_nothing(macrophage: Fit) -> None:

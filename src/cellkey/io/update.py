@@ -60,6 +60,8 @@ def update_copy(
                     file.copy(file[f"uns/{_keys.colours(old)}"], file["uns"], name=_keys.colours(new))
             for name, values in obs.items():
                 frame[name] = values
+            if frame.index.name in frame.columns:  # which AnnData does not store
+                frame.index.name = None
             write_elem(file, "obs", frame)
             for name, value in uns.items():
                 write_elem(file, f"uns/{name}", value)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Expression"]
+__all__ = ["Expression", "wide_enough"]
 
 _BLOCK_CELLS = 8192
 _BLOCK_VALUES = 4_000_000
@@ -108,9 +108,9 @@ class Expression:
         if self.storage == "csr" and self.in_memory:
             block = self._gather_csr(index)
         elif self.in_memory:
-            block = sp.csc_matrix(_wide_enough(self.X[:, index]), copy=True)
+            block = sp.csc_matrix(wide_enough(self.X[:, index]), copy=True)
         else:
-            parts = [sp.csr_matrix(_wide_enough(block)) for _, block in self._raw_blocks(index)]
+            parts = [sp.csr_matrix(wide_enough(block)) for _, block in self._raw_blocks(index)]
             block = sp.vstack(parts, format="csc") if parts else sp.csc_matrix((0, len(index)))
         if block.has_canonical_format is False:
             block.sum_duplicates()
@@ -184,7 +184,7 @@ class Expression:
         return dense.astype(np.float32, copy=False)
 
 
-def _wide_enough(block: Any) -> Any:
+def wide_enough(block: Any) -> Any:
     """Return half-precision values as float32, because sparse matrices cannot hold them."""
     return block.astype(np.float32) if block.dtype == np.float16 else block
 

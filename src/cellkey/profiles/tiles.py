@@ -21,7 +21,7 @@ import scipy.sparse as sp
 
 from cellkey.errors import RunError
 from cellkey.profiles import _tile_kernels
-from cellkey.profiles.expression import Expression
+from cellkey.profiles.expression import Expression, wide_enough
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -122,13 +122,14 @@ class TileStore:
 
     def __init__(self, shape: tuple[int, int], dtype: Any, nnz: int, budget: int | None) -> None:
         self.shape = shape
-        self.dtype = np.dtype(dtype)
+        # Sparse matrices cannot hold half precision.
+        self.dtype = np.dtype(np.float32 if dtype == np.float16 else dtype)
         self.nnz = nnz
         self.survey: Survey
         self._shelf = _Shelf(budget)
         self._tiles: list[_Tile] = []
         # Whole numbers below 2^24 and float32 values are exact as float32.
-        self._single = self.dtype.kind in "bui" or self.dtype == np.float32 or self.dtype == np.float16
+        self._single = self.dtype.kind in "bui" or self.dtype == np.float32
 
     @classmethod
     def of(cls, X: StoredMatrix | Any, *, budget: int | None = None, n_jobs: int = 2,
@@ -389,7 +390,7 @@ def _turned_blocks(X: StoredMatrix, shelf: _Shelf) -> Iterator[tuple[int, sp.csr
 
 
 def _csr(block: Any) -> sp.csr_matrix:
-    turned = sp.csr_matrix(block)
+    turned = sp.csr_matrix(wide_enough(block))
     if not turned.has_canonical_format:
         turned = turned.copy()
         turned.sum_duplicates()
