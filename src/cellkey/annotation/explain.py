@@ -83,21 +83,21 @@ def _stability_lines(tables: Mapping[str, pd.DataFrame], cluster: str) -> list[s
     """How well each level holds, and how probably it is right."""
     table = tables.get("confidence")
     rows = [] if table is None else table[table["cluster_id"] == cluster].to_dict("records")
+    several = len({row["method"] for row in rows}) > 1
+    names = [(f"{row['method']}: " if several else "") + (row["label"] or "no type") for row in rows]
+    width = max(map(len, names), default=0)
     lines = []
-    for row in rows:
-        held = _percent(row["share_held"], "of the resamples")
-        if row["level"] < 0:
-            lines.append(f"  {row['method']}: no type in {held}")
-            continue
-        likely = "unknown probability" if np.isnan(row["confidence"]) else f"probably right {row['confidence']:.2f}"
+    for name, row in zip(names, rows, strict=True):
         fragile = f" (not without {row['fragile_marker']})" if row["fragile_marker"] else ""
-        lines.append(f"  {row['method']}: {row['label']}  {likely}; holds in {held} and when any one of"
-                     f" {_percent(row['share_held_without_marker'], 'of its markers')} is left out{fragile}")
+        likely = "     ?" if np.isnan(row["confidence"]) else f"{row['confidence']:6.2f}"
+        held, without = _percent(row["share_held"]), _percent(row["share_held_without_marker"])
+        lines.append(f"  {name:<{width}}  probably right {likely}  holds in {held} of resamples,"
+                     f" in {without} without one marker{fragile}")
     return ["", "How well it holds:", *lines] if lines else []
 
 
-def _percent(share: float, of_what: str) -> str:
-    return "an unknown share " + of_what if np.isnan(share) else f"{100 * share:.0f} % {of_what}"
+def _percent(share: float) -> str:
+    return "    ?" if np.isnan(share) else f"{100 * share:3.0f} %"
 
 
 def _step_lines(index: int, candidates: pd.DataFrame) -> list[str]:
