@@ -91,12 +91,14 @@ def _supported_by_children(
     has_children = np.isin(np.arange(key.n_nodes), parents)
     grouping = (key.n_listed == 0) & has_children
     lifted = grouping | (has_children & np.array([limit.child_support for limit in material.limits]))
+    is_weak = np.isin(failed, _WEAK)
+    is_below = np.isin(failed, (_POSITION["expressed"], _POSITION["enriched"]))
     for node in np.flatnonzero(lifted)[::-1]:  # children come after their parents
         children = np.flatnonzero(parents == node)
         passing = failed[:, children] < 0
         any_passes = passing.any(axis=1)
         best = np.where(passing, scores[:, children], -np.inf).max(axis=1)
-        weak = np.isin(failed[:, node], _WEAK)
+        weak = is_weak[:, node]
         if grouping[node]:
             coverage[:, node] = coverage[:, children].mean(axis=1)
             uncovered = (failed[:, children] == _POSITION["coverage"]).all(axis=1)
@@ -105,8 +107,7 @@ def _supported_by_children(
             scores[:, node] = np.where(any_passes, best, scores[:, children].max(axis=1))
         else:
             present = evidence["detection"][:, node] >= material.limits[node].min_pos_frac
-            below = np.isin(failed[:, node], (_POSITION["expressed"], _POSITION["enriched"]))
-            failed[:, node] = np.where(below & present & any_passes, -1, failed[:, node])
+            failed[:, node] = np.where(is_below[:, node] & present & any_passes, -1, failed[:, node])
             passes = failed[:, node] < 0
             scores[:, node] = np.where(passes & any_passes, np.maximum(scores[:, node], best), scores[:, node])
     return replace(judgement, failed=failed), scores, coverage

@@ -184,11 +184,13 @@ def score_markers(
     de_weight, de_k, n_positive = _differential_weights(profiles, key, parameters, features)
     discounted = de_weight / np.maximum(frequency, 1.0) ** parameters.de_commonness_alpha
 
-    enrichment = _node_means(statistics.enrichment, key.markers, idf)
-    positive = _node_means(statistics.positive, key.markers, idf)
-    detection = _node_means(_expressed(profiles, statistics), key.markers)
-    bonus = parameters.de_bonus * _node_means(discounted, key.markers)
-    frac_on = _frac_on(on, key)
+    listed = _membership(key.markers, profiles.n_vars)
+    weighted = listed * idf
+    enrichment = _node_means(statistics.enrichment, weighted)
+    positive = _node_means(statistics.positive, weighted)
+    detection = _node_means(_expressed(profiles, statistics), listed)
+    bonus = parameters.de_bonus * _node_means(discounted, listed)
+    frac_on = _frac_on(on, listed, key.levels)
     anti_enrichment = _aggregate(np.maximum(statistics.enrichment, 0.0), key.anti_markers, parameters.anti_agg)
     anti_positive = _aggregate(statistics.positive, key.anti_markers, parameters.anti_agg)
     penalty = parameters.anti_weight * (anti_enrichment + anti_positive)
@@ -262,23 +264,18 @@ def _membership(sets: tuple[tuple[int, ...], ...], n_genes: int) -> sp.csr_array
     return sp.csr_array((np.ones(len(columns)), columns, starts), shape=(len(sets), n_genes))
 
 
-def _node_means(
-    values: NDArray[np.float64], sets: tuple[tuple[int, ...], ...], weights: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Weighted mean over each node's genes, clusters x nodes; 0 for an empty set."""
-    member = _membership(sets, values.shape[1])
-    if weights is not None:
-        member = member * weights
+def _node_means(values: NDArray[np.float64], member: sp.csr_array) -> NDArray[np.float64]:
+    """Mean over each node's genes, weighted as in ``member``, clusters x nodes; 0 for an empty set."""
     total = np.asarray(member.sum(axis=1)).ravel()
-    means: NDArray[np.float64] = np.zeros((len(values), len(sets)))
+    means: NDArray[np.float64] = np.zeros((len(values), member.shape[0]))
     np.divide((member @ values.T).T, total, out=means, where=total > 0)
     return means
 
 
-def _frac_on(on: NDArray[np.bool_], key: MeasuredKey) -> NDArray[np.float64]:
-    by_level = [_node_means(level.astype(np.float64), key.markers) for level in on]
-    levels = key.levels
-    return np.stack([by_level[levels[k]][:, k] for k in range(key.n_nodes)], axis=1)
+def _frac_on(on: NDArray[np.bool_], member: sp.csr_array, levels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of each node's markers that are on by the limit of its level; ``on`` is levels x clusters x genes."""
+    by_level = np.stack([_node_means(level.astype(np.float64), member) for level in on])
+    return by_level[levels, :, np.arange(len(levels))].T
 
 
 def _aggregate(
@@ -286,7 +283,7 @@ def _aggregate(
 ) -> NDArray[np.float64]:
     """Combine the values of each node's anti-markers, clusters x nodes; 0 for an empty set."""
     if how == "mean":
-        return _node_means(values, sets)
+        return _node_means(values, _membership(sets, values.shape[1]))
     top = 1 if how == "max" else 2
     result = np.zeros((len(values), len(sets)))
     for node, columns in enumerate(sets):
