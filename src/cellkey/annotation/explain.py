@@ -60,7 +60,7 @@ def _headline(row: pd.Series) -> list[str]:
         lines.append(f"  path        {row['assigned_path']}")
     lines.append(f"  score       {row['assigned_score']:.3f} ({row['confidence_level']})")
     runner = f" over {row['runner_up_label']} at the tightest step" if row["runner_up_label"] else ""
-    lines.append(f"  confidence  {row['confidence']:.3f}{runner}")
+    lines.append(f"  margin      {row['confidence']:.3f}{runner}")
     return lines
 
 

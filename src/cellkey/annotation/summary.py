@@ -21,14 +21,16 @@ _HEADS: Final = ("cluster", "label", "within", "cells", "margin", "closest rival
 
 
 def summary_text(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Return one line per cluster: id, cells, label, confidence and reason."""
+    """Return one line per cluster: id, cells, label, margin, how probably it is right, and reason."""
     t = tables["cluster_annotations"]
+    likely = _probabilities(tables)
     width = max([5, *(len(str(x)) for x in t["assigned_label"])])
-    lines = [f"{'cluster':>7}  {'cells':>8}  {'label':<{width}}  {'confidence':>10}  stopped"]
-    lines += [
-        f"{r.cluster_id:>7}  {r.n_cells:>8,}  {r.assigned_label:<{width}}  {r.confidence:>10.2f}  {r.stop_reason}"
-        for r in t.itertuples()
-    ]
+    right = f"  {'probably right':>14}" if likely else ""
+    lines = [f"{'cluster':>7}  {'cells':>8}  {'label':<{width}}  {'margin':>6}{right}  stopped"]
+    for r in t.itertuples():
+        share = f"  {likely.get(str(r.cluster_id), ''):>14}" if likely else ""
+        lines.append(f"{r.cluster_id:>7}  {r.n_cells:>8,}  {r.assigned_label:<{width}}  {r.confidence:>6.2f}{share}"
+                     f"  {r.stop_reason}")
     return "\n".join(lines)
 
 
