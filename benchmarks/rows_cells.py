@@ -63,7 +63,7 @@ def annotate_again(setting: Setting) -> dict[str, Any]:
         "sizes": {"cells": sizes, "genes": n_genes}, "runs": runs, "failed": {},
         "goals": [
             goal("at least 100 times faster than the full run", spread(ratio), 100, limit="writing the tables",
-                 reason="the full run is short itself, and half of the time measures confidence"
+                 reason="the full run is short itself, and much of the time measures confidence"
                         " anew: fifty resamples and every marker are judged again"),
             goal("under 0.5 s beyond process start", spread(times[-1]), 0.5, at_least=False, unit=" s",
                  limit="writing the tables"),
