@@ -7,9 +7,10 @@ errors with a suggestion, all problems are reported at once, and the whole model
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, NoReturn, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -66,13 +67,7 @@ def read_mapping(source: str | Path | Mapping[str, Any] | None, *, option: str =
     if isinstance(source, Mapping):
         return dict(source)
     text, name = _text_of(source, option)
-    try:
-        value = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        place = f"line {error.lineno}, column {error.colno}: {error.msg}" if isinstance(
-            error, json.JSONDecodeError) else str(error)
-        msg = f"{name} is not valid JSON: {place}"
-        raise ParameterError(msg) from None
+    value = _value_of(text, name)
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -82,16 +77,85 @@ def read_mapping(source: str | Path | Mapping[str, Any] | None, *, option: str =
 
 
 def _text_of(source: str | Path, option: str) -> tuple[str, str]:
-    if isinstance(source, str) and source.lstrip().startswith("{"):
-        return source, option or "the inline parameters"
+    inline = isinstance(source, str) and (source.lstrip().startswith("{") or _is_dots(source.strip()))
+    if inline:
+        return str(source), option or "the inline parameters"
     path = Path(str(source).removeprefix("@"))
     name = f"{option} {path}".strip()
     try:
-        return path.read_text(encoding="utf-8"), name
+        return path.read_text(encoding="utf-8-sig"), name
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        msg = f"{name}: {reason}; give inline JSON such as '{{\"name\": 1}}' or the path of a JSON or YAML file"
-        raise ParameterError(msg) from None
+    except UnicodeDecodeError:
+        reason = "not UTF-8 text"
+    msg = f"{name}: {reason}; give inline JSON such as '{{\"name\": 1}}' or the path of a JSON or YAML file"
+    raise ParameterError(msg)
+
+
+def _value_of(text: str, name: str) -> Any:
+    """Parse JSON, or YAML where the text does not begin like JSON; every way to fail is one message."""
+    try:
+        if text.lstrip().startswith("{"):
+            value = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+        else:
+            value = None if _is_dots(text.strip()) else yaml.safe_load(text)
+    except json.JSONDecodeError as error:
+        msg = f"{name} is not valid JSON: line {error.lineno}, column {error.colno}: {_json_trouble(text, error)}"
+    except yaml.YAMLError as error:
+        msg = f"{name} is neither valid JSON nor valid YAML: {error}"
+    except RecursionError:
+        msg = f"{name} cannot be used: values are nested too deeply"
+    except ValueError as error:  # a repeated name or NaN; else Python's own limit of 4,300 digits
+        reason = "a number has thousands of digits" if "digits" in str(error) else str(error)
+        msg = f"{name} cannot be used: {reason}"
+    else:
+        if _is_dots(text.strip()):
+            msg = f"{name} holds {_PLACEHOLDER}"
+        elif (number := _unusable_number(value)) is not None:
+            msg = f"{name} holds the number {str(number)[:24]}, which is beyond what any setting can mean"
+        else:
+            return value
+    raise ParameterError(msg) from None
+
+
+_PLACEHOLDER = "'...', which is a placeholder: write the real content there, or remove it"
+
+
+def _is_dots(text: str) -> bool:
+    return text in ("...", "\u2026")
+
+
+def _json_trouble(text: str, error: json.JSONDecodeError) -> str:
+    rest = text[error.pos :].lstrip()
+    if rest.startswith(("...", "\u2026")):
+        return f"there is {_PLACEHOLDER}"
+    hints = {"'": "; names and texts stand in double quotes", "//": "; comments are read in marker maps only"}
+    return error.msg + next((hint for start, hint in hints.items() if rest.startswith(start)), "")
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            msg = f"{name!r} is given more than once, keep one of them"
+            raise ValueError(msg)
+        values[name] = value
+    return values
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    msg = f"{word} is not a JSON value, leave the setting out for no limit"
+    raise ValueError(msg)
+
+
+def _unusable_number(value: Any) -> float | int | None:
+    """Return the first number inside that no setting can mean: infinite, NaN, or beyond 64 bits."""
+    if isinstance(value, Mapping | list):
+        parts = value.values() if isinstance(value, Mapping) else value
+        return next((n for part in parts if (n := _unusable_number(part)) is not None), None)
+    if isinstance(value, float):
+        return None if math.isfinite(value) else value
+    return value if isinstance(value, int) and abs(value) >= 2**63 else None
 
 
 def _problem(model: type[BaseModel], detail: Any) -> Problem:

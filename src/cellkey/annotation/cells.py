@@ -17,9 +17,17 @@ from cellkey.annotation.confidence import (
     measure_stability,
 )
 from cellkey.annotation.core import Annotation, annotate_profiles, hold_votes
+from cellkey.annotation.differential import fits_hdf5
 from cellkey.annotation.enrichment import control_notes, decided_by_enrichment, enrichment_of
 from cellkey.annotation.fields import colour_fields, labels_by_cell, record_fields
-from cellkey.annotation.inputs import as_hierarchy, cluster_labels, default_hierarchy, resolve_markers, symbol_columns
+from cellkey.annotation.inputs import (
+    as_hierarchy,
+    better_sources,
+    cluster_labels,
+    default_hierarchy,
+    resolve_markers,
+    symbol_columns,
+)
 from cellkey.annotation.methods import plan_methods
 from cellkey.annotation.passes import InThisProcess, Passes
 from cellkey.annotation.result import AnnotationResult, LazyFields, write_result
@@ -154,23 +162,28 @@ def annotate(
     var_columns = symbol_columns(adata)
     layer_name, X = pick_layer(adata, layer)
     messages: list[str] = []
+    # What can be wrong with the request is found before the matrix is read.
+    given = None if groupby is None else cluster_labels(adata, groupby)
+    resolution = None if key is None else resolve_markers(key, gate_settings, adata, var_columns)
     if not _sufficient(profiles, score_parameters):
         profiles = None
         X = decoded(adata, layer_name, X, n_jobs, clock, messages)
     expression, report = expression_of(X, layer_name, var_names, normalize, assume, profiles, messages, passes)
     if key is None:
         key = default_hierarchy(report, profiles, adata.n_vars, messages)
-    resolution = resolve_markers(key, gate_settings, var_names, var_columns)
+    if resolution is None:
+        resolution = resolve_markers(key, gate_settings, adata, var_columns)
+    messages.extend(better_sources(adata, layer_name, report, resolution))
     technical, is_feature = find_technical(list(var_names), technical_markers)
 
     clock.step("clustering")
     grouping = None
-    if groupby is None:
+    if given is None:
         grouping = _cluster(expression, var_names, clustering, resolution, is_feature, passes)
         labels = np.asarray(grouping.labels, dtype=object)
         messages.extend(grouping.notes)
     else:
-        labels = cluster_labels(adata, groupby)
+        labels = given
 
     embedding = None
     if umap and grouping is not None:
@@ -192,6 +205,9 @@ def annotate(
     values = report.kind if report is not None else profiles.info.get("values", "")
     transform = report.transform if report is not None else profiles.info.get("transform", "")
     profiles.info.update({"values": str(values), "transform": str(transform), "layer": layer_name})
+    if not fits_hdf5(profiles.groups):
+        messages.append(f"{profiles.n_groups:,} clusters are more than the differential genes of one .h5ad file can "
+                        "hold: they are left out of uns; labels and scores are not affected.")
     clock.step("scoring")
     base = annotate_profiles(
         profiles, key, scoring=score_parameters, gating=gate_settings, features=is_feature, resolution=resolution

@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
     from cellkey.profiles.profile import ClusterProfiles
 
-__all__ = ["adjusted_pvalues", "against_rest", "rank_genes_groups"]
+__all__ = ["adjusted_pvalues", "against_rest", "fits_hdf5", "rank_genes_groups"]
 
 _N_GENES = 100
+
+
+def fits_hdf5(groups: Iterable[str]) -> bool:
+    """Whether a structure with one field per group fits the 64 KiB that HDF5 gives to the header of a dataset."""
+    return sum(60 + len(g.encode()) for g in groups) < 2**16 - 512
 
 
 def rank_genes_groups(profiles: ClusterProfiles, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def record_fields(annotation: Annotation, facts: Mapping[str, Any], gating: Mapp
     gating
         Gating settings as given by the caller.
     """
-    from cellkey.annotation.differential import rank_genes_groups
+    from cellkey.annotation.differential import fits_hdf5, rank_genes_groups
 
     layer = str(facts["layer"])
     flat: dict[str, Any] = {k: v for k, v in facts.items() if isinstance(v, str | int | float)}
@@ -134,7 +134,7 @@ def record_fields(annotation: Annotation, facts: Mapping[str, Any], gating: Mapp
         _keys.MARKER_MAP: json.dumps({"nodes": compiled, "source": key.hierarchy.to_dict()}, ensure_ascii=False),
         _keys.TIMESTAMP: timestamp(),
     }
-    if annotation.profiles.n_groups > 1:
+    if annotation.profiles.n_groups > 1 and fits_hdf5(annotation.profiles.groups):
         uns[_keys.differential(layer)] = rank_genes_groups(annotation.profiles, facts)
     return uns
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from cellkey.errors import CellkeyWarning, InputError, MissingFieldError, ParameterError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
     from pathlib import Path
 
     from anndata import AnnData
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.profiles.profile import ClusterProfiles
 
-__all__ = ["as_hierarchy", "cluster_labels", "default_hierarchy", "resolve_markers", "symbol_columns"]
+__all__ = ["as_hierarchy", "better_sources", "cluster_labels", "default_hierarchy", "resolve_markers", "symbol_columns"]
 
 
 def as_hierarchy(source: Hierarchy | Mapping[str, Any] | str | Path) -> Hierarchy:
@@ -51,17 +52,83 @@ def symbol_columns(adata: AnnData) -> dict[str, list[str]]:
 
 
 def resolve_markers(
-    key: Hierarchy, gating: Mapping[str, Any], var_names: NDArray[np.object_], var_columns: dict[str, list[str]]
+    key: Hierarchy, gating: Mapping[str, Any], adata: AnnData, var_columns: dict[str, list[str]]
 ) -> Resolution:
-    """Find all names once; refuse data that measure no marker of any cell type."""
+    """Find all names once; refuse data that measure no marker of any cell type, and say where the markers are."""
     from cellkey.hierarchy.resolution import no_marker_measured, resolve_names
     from cellkey.routing.limits import merge_gating
 
+    _warn_of_unknown_roots(key, gating)
     also = merge_gating(key.gating, gating).markers()
-    resolution = resolve_names([*key.all_markers(), *also], list(var_names), var_columns=var_columns)
+    names = [str(v) for v in adata.var_names]
+    resolution = resolve_names([*key.all_markers(), *also], names, var_columns=var_columns)
     if not any(m in resolution.found for node in key.nodes for m in node.markers):
-        raise no_marker_measured(resolution, f"hierarchy {key.name!r}" if key.name else "the marker map")
+        named = f"hierarchy {key.name!r}" if key.name else "the marker map"
+        raise no_marker_measured(resolution, named, _elsewhere(adata, resolution))
     return resolution
+
+
+def _warn_of_unknown_roots(key: Hierarchy, gating: Mapping[str, Any]) -> None:
+    """Say which rules for top-level types will not be used; those of the map itself were told when it was read."""
+    roots = {node.path[0] for node in key.nodes}
+    for setting in ("root_hard_requirements", "root_veto_markers"):
+        rules = gating.get(setting)
+        for root in [] if not isinstance(rules, Mapping) else [str(r) for r in rules if str(r) not in roots]:
+            msg = (f"{setting} names the root {root!r}, which is not in the hierarchy{did_you_mean(root, roots)}; "
+                   "the rule is not used")
+            warnings.warn(msg, CellkeyWarning, stacklevel=4)
+
+
+def _elsewhere(adata: AnnData, resolution: Resolution) -> list[str]:
+    """Where in the data the markers are, if they are not among the variables."""
+    names = [str(n) for n in adata.obs_names]
+    on_their_side = _n_found(resolution.listed, names)
+    found = []
+    if on_their_side:
+        found.append(f"{on_their_side} of them are names of cells: the matrix lies on its side, write adata.T instead")
+    in_raw = _n_found(resolution.listed, _raw_names(adata))
+    if in_raw:
+        found.append(f"{in_raw} of them are in raw: {_TAKE_RAW}")
+    return found
+
+
+_TAKE_RAW = "write adata.raw.to_adata() to a file and annotate that"
+
+
+def better_sources(
+    adata: AnnData, layer: str, report: MatrixReport | None, resolution: Resolution
+) -> list[str]:
+    """Say which other values of the same cells would serve better: for scaled values, and for genes left out."""
+    if report is None:  # stored profiles: it was said when they were made
+        return []
+    notes = []
+    raw = _raw_names(adata)
+    if report.minimum < 0 and not report.assumed:
+        layers = [str(name) for name in adata.layers if name != layer]
+        others = [f"layers {', '.join(layers)} (choose with --layer)"] if layers else []
+        others += [f"raw ({_TAKE_RAW})"] if raw else []
+        if others:
+            notes.append(f"{layer} holds scaled values. Counts or log-normalised values give better evidence; the data "
+                         f"also hold {' and '.join(others)}.")
+    in_raw = _n_found(resolution.missing, raw)
+    if in_raw > 0.1 * len(resolution.listed):
+        notes.append(f"{in_raw} of the {len(resolution.listed)} listed markers are not among the "
+                     f"{resolution.n_vars:,} variables but in raw ({len(raw):,} variables): {_TAKE_RAW}.")
+    return notes
+
+
+def _n_found(names: Sequence[str], among: Sequence[str]) -> int:
+    from cellkey.hierarchy.aliases import case_key
+
+    known = {case_key(n) for n in among}
+    return sum(case_key(n) in known for n in names)
+
+
+def _raw_names(adata: AnnData) -> list[str]:
+    names = getattr(adata, "raw_names", None)
+    if names is None:
+        names = [] if getattr(adata, "raw", None) is None else adata.raw.var_names
+    return [str(n) for n in names]
 
 
 def cluster_labels(adata: AnnData, groupby: str) -> NDArray[np.object_]:
@@ -73,9 +140,10 @@ def cluster_labels(adata: AnnData, groupby: str) -> NDArray[np.object_]:
         hint = did_you_mean(groupby, map(str, adata.obs.columns))
         msg = f"obs has no column {groupby!r}{hint}; {found}. Name one with --cluster-key"
         raise MissingFieldError(msg)
-    values, missing, n_different = _texts(adata.column(groupby) if hasattr(adata, "column") else adata.obs[groupby])
+    values, missing, n_different = _texts(
+        adata.column(groupby) if hasattr(adata, "column") else adata.obs[groupby], groupby)
     if missing.all():
-        msg = f"obs[{groupby!r}] holds no value at all"
+        msg = f"obs[{groupby!r}] holds no value at all: name a column that holds clusters with --cluster-key"
         raise InputError(msg)
     if missing.any():
         msg = (f"{int(missing.sum())} of {len(missing)} cells have no value in obs[{groupby!r}]: "
@@ -87,10 +155,20 @@ def cluster_labels(adata: AnnData, groupby: str) -> NDArray[np.object_]:
     return values
 
 
-def _texts(column: Any) -> tuple[NDArray[np.object_], NDArray[np.bool_], int]:
-    """Values of a column as text (None where missing), where they miss, and how many differ."""
+def _texts(column: Any, name: str) -> tuple[NDArray[np.object_], NDArray[np.bool_], int]:
+    """Values of a column as text (None where missing or blank), where they miss, and how many differ."""
     import pandas as pd
 
     codes, different = pd.factorize(np.asarray(column) if not hasattr(column, "dtype") else column)
+    different = np.asarray(different)
+    if different.dtype.kind == "f":  # whole numbers become fractions where some are missing
+        broken = different[different != np.floor(different)]
+        if len(broken):
+            msg = (f"obs[{name!r}] holds numbers with fractions such as {broken[0]:g}: a measurement, not clusters. "
+                   "Name a column that holds clusters with --cluster-key")
+            raise InputError(msg)
+        different = different.astype(np.int64)
     texts = np.array([*map(str, different), None], dtype=object)
-    return texts[codes], codes < 0, len(different)
+    blank = np.array([not t.strip() for t in texts[:-1]] + [True])
+    texts[blank] = None
+    return texts[codes], blank[codes], len(different)

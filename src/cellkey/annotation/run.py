@@ -119,9 +119,9 @@ def annotate_file(
     """
     started = time.perf_counter()
     path = Path(source)
-    with staged(output_dir) as staging:
-        part = {"table": table, "modality": modality}
-        job = _Job(path, annotation_only, cluster_key, memory_limit, options, part, on_disk=workers is not None)
+    part = {"table": table, "modality": modality}
+    new_job = _Job(path, annotation_only, cluster_key, memory_limit, options, part, on_disk=workers is not None)
+    with staged(output_dir) as staging, contextlib.closing(new_job) as job:
         adata, profiles = job.open(progress)
         if cells and hasattr(adata, "check_form"):
             adata.check_form(x_format)

@@ -89,13 +89,13 @@ def annotate(
     slim: Annotated[bool, typer.Option("--slim", help="Leave embedding and neighbour graph out of the files.")] = False,
     skip_cells: Annotated[bool, typer.Option("--skip-cells", help="Write tables only, no .h5ad files.")] = False,
     skip_figures: Annotated[bool, typer.Option("--skip-figures", help="Draw no figures.")] = False,
-    dpi: Annotated[int, typer.Option(help="Resolution of the figures.")] = 200,
+    dpi: Annotated[int, typer.Option(min=10, max=1200, help="Resolution of the figures.")] = 200,
     memory_limit: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Most memory to use, as 4G or 500MB: a larger matrix is streamed from disk, "
                      "with the same results. Two thirds of the free memory if not given."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads; all processors if not given.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all processors if not given.")] = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers read and summarise the matrix.")
     ] = None,

@@ -79,7 +79,7 @@ def refine(
     device: _Device = None,
     no_gpu: _NoGpu = False,
     skip_figures: Annotated[bool, typer.Option("--skip-figures", help="Draw no figure.")] = False,
-    dpi: Annotated[int, typer.Option(help="Resolution of the figure.")] = 200,
+    dpi: Annotated[int, typer.Option(min=10, max=1200, help="Resolution of the figure.")] = 200,
     quiet: _Quiet = False,
 ) -> None:
     """Split clusters that hold several cell types, relabel those that one subtype fits, and iterate.

@@ -219,10 +219,13 @@ def _is_open_reading_frame(name: str) -> bool:
     return re.match(r"^C[\dXY]+orf\d+", name) is not None
 
 
-def no_marker_measured(resolution: Resolution, source: str = "the marker map") -> MissingGenesError:
-    """Return the error that says that no listed marker is measured, with the closest names."""
+def no_marker_measured(
+    resolution: Resolution, source: str = "the marker map", elsewhere: Iterable[str] = ()
+) -> MissingGenesError:
+    """Return the error that says that no listed marker is measured, where else they are, and the closest names."""
     pairs = resolution.closest_overall(10)
-    problems = [Problem(f"closest measured name is {measured!r}", repr(name)) for name, measured in pairs]
+    problems = [Problem(text) for text in elsewhere]
+    problems += [Problem(f"closest measured name is {measured!r}", repr(name)) for name, measured in pairs]
     problems += [Problem(note) for note in resolution.notes]
     first = ", ".join(resolution.listed[:5])
     message = (
@@ -342,10 +345,12 @@ def _notes(
     looks_like: str | None,
 ) -> Iterator[str]:
     n_ids = sum(_ENSEMBL.match(v) is not None for v in variables)
-    if variables and n_ids > 0.5 * len(variables):
+    # Ordinary data hold some ids as well, for genes without a symbol; then they explain nothing.
+    explains = n_ids > 0.1 * len(variables) and len(found) < 0.7 * len(listed)
+    if variables and (n_ids > 0.5 * len(variables) or explains):
         yield from _ensembl_notes(listed, variables, columns, how)
     yield from _species_notes(listed, found, how, species, looks_like)
-    if len(listed) >= 10 and len(found) < 0.3 * len(listed):
+    if len(listed) >= 10 and 0 < len(found) < 0.3 * len(listed):
         yield (
             f"only {len(found)} of {len(listed)} listed markers are measured; many nodes will lack coverage: "
             "check the names, or restrict the hierarchy to the panel"
@@ -360,16 +365,18 @@ def _ensembl_notes(
 ) -> Iterator[str]:
     if any(_ENSEMBL.match(name) for name in listed):
         return
-    example = next(v for v in variables if _ENSEMBL.match(v))
+    ids = [v for v in variables if _ENSEMBL.match(v)]
+    example = ids[0]
+    many = "" if len(ids) == len(variables) else f"{len(ids):,} of {len(variables):,} "
     used = sum(rule == "var_column" for rule in how.values())
     if used:
         columns_text = " or ".join(map(repr, columns))
-        yield f"variables are named by Ensembl ids ({example}); symbols were taken from {columns_text}"
+        yield f"{many}variables are named by Ensembl ids ({example}); symbols were taken from {columns_text}"
     elif (match := _ENSEMBL.match(example)) and match["kind"] == "T":
         yield f"variables are transcripts ({example}), not genes: sum them by gene first"
     else:
         yield (
-            f"variables are named by Ensembl ids ({example}) and the hierarchy by symbols; give the "
+            f"{many}variables are named by Ensembl ids ({example}) and the hierarchy by symbols; give the "
             "symbols in a column such as var['gene_symbols'], or rename: "
             "adata.var_names = adata.var['<column of symbols>']"
         )

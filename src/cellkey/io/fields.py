@@ -5,15 +5,18 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cellkey import _keys
 from cellkey.errors import CellkeyWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import pandas as pd
     from anndata import AnnData
 
-__all__ = ["kept_columns", "write_fields"]
+__all__ = ["changed_columns", "kept_columns", "write_fields"]
 
 
 def kept_columns(existing: Iterable[str], ours: Iterable[str], *, own_output: bool) -> dict[str, str]:
@@ -25,6 +28,19 @@ def kept_columns(existing: Iterable[str], ours: Iterable[str], *, own_output: bo
     if own_output:
         return {}
     return {name: _free(f"{name}_input", known) for name in ours if name in known}
+
+
+def changed_columns(existing: pd.DataFrame, ours: Mapping[str, Any]) -> list[str]:
+    """Return which of our columns change a value: the clusters that were asked for, for example, stay as they are."""
+    return [name for name in ours if name not in existing or not _same(existing[name], ours[name])]
+
+
+def _same(old: pd.Series[Any], new: Any) -> bool:
+    import pandas as pd
+
+    before, after = (pd.Series(np.asarray(values, dtype=object)) for values in (old, new))
+    missing = before.isna()
+    return bool((missing == after.isna()).all() and (before.astype(str)[~missing] == after.astype(str)[~missing]).all())
 
 
 def _free(name: str, known: set[str]) -> str:
@@ -47,7 +63,8 @@ def write_fields(
     Embeddings and graphs are only added where the name is free or cellkey's own.
     """
     own = _keys.PARAMS in adata.uns
-    moved = kept_columns(adata.obs.columns, obs, own_output=own)
+    ours = () if own else changed_columns(adata.obs, obs)
+    moved = kept_columns(adata.obs.columns, ours, own_output=own)
     for old, new in moved.items():
         adata.obs[new] = adata.obs[old]
         if _keys.colours(old) in adata.uns:

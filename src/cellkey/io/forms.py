@@ -16,6 +16,7 @@ Form = Literal["h5ad", "zarr", "10x-h5", "10x-h5-v2", "10x-folder", "loom", "spa
 
 _KNOWN = "an .h5ad file, a Zarr store, a loom file, a MuData file, a SpatialData store or a 10x matrix folder"
 _TRUNCATED = "is truncated: the file ends before its content does (an interrupted copy or download?)"
+_START = 4096
 _ZARR_MARKS = frozenset({".zgroup", "zarr.json", ".zattrs"})
 _SPATIAL = frozenset({"tables", "table", "shapes", "points", "images", "labels"})
 
@@ -35,9 +36,12 @@ def recognise(path: str | Path) -> Form:
         if not source.exists():
             msg = f"{source} does not exist{_nearby(source)}"
             raise InputError(msg)
+        if not source.is_file():
+            msg = f"{source} is neither a file nor a folder, expected {_KNOWN}"
+            raise InputError(msg)
         return _of_file(source)
-    except PermissionError as error:
-        msg = f"{source} cannot be read: {error.strerror}"
+    except OSError as error:
+        msg = f"{source} cannot be read: {error.strerror or first_line(error)}"
         raise InputError(msg) from None
 
 
@@ -69,12 +73,12 @@ def _of_file(source: Path) -> Form:
     import h5py
 
     with source.open("rb") as handle:
-        start = handle.read(8)
+        start = handle.read(_START)
     if not start:
-        msg = f"{source} is an empty file"
+        msg = f"{source} is an empty file, expected {_KNOWN}"
         raise InputError(msg)
     if not h5py.is_hdf5(source):
-        msg = f"{source} is not an .h5ad file: it is no HDF5 file at all{_what_starts_so(start)}"
+        msg = f"{source} is not an .h5ad file: it is no HDF5 file at all{_what_starts_so(start)}; expected {_KNOWN}"
         raise InputError(msg)
     try:
         with h5py.File(source, "r") as file:
@@ -110,6 +114,8 @@ def _of_hdf5(source: Path, groups: Mapping[str, set[str]]) -> Form:
 
 
 def _nearby(source: Path) -> str:
+    if source.is_symlink():
+        return f": it is a symbolic link to {source.readlink()}, which leads to no file"
     try:
         names = [p.name for p in source.parent.iterdir()]
     except OSError:
@@ -124,7 +130,26 @@ def _what_starts_so(start: bytes) -> str:
         b"RDX": "R data",
         b"X\n": "R data",
     }
-    return next((f" ({kind})" for mark, kind in kinds.items() if start.startswith(mark)), "")
+    kind = next((kind for mark, kind in kinds.items() if start.startswith(mark)), _text_like(start))
+    return f" ({kind})" if kind else ""
+
+
+def _text_like(start: bytes) -> str:
+    """What text at the start of a file is: a table of numbers or other text; empty if it is no text."""
+    try:
+        first = start.decode("utf-8", errors="strict" if len(start) < _START else "ignore").split("\n", 1)[0]
+    except UnicodeDecodeError:
+        return ""
+    if b"\0" in start:
+        return ""
+    if first.startswith("%%MatrixMarket"):
+        return "a matrix alone: give its folder, with barcodes and features beside it"
+    for separator, name in (("\t", "tab"), (",", "comma"), (";", "semicolon")):
+        if first.count(separator) > 1:
+            return (f"a {name}-separated text table: write it as .h5ad once, with cells as rows, as in "
+                    f"anndata.AnnData(pandas.read_csv(FILE, sep={separator!r}, index_col=0)).write_h5ad('cells.h5ad'); "
+                    "add .T where genes are the rows")
+    return "plain text"
 
 
 def first_line(error: Exception) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import InputError, ParameterError
+from cellkey.io.forms import first_line, recognise
 from cellkey.io.names import make_names_unique
-from cellkey.io.read import recognise
 from cellkey.io.stored import StoredMatrix
 
 if TYPE_CHECKING:
@@ -80,6 +80,11 @@ class OpenedCells:
         """Names of the variables, unique."""
         return self.var.index
 
+    @property
+    def raw_names(self) -> list[str]:
+        """Names of the variables of ``raw``; empty if there is none."""
+        return [str(n) for n in _element(self._store["raw/var"]).index] if "raw/var" in self._store else []
+
     def matrix(self, layer: str) -> Any:
         """Return ``"X"`` or a layer; None if the cells have no X."""
         if layer not in self._held:
@@ -142,8 +147,7 @@ class OpenedCells:
 
     def close(self) -> None:
         """Close the file."""
-        if hasattr(self._store, "close"):
-            self._store.close()
+        _close(self._store)
 
     def obs_names_make_unique(self) -> None:
         """Give repeated names of cells a suffix."""
@@ -188,9 +192,11 @@ def open_cells(path: str | Path, *, budget: int | None = None, names: bool = Tru
     form = recognise(source)
     if form not in ("h5ad", "zarr"):
         return None
+    store = None
     try:
         store = _open(source, form)
         if not _is_plain(store):
+            _close(store)
             return None
         cells = OpenedCells(source, store, budget)
         if cells.n_obs == 0 or cells.n_vars == 0:
@@ -200,13 +206,18 @@ def open_cells(path: str | Path, *, budget: int | None = None, names: bool = Tru
         if names:
             make_names_unique(cells, source=source.name)
         _check_shapes(cells)
-    except InputError:
-        raise
     except Exception as error:
-        line = next((t.strip() for t in str(error).splitlines() if t.strip()), type(error).__name__)
-        msg = f"{source} cannot be read, it may be damaged: {line}"
+        _close(store)
+        if isinstance(error, InputError):
+            raise
+        msg = f"{source} cannot be read, it may be damaged: {first_line(error)}"
         raise InputError(msg) from error
     return cells
+
+
+def _close(store: Any) -> None:
+    if hasattr(store, "close"):
+        store.close()
 
 
 def _open(source: Path, form: str) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellkey import _keys
 from cellkey.errors import CellkeyWarning
-from cellkey.io.fields import kept_columns
+from cellkey.io.fields import changed_columns, kept_columns
 from cellkey.io.guarded import new_hdf5
 from cellkey.records.atomic import atomic_path
 
@@ -41,7 +41,8 @@ def update_copy(
     """
     from anndata.io import read_elem, write_elem
 
-    with atomic_path(target) as temporary:
+    with atomic_path(target) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*orward slash.*")  # names of clusters are the user's
         shutil.copyfile(source, temporary)
         with new_hdf5(temporary, "r+") as file:
             frame = read_elem(file["obs"])
@@ -52,7 +53,8 @@ def update_copy(
                 elif field in file:
                     del file[field]
             own = _keys.PARAMS in file.get("uns", {})
-            for old, new in kept_columns(frame.columns, obs, own_output=own).items():
+            ours = () if own else changed_columns(frame, obs)
+            for old, new in kept_columns(frame.columns, ours, own_output=own).items():
                 frame[new] = frame[old]
                 msg = f"obs[{old!r}] existed already; its values are kept as obs[{new!r}]"
                 warnings.warn(msg, CellkeyWarning, stacklevel=2)

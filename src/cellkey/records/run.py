@@ -76,11 +76,12 @@ def staged(directory: str | Path) -> Iterator[Path]:
 
 
 def _make(target: Path) -> list[Path]:
-    missing = [p for p in (target, *target.parents) if not p.exists()]
     try:
+        missing = [p for p in (target, *target.parents) if not p.exists()]
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"cannot create the output directory {target}: {error.strerror}"
+        reason = "a file of that name is in the way" if isinstance(error, FileExistsError) else error.strerror
+        msg = f"cannot create the output directory {target}: {reason}; choose another with --output-dir"
         raise RunError(msg) from error
     if not os.access(target, os.W_OK | os.X_OK):
         _remove(target / ".partial", missing)
