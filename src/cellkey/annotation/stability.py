@@ -8,7 +8,7 @@ the same type of that level, wherever it ends.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from cellkey.annotation.registry import METHODS
 from cellkey.profiles.means import means_from_profiles
 from cellkey.routing.branch_support import route_branches
 from cellkey.routing.marker_gates import MarkerRule
-from cellkey.routing.walk import walk_key
+from cellkey.routing.walk import walk_paths
 from cellkey.scoring.enrichment import score_enrichment
 from cellkey.scoring.marker_evidence import differential_universe, score_markers
 
@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from cellkey.annotation.enrichment import EnrichmentCalls
     from cellkey.profiles.profile import ClusterProfiles
     from cellkey.profiles.resampling import Resamples
+    from cellkey.scoring.evidence import Evidence
     from cellkey.scoring.key import MeasuredKey
 
 __all__ = ["Stability", "key_columns", "stability_of_enrichment", "stability_of_markers"]
 
 Path = tuple[int, ...]
+Nodes: TypeAlias = "NDArray[np.int64]"
+_STACKED_VALUES = 2_000_000  # groups x columns that are scored at once: about 300 MB of work space
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,52 +104,56 @@ def stability_of_enrichment(
 
 
 class _Walker(Protocol):
-    """Makes the calls of a method again."""
+    """Makes the calls of a method again; answers are nodes passed, by level, -1 past the end of a path."""
 
-    def narrowed(self, profiles: ClusterProfiles, resamples: Resamples) -> tuple[ClusterProfiles, Resamples]:
-        """Return both on the genes that the method looks at."""
+    def again(self, resamples: Resamples) -> Nodes:
+        """Return the paths of all groups on all resamples, resamples x groups x levels."""
         ...
 
-    def again(self, profiles: ClusterProfiles) -> list[Path]:
-        """Return the path of every group on other profiles."""
-        ...
-
-    def without(self, column: int, groups: Sequence[int]) -> list[Path]:
-        """Return the paths of some groups when a column is taken for not measured."""
+    def without(self, columns: NDArray[np.int64], groups: NDArray[np.intp]) -> Nodes:
+        """Return the paths of some groups, each with one column taken for not measured, groups x levels."""
         ...
 
 
 class _MarkerWalker:
-    """Calls by marker evidence on as few columns as the scores look at."""
+    """Calls by marker evidence on as few columns as the scores look at, of many groups at once."""
 
     def __init__(self, annotation: Annotation, features: NDArray[np.bool_] | None) -> None:
         a = annotation
         universe = differential_universe(a.key, a.scoring, features)
         self._columns = np.union1d(key_columns(a.key), universe)
         self._key = _restricted(a.key, self._columns)
-        kept = np.isin(self._columns, universe)
         # The ranking keeps its universe although fewer columns are left.
-        self._features, self._scoring = kept, a.scoring.updated(de_universe="all")
+        self._features, self._scoring = np.isin(self._columns, universe), a.scoring.updated(de_universe="all")
         self._limits = a.gating
         self._on = np.array([a.gating.at(level).on_limit for level in range(a.key.hierarchy.depth)])
         self._original = a.profiles.subset(self._columns)
 
-    def narrowed(self, profiles: ClusterProfiles, resamples: Resamples) -> tuple[ClusterProfiles, Resamples]:
-        return self._original, resamples.of_genes(self._columns)
+    def again(self, resamples: Resamples) -> Nodes:
+        held = resamples.of_genes(self._columns)
+        found = np.full((*held.n_cells.shape, self._key.hierarchy.depth), -1, dtype=np.int64)
+        for samples in self._blocks(held.n_resamples, len(held.groups)):
+            profiles, sample, group = held.stacked(self._original, samples)
+            found[sample, group] = self._paths(profiles)
+        return found
 
-    def again(self, profiles: ClusterProfiles) -> list[Path]:
-        return self._paths(profiles, self._key, self._features)
+    def without(self, columns: NDArray[np.int64], groups: NDArray[np.intp]) -> Nodes:
+        hidden = np.searchsorted(self._columns, columns)
+        parts = [self._paths(self._original.of_groups(groups[at].tolist()), hidden[at])
+                 for at in self._blocks(len(groups), 1)]
+        return np.concatenate(parts)
 
-    def without(self, column: int, groups: Sequence[int]) -> list[Path]:
-        at = int(np.searchsorted(self._columns, column))
-        ranked = self._features.copy()
-        ranked[at] = False
-        return self._paths(self._original.of_groups(groups), _without(self._key, {at}), ranked)
+    def _blocks(self, n: int, rows_of_each: int) -> list[NDArray[np.intp]]:
+        """The numbers below ``n`` in as few parts as the work space allows."""
+        n_values = n * rows_of_each * len(self._columns)
+        return np.array_split(np.arange(n), max(1, min(n, -(-n_values // _STACKED_VALUES))))
 
-    def _paths(self, profiles: ClusterProfiles, key: MeasuredKey, ranked: NDArray[np.bool_]) -> list[Path]:
-        evidence = score_markers(profiles, key, self._scoring, on_limits=self._on, features=ranked)
+    def _paths(self, profiles: ClusterProfiles, hidden: NDArray[np.int64] | None = None) -> Nodes:
+        evidence = score_markers(
+            profiles, self._key, self._scoring, on_limits=self._on, features=self._features, hidden=hidden
+        )
         rule = MarkerRule(evidence, self._limits)
-        return [w.path for w in walk_key(key, evidence.groups, rule, max_depth=self._limits.max_depth)]
+        return walk_paths(self._key, len(evidence.groups), rule, max_depth=self._limits.max_depth)
 
 
 class _EnrichmentWalker:
@@ -155,26 +162,41 @@ class _EnrichmentWalker:
     def __init__(self, profiles: ClusterProfiles, calls: EnrichmentCalls) -> None:
         self._calls = calls
         self._key = calls.evidence.key
+        self._profiles = profiles
         self._means = means_from_profiles(profiles)
 
-    def narrowed(self, profiles: ClusterProfiles, resamples: Resamples) -> tuple[ClusterProfiles, Resamples]:
-        return profiles, resamples
+    def again(self, resamples: Resamples) -> Nodes:
+        found = np.full((*resamples.n_cells.shape, self._key.hierarchy.depth), -1, dtype=np.int64)
+        for b in range(resamples.n_resamples):
+            # A group without a cell cannot be called, and must not be the background of others.
+            present = np.flatnonzero(resamples.n_cells[b])
+            profiles = resamples.profiles(self._profiles, b).of_groups(present.tolist())
+            scored = METHODS[self._calls.method].score(profiles, self._key, self._calls.evidence.details.parameters)
+            found[b, present] = self._paths(scored)
+        return found
 
-    def again(self, profiles: ClusterProfiles) -> list[Path]:
-        evidence = METHODS[self._calls.method].score(profiles, self._key, self._calls.evidence.details.parameters)
-        return [w.path for w in route_branches(evidence, self._calls.routes.gating).walks]
+    def without(self, columns: NDArray[np.int64], groups: NDArray[np.intp]) -> Nodes:
+        found = np.full((len(groups), self._key.hierarchy.depth), -1, dtype=np.int64)
+        for column in np.unique(columns).tolist():
+            key = _without(self._key, {column})
+            at = columns == column
+            found[at] = self._paths(score_enrichment(self._means, key, self._calls.evidence.details.parameters))[
+                groups[at]]
+        return found
 
-    def without(self, column: int, groups: Sequence[int]) -> list[Path]:
-        evidence = score_enrichment(self._means, _without(self._key, {column}), self._calls.evidence.details.parameters)
+    def _paths(self, evidence: Evidence) -> Nodes:
         walks = route_branches(evidence, self._calls.routes.gating).walks
-        return [walks[g].path for g in groups]
+        found = np.full((len(walks), self._key.hierarchy.depth), -1, dtype=np.int64)
+        for row, walk in zip(found, walks, strict=True):
+            row[: len(walk.path)] = walk.path
+        return found
 
 
 def _stability(
     profiles: ClusterProfiles, key: MeasuredKey, paths: Sequence[Path], method: str, resamples: Resamples,
     walker: _Walker,
 ) -> list[Stability]:
-    held = _held(profiles, paths, resamples, walker)
+    held = _held(paths, resamples, walker)
     lost = _losses(key, paths, walker)
     known = set(resamples.columns.tolist())
     found = []
@@ -188,43 +210,30 @@ def _stability(
     return found
 
 
-def _held(
-    profiles: ClusterProfiles, paths: Sequence[Path], resamples: Resamples, walker: _Walker
-) -> list[NDArray[np.float64]]:
-    """Share of the resamples that pass each node of each path."""
-    counts = [np.zeros(max(len(path), 1)) for path in paths]
-    profiles, resamples = walker.narrowed(profiles, resamples)
-    for b in range(resamples.n_resamples):
-        # A group without a cell cannot be called, and must not be the background of others.
-        present = np.flatnonzero(resamples.n_cells[b])
-        again = walker.again(resamples.profiles(profiles, b).of_groups(present.tolist()))
-        for group, other in zip(present.tolist(), again, strict=True):
-            path = paths[group]
-            if path:
-                counts[group][: _shared(path, other)] += 1
-            else:
-                counts[group] += not other
-    return [c / resamples.n_resamples for c in counts]
+def _held(paths: Sequence[Path], resamples: Resamples, walker: _Walker) -> list[NDArray[np.float64]]:
+    """Share of the resamples that pass each node of each path; a resample without cells of a group does not."""
+    again = walker.again(resamples)
+    present = resamples.n_cells > 0
+    passed = [_levels_passed(again[:, g], path) for g, path in enumerate(paths)]
+    return [(p & present[:, [g]]).sum(axis=0) / resamples.n_resamples for g, p in enumerate(passed)]
 
 
-def _shared(first: Path, second: Path) -> int:
-    """Number of levels that two paths have in common."""
-    n = 0
-    for a, b in zip(first, second, strict=False):
-        if a != b:
-            break
-        n += 1
-    return n
+def _levels_passed(nodes: Nodes, path: Path) -> NDArray[np.bool_]:
+    """Which levels of a path other walks pass as well, walks x levels; for no path whether they have none."""
+    if not path:
+        return nodes[:, :1] < 0
+    return np.asarray(np.logical_and.accumulate(nodes[:, : len(path)] == np.array(path), axis=1))
 
 
 def _losses(key: MeasuredKey, paths: Sequence[Path], walker: _Walker) -> list[dict[int, int]]:
     """For each path, how many of its levels are left without each of its markers."""
     behind = [{c for node in path for c in (*key.markers[node], *key.anti_markers[node])} for path in paths]
     left: list[dict[int, int]] = [{} for _ in paths]
-    for column in sorted(set().union(*behind)):
-        groups = [g for g, columns in enumerate(behind) if column in columns]
-        for g, again in zip(groups, walker.without(column, groups), strict=True):
-            left[g][column] = _shared(paths[g], again)
+    pairs = sorted((column, g) for g, columns in enumerate(behind) for column in columns)
+    if pairs:
+        again = walker.without(np.array([c for c, _ in pairs]), np.array([g for _, g in pairs], dtype=np.intp))
+        for (column, g), nodes in zip(pairs, again, strict=True):
+            left[g][column] = int(_levels_passed(nodes[None], paths[g]).sum())
     return left
 
 

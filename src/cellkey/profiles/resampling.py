@@ -99,10 +99,7 @@ class Resamples:
         Genes that are not held keep the values of the whole data; scorers use them as background only (controls
         of enrichment), where the mean over many genes hardly changes.
         """
-        quantile = original.at_quantile(self.quantile)
-        if quantile is None:
-            msg = f"the profiles do not hold the quantile {self.quantile} of these resamples"
-            raise ValueError(msg)
+        quantile = self._quantile_of(original)
         at = self.columns
         changes: dict[str, Any] = {
             "n_cells": self.n_cells[index], "quantiles": (self.quantile,),
@@ -118,6 +115,47 @@ class Resamples:
         changes["detection"][:, at] = _whole(self.detection[index], sizes)
         changes["zero_share"][at] = _whole(self.zero_share[index], sizes.sum())
         return replace(original, **changes)
+
+    def stacked(
+        self, original: ClusterProfiles, samples: NDArray[np.intp]
+    ) -> tuple[ClusterProfiles, NDArray[np.intp], NDArray[np.intp]]:
+        """Return the profiles of several resamples as one, with the resample and the group of each row.
+
+        There is a row for every group of every resample that holds cells. What is known of all cells differs between
+        resamples, so that it has rows as well: ``overall_mean`` and the like are rows x genes.
+        """
+        quantile = self._quantile_of(original)
+        drawn, group = np.nonzero(self.n_cells[samples])
+        sample = np.asarray(samples, dtype=np.intp)[drawn]
+        sizes, totals = self.n_cells[sample, group], self.n_cells.sum(axis=1)[sample]
+
+        def rows(whole: NDArray[np.float64], held: NDArray[Any]) -> NDArray[np.float64]:
+            values = whole.copy()
+            values[:, self.columns] = held
+            return values
+
+        changes: dict[str, Any] = {
+            "groups": tuple(original.groups[g] for g in group), "n_cells": sizes, "quantiles": (self.quantile,),
+        }
+        whole = {"positive": original.positive[quantile], "thresholds": original.thresholds[quantile]}
+        for name in _BY_GROUP:
+            held = getattr(self, name)[sample, group]
+            held = _whole(held, sizes[:, None]) if name in ("positive", "detection") else held
+            changes[name] = rows(whole.get(name, getattr(original, name))[group], held)
+        for name in _OVERALL:
+            held = getattr(self, name)[sample]
+            held = _whole(held, totals[:, None]) if name == "zero_share" else held
+            once = whole.get(name, getattr(original, name))
+            changes[name] = rows(np.broadcast_to(once, (len(sample), len(once))), held)
+        changes |= {name: changes[name][None] for name in whole}
+        return replace(original, **changes), sample, group.astype(np.intp)
+
+    def _quantile_of(self, original: ClusterProfiles) -> int:
+        quantile = original.at_quantile(self.quantile)
+        if quantile is None:
+            msg = f"the profiles do not hold the quantile {self.quantile} of these resamples"
+            raise ValueError(msg)
+        return quantile
 
 
 def _whole(shares: NDArray[np.float32], n_cells: Any) -> NDArray[np.float64]:

@@ -116,6 +116,44 @@ BRANCH_GATES: tuple[Gate, ...] = (
 """The checks of the best candidate, in the order in which they are asked; the margin comes last."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How siblings stand in every group.
+
+    Attributes
+    ----------
+    ranked
+        The siblings by their support, those without one last, groups x siblings.
+    n_scored
+        How many have one, shape (groups,).
+    lead
+        Support of the first minus that of each of ``ranked``, groups x siblings.
+    selected
+        The first if it passes and is far enough ahead, else -1; shape (groups,).
+    """
+
+    ranked: NDArray[np.int64]
+    n_scored: NDArray[np.int64]
+    lead: NDArray[np.float64]
+    selected: NDArray[np.int64]
+
+
+def _standing_of(
+    nodes: NDArray[np.int64], scores: NDArray[np.float64], passed: NDArray[np.bool_], gap: float
+) -> _Standing:
+    """Rank siblings, given in the order of their names, by their support, groups x siblings."""
+    finite = np.isfinite(scores)
+    # Ties go to the path that sorts first, so that the order of siblings means nothing.
+    order = np.argsort(np.where(finite, -np.round(scores, _DECIMALS), np.inf), axis=1, kind="stable")
+    by_rank = np.take_along_axis(scores, order, axis=1)
+    ranked, n_scored = nodes[order], finite.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        lead = by_rank[:, :1] - by_rank
+    near = (n_scored > 1) & (np.round(lead[:, min(1, len(nodes) - 1)], _DECIMALS) < gap)
+    passes = np.take_along_axis(passed, order, axis=1)[:, 0] & finite.any(axis=1)
+    return _Standing(ranked, n_scored, lead, np.where(passes & ~near, ranked[:, 0], -1))
+
+
 class BranchRule:
     """Chooses the sibling with the greatest branch support if it passes all gates.
 
@@ -132,38 +170,48 @@ class BranchRule:
         self.gating = gating
         self.scores = evidence.score
         self.judgement = judge(BRANCH_GATES, _Material(evidence, gating), evidence.score.shape)
-        self._ranks = np.where(np.isfinite(self.scores), -np.round(self.scores, _DECIMALS), np.inf).tolist()
-        self._values = self.scores.tolist()
-        self._failed = self.judgement.failed.tolist()
         self._names = [n.path_text for n in evidence.key.hierarchy.nodes]
+        self._standings: dict[tuple[int, ...], _Standing] = {}
 
     @property
     def coverage(self) -> NDArray[np.float64]:
         """Share of each type's listed markers that are measured, groups x nodes."""
         return self.evidence["coverage"]
 
+    def selected(self, candidates: Sequence[int], level: int) -> NDArray[np.int64]:
+        """Return the candidate that each group goes on with, -1 where it stops; shape (groups,)."""
+        del level  # the same thresholds hold at every level
+        return self._standing(candidates).selected
+
     def choose(self, group: int, parent: int | None, candidates: Sequence[int], level: int) -> Choice:
         """Judge the candidates of one step."""
-        del level  # the same thresholds hold at every level
-        ranks, values, failed = self._ranks[group], self._values[group], self._failed[group]
-        # Ties go to the path that sorts first, so that the order of siblings means nothing.
-        ranked = sorted(candidates, key=lambda k: (ranks[k], self._names[k]))
-        finite = [k for k in ranked if ranks[k] != np.inf]
-        if not finite:
+        del level
+        found = self._standing(candidates)
+        n_scored, failed = int(found.n_scored[group]), self.judgement.failed[group]
+        if not n_scored:
             return self._stopped(group, parent, candidates, Choice(()), BranchStop.NO_VALID_SCORE)
-        best = finite[0]
-        runner_up = finite[1] if len(finite) > 1 else None
-        margin = None if runner_up is None else values[best] - values[runner_up]
-        contested = runner_up is not None and failed[runner_up] < 0
+        ranked = found.ranked[group, :n_scored].tolist()
+        best, runner_up = ranked[0], ranked[1] if n_scored > 1 else None
+        margin = None if runner_up is None else float(found.lead[group, 1])
+        contested = runner_up is not None and bool(failed[runner_up] < 0)
         seen = Choice((), None, best, runner_up, margin, contested)
         if failed[best] >= 0:
             return self._stopped(group, parent, candidates, seen, BRANCH_GATES[failed[best]].name)
-        if margin is not None and round(margin, _DECIMALS) < self.gating.margin_threshold:
+        if found.selected[group] < 0:
             limit = self.gating.margin_threshold
-            tied = tuple(k for k in finite if round(values[best] - values[k], _DECIMALS) < limit)
-            seen = replace(seen, tied=tied)
+            near = np.round(found.lead[group, :n_scored], _DECIMALS) < limit
+            seen = replace(seen, tied=tuple(k for k, is_near in zip(ranked, near, strict=True) if is_near))
             return self._stopped(group, parent, candidates, seen, BranchStop.AMBIGUOUS_SIBLING_MARGIN)
         return replace(seen, candidates=self._rows(group, candidates, best), selected=best)
+
+    def _standing(self, candidates: Sequence[int]) -> _Standing:
+        asked = tuple(candidates)
+        if asked not in self._standings:
+            nodes = np.array(sorted(asked, key=lambda k: self._names[k]))
+            self._standings[asked] = _standing_of(
+                nodes, self.scores[:, nodes], self.judgement.failed[:, nodes] < 0, self.gating.margin_threshold
+            )
+        return self._standings[asked]
 
     def stop_of(self, group: int, walk: Walk) -> BranchStop:
         """Return why a walk ended, in the words of this rule."""
@@ -187,12 +235,10 @@ class BranchRule:
         return tuple(self._row(group, k, selected) for k in candidates)
 
     def _row(self, group: int, node: int, selected: int | None) -> Candidate:
-        passed = self._failed[group][node] < 0
-        if passed:
-            reason = None if node == selected else FailReason.OUTSCORED
-            return Candidate(node, passed, self._values[group][node], reason)
-        return Candidate(node, passed, self._values[group][node], self.judgement.reason(group, node),
-                         self.judgement.detail(group, node))
+        reason, score = self.judgement.reason(group, node), float(self.scores[group, node])
+        if reason is None:
+            return Candidate(node, True, score, None if node == selected else FailReason.OUTSCORED)
+        return Candidate(node, False, score, reason, self.judgement.detail(group, node))
 
 
 _NONE_PASSED = (StopReason.NO_ROOT_PASSED, StopDetail.NO_ROOT_PASSED)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MARKER_GATES", "GateMaterial", "MarkerRule", "gate_markers", "missing_requirements", "node_limits"]
 
 _ANTI_OFF_LIMIT = 0.2
+_DECIMALS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class GateMaterial:
     def everywhere(self) -> NDArray[np.bool_]:
         """All true, groups x nodes."""
         return np.ones(self.evidence.score.shape, dtype=bool)
+
+    def is_hidden(self, column: int) -> NDArray[np.bool_] | bool:
+        """Where a column counts as not measured, shape (groups,)."""
+        hidden = self.details.hidden
+        return False if hidden is None else hidden == column
 
 
 def node_limits(key: MeasuredKey, gating: Gating) -> tuple[LevelLimits, ...]:
@@ -158,7 +164,7 @@ def _required(m: GateMaterial, values: NDArray[np.float64], limit: str) -> NDArr
     passes = m.everywhere()
     for node in range(m.evidence.key.n_nodes):
         for rule, column in _requirements(m.evidence.key, m.gating, node):
-            passes[:, node] &= values[:, column] >= getattr(rule, limit)
+            passes[:, node] &= (values[:, column] >= getattr(rule, limit)) | m.is_hidden(column)
     return passes
 
 
@@ -198,7 +204,8 @@ def _no_veto(m: GateMaterial) -> NDArray[np.bool_]:
         veto, columns = _veto_columns(m.evidence.key, m.gating, node)
         if veto is not None:
             for _, column in columns:
-                passes[:, node] &= m.details.statistics.positive[:, column] <= veto.max_pos_frac
+                quiet = m.details.statistics.positive[:, column] <= veto.max_pos_frac
+                passes[:, node] &= quiet | m.is_hidden(column)
     return passes
 
 
@@ -238,6 +245,49 @@ _POSITION = {"coverage": 3, "expressed": 4, "enriched": 5}
 _WEAK = tuple(_POSITION.values())  # failures of its empty marker list that do not count against a grouping
 
 
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How siblings stand in every group.
+
+    Attributes
+    ----------
+    ranked
+        The siblings, those that pass first and by their score, groups x siblings.
+    n_passing
+        How many of them pass, shape (groups,).
+    margin
+        Score of the first minus that of the second, shape (groups,); NaN without a second.
+    near
+        Which of ``ranked`` pass and are too close to the first, groups x siblings.
+    selected
+        The first if it passes and none is too close, else -1; shape (groups,).
+    """
+
+    ranked: NDArray[np.int64]
+    n_passing: NDArray[np.int64]
+    margin: NDArray[np.float64]
+    near: NDArray[np.bool_]
+    selected: NDArray[np.int64]
+
+
+def _standing_of(
+    nodes: NDArray[np.int64], scores: NDArray[np.float64], passed: NDArray[np.bool_], gap: float
+) -> _Standing:
+    """Rank siblings, given in the order of their names, by their scores, groups x siblings."""
+    # Ties go to the name that sorts first, so that the order of siblings means nothing. Rounding keeps
+    # sums made in another order of cells from breaking a tie.
+    order = np.lexsort((-np.round(scores, _DECIMALS), ~passed), axis=1)
+    by_rank = np.take_along_axis(scores, order, axis=1)
+    lead = by_rank[:, :1] - by_rank
+    n_passing = passed.sum(axis=1)
+    near = (np.round(lead, _DECIMALS) < gap) & (np.arange(len(nodes)) < n_passing[:, None])
+    ranked = nodes[order]
+    undecided = near[:, 1] if len(nodes) > 1 else np.zeros(len(scores), dtype=bool)
+    margin = lead[:, 1] if len(nodes) > 1 else np.full(len(scores), np.nan)
+    selected = np.where((n_passing > 0) & ~undecided, ranked[:, 0], -1)
+    return _Standing(ranked, n_passing, margin, near, selected)
+
+
 class MarkerRule:
     """Chooses the passing sibling with the highest score, unless another one is too close.
 
@@ -252,29 +302,37 @@ class MarkerRule:
         self.gating = gating
         self.judgement, self.scores, self.coverage = gate_markers(evidence, gating)
         self._names = [n.path_text for n in evidence.key.hierarchy.nodes]
+        self._standings: dict[tuple[int, ...], _Standing] = {}
+
+    def selected(self, candidates: Sequence[int], level: int) -> NDArray[np.int64]:
+        """Return the candidate that each group goes on with, -1 where it stops; shape (groups,)."""
+        return self._standing(candidates, level).selected
 
     def choose(self, group: int, parent: int | None, candidates: Sequence[int], level: int) -> Choice:
         """Judge the candidates of one step."""
-        scores = self.scores[group]
-        # Ties go to the name that sorts first, so that the order of siblings means nothing. Rounding keeps
-        # sums made in another order of cells from breaking a tie.
-        ranked = sorted(candidates, key=lambda k: (-round(float(scores[k]), 10), self._names[k]))
-        passing = [k for k in ranked if self.judgement.passed[group, k]]
-        if not passing:
+        found = self._standing(candidates, level)
+        n_passing = int(found.n_passing[group])
+        if not n_passing:
             stop, detail = self._nothing_passes(group, parent, candidates)
             return Choice(self._rows(group, candidates, None), stop=stop, detail=detail)
-        best = passing[0]
-        others = passing[1:] or [k for k in ranked if k != best]
-        runner_up = others[0] if others else None
-        margin = None if runner_up is None else float(scores[best] - scores[runner_up])
-        gap = self.gating.at(level).min_gap
-        contested = len(passing) > 1
-        if contested and margin is not None and round(margin, 10) < gap:
-            near = tuple(k for k in passing if round(float(scores[best] - scores[k]), 10) < gap)
+        ranked = found.ranked[group].tolist()
+        best, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None
+        margin = None if runner_up is None else float(found.margin[group])
+        if found.selected[group] < 0:
+            near = tuple(k for k, is_near in zip(ranked, found.near[group], strict=True) if is_near)
             detail = StopDetail.AMBIGUOUS_ROOT if parent is None else StopDetail.AMBIGUOUS_SIBLINGS
-            return Choice(self._rows(group, candidates, None), None, best, runner_up, margin, contested,
+            return Choice(self._rows(group, candidates, None), None, best, runner_up, margin, n_passing > 1,
                           near, StopReason.LOW_MARGIN, detail)
-        return Choice(self._rows(group, candidates, best), best, best, runner_up, margin, contested)
+        return Choice(self._rows(group, candidates, best), best, best, runner_up, margin, n_passing > 1)
+
+    def _standing(self, candidates: Sequence[int], level: int) -> _Standing:
+        asked = tuple(candidates)
+        if asked not in self._standings:
+            nodes = np.array(sorted(asked, key=lambda k: self._names[k]))
+            self._standings[asked] = _standing_of(
+                nodes, self.scores[:, nodes], self.judgement.failed[:, nodes] < 0, self.gating.at(level).min_gap
+            )
+        return self._standings[asked]
 
     def _nothing_passes(
         self, group: int, parent: int | None, candidates: Sequence[int]

@@ -9,15 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from cellkey.records.vocabulary import StopDetail, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from cellkey.records.vocabulary import FailReason
     from cellkey.scoring.key import MeasuredKey
 
-__all__ = ["Candidate", "Choice", "Rule", "Step", "Walk", "walk_key"]
+__all__ = ["Candidate", "Choice", "Rule", "Step", "Walk", "walk_key", "walk_paths"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,14 @@ class Choice:
 
 
 class Rule(Protocol):
-    """Chooses among the children of a node."""
+    """Chooses among ``candidates``: positions of nodes, siblings of one level."""
+
+    def selected(self, candidates: Sequence[int], level: int) -> NDArray[np.int64]:
+        """Return the candidate that each group goes on with, -1 where it stops; shape (groups,)."""
+        ...
 
     def choose(self, group: int, parent: int | None, candidates: Sequence[int], level: int) -> Choice:
-        """Judge ``candidates`` (positions of nodes, siblings of one level) for one group."""
+        """Return the same for one group with the judgement of all candidates."""
         ...
 
 
@@ -135,6 +143,28 @@ def walk_key(
     if roots is not None:
         children[None] = [node for node in children[None] if node in set(roots)]
     return [_walk_group(name, i, children, rule, max_depth) for i, name in enumerate(groups)]
+
+
+def walk_paths(
+    key: MeasuredKey, n_groups: int, rule: Rule, *, max_depth: int | None = None
+) -> NDArray[np.int64]:
+    """Return the nodes that each group passes, groups x levels and -1 past the end, without the decisions.
+
+    They are those of :func:`walk_key`; all groups of one node step down together.
+    """
+    children = _children(key)
+    paths = np.full((n_groups, key.hierarchy.depth), -1, dtype=np.int64)
+    here = np.full(n_groups, -1, dtype=np.int64)
+    walking = np.ones(n_groups, dtype=bool)
+    for level in range(paths.shape[1] if max_depth is None else min(max_depth + 1, paths.shape[1])):
+        for parent in np.unique(here[walking]).tolist():
+            below = children.get(None if parent < 0 else parent)
+            if below:
+                rows = walking & (here == parent)
+                paths[rows, level] = rule.selected(below, level)[rows]
+        here = paths[:, level]
+        walking = here >= 0
+    return paths
 
 
 def _walk_group(

@@ -12,7 +12,7 @@ or above the marker's threshold, :math:`D` the differential bonus and :math:`A` 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -93,7 +93,7 @@ class MarkerStatistics:
     """Per-marker statistics on which all scores rest.
 
     ``center``, ``enrichment`` and ``positive`` are clusters x genes; ``overall``, ``std``, ``threshold`` and
-    ``zero_share`` have one value per gene.
+    ``zero_share`` have one value per gene, of stacked resamples clusters x genes as well.
     """
 
     center: NDArray[np.float64]
@@ -120,6 +120,8 @@ class MarkerDetails:
     anti_positive: NDArray[np.float64]
     """Aggregated positive fraction of the anti-markers; clusters x nodes."""
     parameters: MarkerScoring
+    hidden: NDArray[np.int64] | None = None
+    """For each cluster a column that counts as not measured, -1 for none; None if there are none at all."""
 
 
 def marker_statistics(profiles: ClusterProfiles, parameters: MarkerScoring) -> MarkerStatistics:
@@ -152,13 +154,15 @@ def score_markers(
     *,
     on_limits: NDArray[np.float64] | None = None,
     features: NDArray[np.bool_] | None = None,
+    hidden: NDArray[np.int64] | None = None,
 ) -> Evidence:
     """Score every cell type of the key in every cluster.
 
     Parameters
     ----------
     profiles
-        Cluster profiles, on the scale of the scoring layer.
+        Cluster profiles, on the scale of the scoring layer; also those of
+        :meth:`~cellkey.profiles.resampling.Resamples.stacked`.
     key
         The hierarchy, measured on ``profiles.var_names``.
     parameters
@@ -167,6 +171,9 @@ def score_markers(
         Positive fraction above which a marker counts as on, one per level of the hierarchy; 0.15 when None.
     features
         Genes that take part in the ranking of differential markers (technical markers do not); all if None.
+    hidden
+        For each cluster a column that counts as not measured there, -1 for none, shape (clusters,). The scores are
+        those of the hierarchy without it, cluster by cluster; None hides nothing.
 
     Returns
     -------
@@ -181,21 +188,19 @@ def score_markers(
     on = (statistics.enrichment > 0)[None] & (statistics.positive[None] > limits[:, None, None])
     frequency = _document_frequency(key)
     idf = np.maximum(np.log(key.n_nodes / (frequency + 1.0)), 0.1) if parameters.use_idf else np.ones(profiles.n_vars)
-    de_weight, de_k, n_positive = _differential_weights(profiles, key, parameters, features)
+    de_weight, de_k, n_positive = _differential_weights(profiles, key, parameters, features, hidden)
     discounted = de_weight / np.maximum(frequency, 1.0) ** parameters.de_commonness_alpha
 
-    listed = _membership(key.markers, profiles.n_vars)
-    weighted = listed * idf
-    enrichment = _node_means(statistics.enrichment, weighted)
-    positive = _node_means(statistics.positive, weighted)
-    detection = _node_means(_expressed(profiles, statistics), listed)
-    bonus = parameters.de_bonus * _node_means(discounted, listed)
+    listed, against = _Membership.of(key.markers, hidden), _Membership.of(key.anti_markers, hidden)
+    enrichment = listed.means(statistics.enrichment, idf)
+    positive = listed.means(statistics.positive, idf)
+    detection = listed.means(_expressed(profiles, statistics))
+    bonus = parameters.de_bonus * listed.means(discounted)
     frac_on = _frac_on(on, listed, key.levels)
-    anti_enrichment = _aggregate(np.maximum(statistics.enrichment, 0.0), key.anti_markers, parameters.anti_agg)
-    anti_positive = _aggregate(statistics.positive, key.anti_markers, parameters.anti_agg)
+    anti_enrichment = against.combined(np.maximum(statistics.enrichment, 0.0), parameters.anti_agg)
+    anti_positive = against.combined(statistics.positive, parameters.anti_agg)
     penalty = parameters.anti_weight * (anti_enrichment + anti_positive)
-    coverage_of_node = np.array([len(m) for m in key.markers]) / np.maximum(key.n_listed, 1)
-    coverage = np.broadcast_to(coverage_of_node, enrichment.shape)
+    coverage = np.broadcast_to(listed.sizes / np.maximum(key.n_listed, 1), enrichment.shape)
     lost = parameters.coverage_weight * (1.0 - coverage)
     return Evidence(
         groups=profiles.groups,
@@ -213,7 +218,7 @@ def score_markers(
             "anti_penalty": penalty,
             "coverage_penalty": lost,
         },
-        details=MarkerDetails(statistics, de_weight, de_k, n_positive, idf, on, anti_positive, parameters),
+        details=MarkerDetails(statistics, de_weight, de_k, n_positive, idf, on, anti_positive, parameters, hidden),
     )
 
 
@@ -238,18 +243,23 @@ def differential_universe(
 
 
 def _differential_weights(
-    profiles: ClusterProfiles, key: MeasuredKey, parameters: MarkerScoring, features: NDArray[np.bool_] | None
+    profiles: ClusterProfiles, key: MeasuredKey, parameters: MarkerScoring, features: NDArray[np.bool_] | None,
+    hidden: NDArray[np.int64] | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Weight 1, (K-1)/K, ... of the K most differential genes of each cluster; ties by gene name."""
     universe = differential_universe(key, parameters, features)
     universe = universe[np.argsort(profiles.var_names[universe].astype(str), kind="stable")]
-    wanted = max(parameters.de_min_k, int(np.ceil(parameters.de_top_frac * len(universe) - 1e-9)))
-    wanted = min(parameters.de_max_k, wanted)
     # Rounding of sums in another cell order must not break a tie, hence 10 decimals.
     z = np.round(profiles.rank_z[:, universe], 10)
-    order = np.argsort(-z, axis=1, kind="stable")
+    n_ranked = np.full(len(z), len(universe))
+    if hidden is not None:
+        is_hidden = universe == hidden[:, None]
+        z[is_hidden] = -np.inf
+        n_ranked -= is_hidden.sum(axis=1)
+    wanted = np.maximum(parameters.de_min_k, np.ceil(parameters.de_top_frac * n_ranked - 1e-9).astype(np.int64))
     n_positive = (z > 0).sum(axis=1)
-    k = np.minimum(wanted, n_positive)
+    k = np.minimum(np.minimum(parameters.de_max_k, wanted), n_positive)
+    order = np.argsort(-z, axis=1, kind="stable")
     weights = np.zeros(profiles.rank_z.shape)
     for rank in range(int(k.max(initial=0))):
         row = np.flatnonzero(k > rank)
@@ -257,37 +267,75 @@ def _differential_weights(
     return weights, k.astype(np.int64), n_positive.astype(np.int64)
 
 
-def _membership(sets: tuple[tuple[int, ...], ...], n_genes: int) -> sp.csr_array:
-    """Nodes x genes, 1 where a node lists a gene; sparse, since a node lists a handful."""
-    columns = np.array([c for part in sets for c in part], dtype=np.intp)
-    starts = np.cumsum([0, *(len(part) for part in sets)])
-    return sp.csr_array((np.ones(len(columns)), columns, starts), shape=(len(sets), n_genes))
+@dataclass(frozen=True, slots=True)
+class _Membership:
+    """Which genes make up the score of each node.
+
+    Attributes
+    ----------
+    sets
+        Columns of each node's genes.
+    columns
+        All of these columns, ascending.
+    member
+        Nodes x ``columns``, 1 where a node lists a gene; sparse, since a node lists a handful.
+    measured
+        Clusters x ``columns``, false for a hidden gene; None if nothing is hidden.
+    """
+
+    sets: tuple[tuple[int, ...], ...]
+    columns: NDArray[np.intp]
+    member: sp.csr_array
+    measured: NDArray[np.bool_] | None
+
+    @classmethod
+    def of(cls, sets: tuple[tuple[int, ...], ...], hidden: NDArray[np.int64] | None) -> _Membership:
+        listed = np.array([c for part in sets for c in part], dtype=np.intp)
+        starts = np.cumsum([0, *(len(part) for part in sets)])
+        columns, places = np.unique(listed, return_inverse=True)
+        member = sp.csr_array((np.ones(len(listed)), places, starts), shape=(len(sets), len(columns)))
+        return cls(sets, columns, member, None if hidden is None else columns != hidden[:, None])
+
+    @property
+    def sizes(self) -> NDArray[np.float64]:
+        """Measured genes per node, shape (nodes,) or clusters x nodes."""
+        return self._total(self.member)
+
+    def _total(self, member: sp.csr_array) -> NDArray[np.float64]:
+        if self.measured is None:
+            return np.asarray(member.sum(axis=1)).ravel()
+        return np.asarray((member @ self.measured.T.astype(np.float64)).T)
+
+    def means(self, values: NDArray[Any], weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Mean over each node's genes, clusters x nodes; 0 for an empty set."""
+        member = self.member if weights is None else self.member * weights[self.columns]
+        inside = values[:, self.columns].astype(np.float64, copy=False)
+        if self.measured is not None:
+            inside = np.where(self.measured, inside, 0.0)
+        total = self._total(member)
+        means: NDArray[np.float64] = np.zeros((len(values), member.shape[0]))
+        np.divide((member @ inside.T).T, total, out=means, where=total > 0)
+        return means
+
+    def combined(self, values: NDArray[np.float64], how: str) -> NDArray[np.float64]:
+        """The mean of each node's genes, or of the one or two largest; 0 for an empty set."""
+        if how == "mean":
+            return self.means(values)
+        top = 1 if how == "max" else 2
+        inside = values[:, self.columns]
+        if self.measured is not None:
+            inside = np.where(self.measured, inside, -np.inf)
+        result = np.zeros((len(values), len(self.sets)))
+        for node, places in enumerate(np.split(self.member.indices, self.member.indptr[1:-1])):
+            if len(places):
+                largest = np.sort(inside[:, places], axis=1)[:, ::-1][:, :top]
+                known = largest > -np.inf
+                total = np.where(known, largest, 0.0).sum(axis=1)
+                result[:, node] = total / np.maximum(known.sum(axis=1), 1)
+        return result
 
 
-def _node_means(values: NDArray[np.float64], member: sp.csr_array) -> NDArray[np.float64]:
-    """Mean over each node's genes, weighted as in ``member``, clusters x nodes; 0 for an empty set."""
-    total = np.asarray(member.sum(axis=1)).ravel()
-    means: NDArray[np.float64] = np.zeros((len(values), member.shape[0]))
-    np.divide((member @ values.T).T, total, out=means, where=total > 0)
-    return means
-
-
-def _frac_on(on: NDArray[np.bool_], member: sp.csr_array, levels: NDArray[np.int64]) -> NDArray[np.float64]:
+def _frac_on(on: NDArray[np.bool_], listed: _Membership, levels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Share of each node's markers that are on by the limit of its level; ``on`` is levels x clusters x genes."""
-    by_level = np.stack([_node_means(level.astype(np.float64), member) for level in on])
+    by_level = np.stack([listed.means(level) for level in on])
     return by_level[levels, :, np.arange(len(levels))].T
-
-
-def _aggregate(
-    values: NDArray[np.float64], sets: tuple[tuple[int, ...], ...], how: str
-) -> NDArray[np.float64]:
-    """Combine the values of each node's anti-markers, clusters x nodes; 0 for an empty set."""
-    if how == "mean":
-        return _node_means(values, _membership(sets, values.shape[1]))
-    top = 1 if how == "max" else 2
-    result = np.zeros((len(values), len(sets)))
-    for node, columns in enumerate(sets):
-        if columns:
-            part = np.sort(values[:, list(columns)], axis=1)[:, ::-1][:, :top]
-            result[:, node] = part.mean(axis=1)
-    return result
