@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from anndata import AnnData
 
@@ -102,3 +102,25 @@ def map_file(tmp_path: Path) -> Path:
     path = tmp_path / "map.json"
     path.write_text(json.dumps(SMALL_MAP), encoding="utf-8")
     return path
+
+
+@pytest.fixture(params=["stand-in", pytest.param("card", marks=pytest.mark.gpu)])
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A GPU: one whose kernels the C++ compiler made for the CPU, and the card of this machine, if it has one."""
+    import sys
+
+    from cellkey import device
+    from cellkey.testing.cuda import compiler, stand_in_cupy
+
+    caches = (device.why_no_gpu, device.compiled)
+    for cached in caches:
+        cached.cache_clear()
+    if request.param == "stand-in":
+        if compiler() is None:
+            pytest.skip("no C++ compiler")
+        monkeypatch.setitem(sys.modules, "cupy", stand_in_cupy())
+    elif device.why_no_gpu():
+        pytest.skip(device.why_no_gpu())
+    yield request.param
+    for cached in caches:
+        cached.cache_clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 
 import anndata as ad
 import numpy as np
@@ -141,51 +140,6 @@ def test_parameters_are_checked():
         ClusteringParameters.parse({"n_neighbors": 0})
     assert ClusteringParameters().resolution == 0.6
     assert SubclusteringParameters().resolution == 0.4
-
-
-def test_gpu_is_never_a_silent_choice(monkeypatch):
-    """Asking for a GPU without the package names the extra; auto falls back to the CPU; the record says
-    which."""
-    X, _ = grouped()
-    with pytest.raises(MissingDependencyError, match=r"cellkey\[gpu\]"):
-        cluster_cells(Expression(X), names(120), params=SMALL.updated(device="gpu"))
-    assert cluster_cells(Expression(X), names(120), params=SMALL.updated(device="auto")).device == "cpu"
-
-
-def numpy_as_cupy():
-    """A cupy that computes on numpy and sees one device."""
-    cupy = types.ModuleType("cupy")
-    cupy.zeros, cupy.asarray, cupy.asnumpy = np.zeros, np.asarray, np.asarray
-    cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceCount=lambda: 1))
-    return cupy
-
-
-def test_gpu_path_uses_its_library(monkeypatch):
-    """With the library and a device, graph and groups come from it, in the order of the cells."""
-    X, _ = grouped()
-    calls = []
-    fake = types.ModuleType("rapids_singlecell")
-    fake.__spec__ = types.SimpleNamespace()
-
-    def neighbors(data, **named):
-        calls.append(("neighbors", named["n_neighbors"], named["use_rep"]))
-        data.obsp["connectivities"] = sp.eye(data.n_obs, format="csr")
-
-    def find(data, **named):
-        calls.append(("leiden", named["resolution"], named["key_added"]))
-        nearest = data.obsm["components"][:, 0] > 0
-        data.obs["group"] = np.where(nearest, "1", "0")
-
-    fake.pp = types.SimpleNamespace(neighbors=neighbors)
-    fake.tl = types.SimpleNamespace(leiden=find)
-    cupy = numpy_as_cupy()
-    monkeypatch.setitem(sys.modules, "rapids_singlecell", fake)
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    found = cluster_cells(Expression(X), names(120), params=SMALL.updated(device="gpu"))
-    assert found.device == "gpu"
-    assert calls == [("neighbors", 16, "components"), ("leiden", 0.6, "group")]
-    first = found.components.scores[:, 0] > 0
-    assert adjusted_rand_score(first, found.labels) == 1.0
 
 
 def test_embedding_is_computed_when_asked_and_repeats():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cellkey.errors import InputError, MissingDependencyError, RunError
+from cellkey.errors import InputError, MissingDependencyError, ParameterError, RunError
 from cellkey.isoforms.attribution import (
     VaeWeights,
     decoder_response,
@@ -119,6 +120,34 @@ def test_recovery_and_determinism(name: str) -> None:
     assert module_recovery(true_modules(bundle) or [], sets) >= 0.95
     if name == "toy_v1":
         pd.testing.assert_frame_equal(fit(bundle, settings).network.edges, found.network.edges)
+
+
+def _on_cuda(name: str) -> dict[str, Any]:
+    settings = fixture_settings("vae", name)
+    block = {**settings.get("vae", {}), "device": "cuda"}
+    return {"backend": "vae", "evidence": {"n_null": 0}, **settings, "vae": block}
+
+
+def test_cuda_is_refused_where_there_is_none() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed: the vae backend is not tested (cellkey[vae])")
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(ParameterError, match="torch sees no CUDA device"):
+        fit(simulate("toy_v1"), _on_cuda("toy_v1"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["toy_v1", "realistic_v1"])
+def test_recovery_on_a_card(name: str) -> None:
+    """The same modules as on the CPU; the record says which card."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    bundle = simulate(name)
+    found = fit(bundle, _on_cuda(name))
+    sets = [frozenset(g) for g in found.modules.members.values()]
+    assert module_recovery(true_modules(bundle) or [], sets) >= 0.95
+    assert found.network.calibration["vae_device"] == torch.cuda.get_device_name()
 
 
 def test_explanation_of_a_fit(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from cellkey.annotation.passes import InThisProcess, Passes
 from cellkey.annotation.result import AnnotationResult, LazyFields, write_result
 from cellkey.annotation.tables import annotation_tables
 from cellkey.annotation.values import decoded, expression_of, processors
+from cellkey.device import choose_device, device_name
 from cellkey.errors import ParameterError
 from cellkey.profiles.profile import POSITIVE_QUANTILES, ClusterProfiles
 from cellkey.profiles.resampling import N_RESAMPLES, Resampler, Resamples
@@ -154,7 +155,8 @@ def annotate(
 
     started = time.perf_counter()
     clock = StepClock(progress if callable(progress) else None)
-    passes = InThisProcess() if passes is None else passes
+    settings = _clustering_settings(clustering)
+    passes = InThisProcess(choose_device(settings.device)) if passes is None else passes
     key = None if hierarchy is None else as_hierarchy(hierarchy)
     plan = plan_methods(method, scoring=scoring, gating=gating, export=export)
     score_parameters, gate_settings = plan.marker_scoring, plan.gates
@@ -178,9 +180,14 @@ def annotate(
 
     clock.step("clustering")
     grouping = None
+    on_gpu: tuple[str, ...] = ()
     if given is None:
-        grouping = _cluster(expression, var_names, clustering, resolution, is_feature, passes)
+        grouping = passes.cluster(
+            expression, list(var_names), params=settings, allowed=is_feature,
+            always_use=sorted(set(resolution.found.values())),
+        )
         labels = np.asarray(grouping.labels, dtype=object)
+        on_gpu = grouping.on_gpu
         messages.extend(grouping.notes)
     else:
         labels = given
@@ -196,12 +203,17 @@ def annotate(
     if profiles is not None:
         held = _usable(resamples, score_parameters, messages)
     else:
-        resampler = _resampler(adata, resolution, var_names, resamples, clustering, score_parameters)
+        resampler = _resampler(adata, resolution, var_names, resamples, settings.seed, score_parameters)
         profiles = passes.profiles(
             expression, labels, var_names, quantiles=quantiles, basis=score_parameters.positive_basis,
             n_jobs=threads, resampler=resampler, progress=clock.share,
         )
         held = None if resampler is None else resampler.result()
+        if passes.device == "gpu":
+            on_gpu = (*on_gpu, "profiles")
+            messages.append(f"profiles and resamples on the GPU ({device_name()})")
+        elif settings.device == "gpu":
+            messages.append("profiles and resamples on the CPUs of the workers")
     values = report.kind if report is not None else profiles.info.get("values", "")
     transform = report.transform if report is not None else profiles.info.get("transform", "")
     profiles.info.update({"values": str(values), "transform": str(transform), "layer": layer_name})
@@ -240,7 +252,9 @@ def annotate(
         "n_clusters": profiles.n_groups,
         "groupby": groupby or "",
         "hierarchy": key.name,
-        "device": grouping.device if grouping is not None else "cpu",
+        "device": "gpu" if on_gpu else "cpu",
+        "on_gpu": ",".join(on_gpu),
+        **({"gpu": device_name()} if on_gpu else {}),
         "technical_markers": ",".join(technical),
         **plan.record(),
         "resamples": 0 if held is None else held.n_resamples,
@@ -264,10 +278,6 @@ def annotate(
 # --- steps ---
 
 
-def _parsed(model: Any, value: Any, option: str) -> Any:
-    return value if isinstance(value, model) else model.parse(value, option=option)
-
-
 class _RowsOf(Mapping[str, Any]):
     """The cells of each group, looked up when they are asked for."""
 
@@ -284,20 +294,12 @@ class _RowsOf(Mapping[str, Any]):
         return len(list(iter(self)))
 
 
-def _cluster(
-    expression: Expression,
-    var_names: NDArray[np.object_],
-    parameters: Any,
-    resolution: Resolution,
-    is_feature: NDArray[np.bool_],
-    passes: Passes,
-) -> Clustering:
+def _clustering_settings(parameters: Any) -> ClusteringParameters:
     from cellkey.clustering import ClusteringParameters
 
-    return passes.cluster(
-        expression, list(var_names), params=_parsed(ClusteringParameters, parameters, "clustering parameters"),
-        allowed=is_feature, always_use=sorted(set(resolution.found.values())),
-    )
+    if isinstance(parameters, ClusteringParameters):
+        return parameters
+    return ClusteringParameters.parse(parameters, option="clustering parameters")
 
 
 def _umap(grouping: Clustering) -> NDArray[np.float32] | None:
@@ -320,18 +322,15 @@ def _sufficient(profiles: ClusterProfiles | None, scoring: MarkerScoring) -> boo
 
 
 def _resampler(
-    adata: AnnData, resolution: Resolution, var_names: NDArray[np.object_], resamples: int | Resamples, clustering: Any,
+    adata: AnnData, resolution: Resolution, var_names: NDArray[np.object_], resamples: int | Resamples, seed: int,
     scoring: MarkerScoring,
 ) -> Resampler | None:
-    from cellkey.clustering import ClusteringParameters
-
     wanted = resamples.n_resamples if isinstance(resamples, Resamples) else int(resamples)
     if wanted < 0:
         msg = f"resamples is {wanted}; it must be 0 (none) or more"
         raise ParameterError(msg)
     if wanted == 0:
         return None
-    seed = _parsed(ClusteringParameters, clustering, "clustering parameters").seed
     return Resampler(
         adata.obs_names, columns_to_hold(resolution, var_names), n_resamples=wanted, seed=seed,
         quantile=scoring.positive_quantile,

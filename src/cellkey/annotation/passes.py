@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cellkey.clustering import Clustering, ClusteringParameters, MatrixReport
     from cellkey.clustering.inspect import MatrixScan
+    from cellkey.device import Device
     from cellkey.profiles.expression import Expression
     from cellkey.profiles.profile import ClusterProfiles, PositiveBasis
     from cellkey.profiles.resampling import Resampler
@@ -24,7 +25,12 @@ __all__ = ["InThisProcess", "Passes"]
 
 
 class Passes(Protocol):
-    """The four things that need all values: their check, factors per cell, clusters and profiles."""
+    """The four things that need all values: their check, factors per cell, clusters and profiles.
+
+    ``device`` says where profiles are computed.
+    """
+
+    device: Device
 
     def inspect(
         self, X: Any, *, var_names: Sequence[str] | None = None, assume: str | None = None, name: str = "X"
@@ -61,7 +67,16 @@ class Passes(Protocol):
 
 
 class InThisProcess:
-    """The passes in this process, on the matrix in memory or on disk."""
+    """The passes in this process, on the matrix in memory or on disk.
+
+    Parameters
+    ----------
+    device
+        Where profiles and resamples are computed; clustering has a setting of its own.
+    """
+
+    def __init__(self, device: Device = "cpu") -> None:
+        self.device = device
 
     def inspect(
         self, X: Any, *, var_names: Sequence[str] | None = None, assume: str | None = None, name: str = "X"
@@ -107,10 +122,10 @@ class InThisProcess:
         resampler: Resampler | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> ClusterProfiles:
-        """Profile with ``n_jobs`` threads."""
+        """Profile with ``n_jobs`` threads, or on a GPU that they feed."""
         return profile_clusters(
             expression, labels, var_names, quantiles=quantiles, basis=basis, n_jobs=n_jobs, resampler=resampler,
-            progress=progress,
+            progress=progress, device=self.device,
         )
 
 

@@ -12,10 +12,14 @@ import scipy.sparse as sp
 
 from cellkey.clustering import _kernels, _search_kernels
 from cellkey.clustering._blocks import block_starts
+from cellkey.clustering._gpu import EXACT_CELLS as EXACT_CELLS_GPU
+from cellkey.clustering._gpu import gpu_candidates
 from cellkey.clustering._threads import n_threads, single_threaded_blas
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from cellkey.device import Device
 
 __all__ = ["Neighbors", "SearchMethod", "nearest_neighbors", "neighbor_graph", "neighbor_recall"]
 
@@ -58,6 +62,7 @@ def nearest_neighbors(
     method: SearchMethod = "auto",
     min_recall: float = 0.95,
     seed: int = 1337,
+    device: Device = "cpu",
 ) -> Neighbors:
     """Find the ``min(k, cells - 1)`` nearest neighbours of each cell.
 
@@ -70,29 +75,34 @@ def nearest_neighbors(
     method
         ``"exact"`` compares all pairs; ``"approximate"`` compares within the nearest cells of an inverted
         list and widens the search until ``min_recall`` is reached on a sample; ``"auto"`` is exact up to
-        100,000 cells.
+        200,000 cells, on a GPU up to 1,000,000.
     min_recall
         Of the approximate search.
     seed
         Of the inverted list and the recall sample; the exact search uses none.
+    device
+        ``"gpu"`` compares all pairs there; the approximate search always runs on the CPU.
 
     Notes
     -----
-    Candidates come from faiss in float32; the distances of the best ``k + 8`` are then recomputed in
-    float64 and sorted by distance and position, so that rounding inside the library does not change the
-    answer.
+    Candidates come from faiss in float32 (from cupy in float64); the distances of the best ``k + 8`` are then
+    recomputed in float64 and sorted by distance and position, so that rounding inside the library does not change
+    the answer.
     """
     points = np.ascontiguousarray(points, dtype=np.float32)
     n_cells = len(points)
     k = min(k, n_cells - 1)
     if k < 1:
         return Neighbors(np.empty((n_cells, 0), np.int32), np.empty((n_cells, 0), np.float32), "exact", 1.0)
-    exact = method == "exact" or (method == "auto" and n_cells <= EXACT_CELLS)
+    exact = method == "exact" or (method == "auto" and n_cells <= (EXACT_CELLS_GPU if device == "gpu" else EXACT_CELLS))
     n_candidates = min(k + 1 + _SPARE, n_cells)
     if exact or n_cells < 1000:  # an inverted list over so few cells is no gain
-        pruned = n_cells >= _PRUNED_CELLS
-        candidates = _pruned_candidates(points, n_candidates) if pruned else _exact_candidates(
-            points, points, n_candidates)
+        if device == "gpu":
+            candidates = gpu_candidates(points, n_candidates)
+        elif n_cells >= _PRUNED_CELLS:
+            candidates = _pruned_candidates(points, n_candidates)
+        else:
+            candidates = _exact_candidates(points, points, n_candidates)
         return Neighbors(*_sorted_neighbors(points, candidates, k), "exact", 1.0)
     candidates, recall = _approximate_candidates(points, n_candidates, k, min_recall, seed)
     return Neighbors(*_sorted_neighbors(points, candidates, k), "approximate", recall)

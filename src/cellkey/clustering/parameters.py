@@ -28,13 +28,14 @@ class ClusteringParameters(Parameters):
     clip
         Largest distance of a scaled value from the mean, in standard deviations; 0 does not clip.
     search
-        Neighbour search: ``exact``, ``approximate``, or ``auto`` (exact up to 100,000 cells).
+        Neighbour search: ``exact``, ``approximate``, or ``auto`` (exact up to 200,000 cells, on a GPU up to 1,000,000).
     n_iterations
         Passes of the Leiden method; negative runs until nothing changes.
     seed
         The one seed of the run.
     device
-        ``cpu``, ``gpu`` (needs the extra ``gpu``) or ``auto``. Only the CPU result repeats bit by bit.
+        ``cpu``, ``gpu`` (needs the extra ``gpu`` and a CUDA device) or ``auto``: the GPU if there is one. Components
+        differ by rounding between the two; the CPU's repeat bit by bit.
     """
 
     resolution: float = Field(default=0.6, gt=0, allow_inf_nan=False)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellkey.clustering.features import Moments
+    from cellkey.device import Device
     from cellkey.profiles.expression import Expression
 
 __all__ = [
@@ -72,7 +73,7 @@ def principal_components(
     clip: float = 10.0,
     rows: NDArray[np.intp] | None = None,
     block_cells: int = 8192,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> Components:
     """Return the leading principal components of features scaled to mean 0 and variance 1 and clipped.
 

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from cellkey.clustering._gpu import choose_device, device_note, gpu_graph_and_groups
+from cellkey.clustering._gpu import communities_on_gpu, device_note, gpu_leiden
 from cellkey.clustering.communities import leiden, number_by_size
 from cellkey.clustering.features import Moments, choose_features, gene_moments
 from cellkey.clustering.neighbors import nearest_neighbors, neighbor_graph
 from cellkey.clustering.parameters import ClusteringParameters
 from cellkey.clustering.pca import Components, principal_components
+from cellkey.device import choose_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
+    from cellkey.device import Device
     from cellkey.profiles.expression import Expression
 
 __all__ = ["Clustering", "cluster_cells", "cluster_components", "cluster_features"]
@@ -44,8 +46,8 @@ class Clustering:
         Positions of the variables used, ordered by name.
     params
         All parameters in effect.
-    device
-        ``"cpu"`` or ``"gpu"``: where neighbours and communities were computed.
+    on_gpu
+        Steps that ran on a GPU: ``components``, ``neighbours``, ``communities``; the others ran on the CPU.
     search, recall
         Neighbour search used, and the share of true neighbours it found.
     notes
@@ -57,10 +59,15 @@ class Clustering:
     graph: sp.csr_matrix
     features: NDArray[np.intp]
     params: ClusteringParameters
-    device: str
+    on_gpu: tuple[str, ...]
     search: str
     recall: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def device(self) -> Device:
+        """``"gpu"`` if any step ran there, else ``"cpu"``."""
+        return "gpu" if self.on_gpu else "cpu"
 
     @property
     def n_clusters(self) -> int:
@@ -104,17 +111,19 @@ def cluster_cells(
     name, and cells by their components before neighbours and communities are sought. Nor does it depend on
     the number of threads or on the storage of the matrix.
     """
+    params = params or ClusteringParameters()
+    device = choose_device(params.device)
     moments = gene_moments(expression, rows=rows, block_cells=block_cells)
 
     def components_of(features: NDArray[np.intp], of_features: Moments, params: ClusteringParameters) -> Components:
         return principal_components(
             expression, features, of_features, n_components=params.n_pcs, clip=params.clip, rows=rows,
-            block_cells=block_cells, device=choose_device(params.device),
+            block_cells=block_cells, device=device,
         )
 
     return cluster_features(
-        moments, components_of, var_names, params=params or ClusteringParameters(), always_use=always_use,
-        allowed=allowed, chosen=chosen,
+        moments, components_of, var_names, params=params, always_use=always_use, allowed=allowed, chosen=chosen,
+        on_gpu=("components",) if device == "gpu" else (),
     )
 
 
@@ -127,11 +136,12 @@ def cluster_features(
     always_use: Iterable[str] = (),
     allowed: NDArray[np.bool_] | None = None,
     chosen: NDArray[np.bool_] | None = None,
+    on_gpu: tuple[str, ...] = (),
 ) -> Clustering:
     """Group cells whose moments are known and whose components someone else computes.
 
-    ``components_of`` takes the positions of the features, their moments and the parameters; for the rest see
-    :func:`cluster_cells`.
+    ``components_of`` takes the positions of the features, their moments and the parameters, and ``on_gpu`` says whether
+    it runs there; for the rest see :func:`cluster_cells`.
     """
     features = choose_features(
         moments, var_names, n_top=params.n_top_genes, allowed=allowed, always_use=always_use, chosen=chosen
@@ -141,7 +151,7 @@ def cluster_features(
     of_features = Moments(moments.n_cells, moments.mean[features], moments.sd[features])
     components = components_of(features, of_features, params)
     notes = (f"{len(features):,} of {len(moments.mean):,} variables and {components.scores.shape[1]} components",)
-    return cluster_components(components, features, params=params, notes=notes)
+    return cluster_components(components, features, params=params, notes=notes, on_gpu=on_gpu)
 
 
 def cluster_components(
@@ -150,6 +160,7 @@ def cluster_components(
     *,
     params: ClusteringParameters,
     notes: tuple[str, ...] = (),
+    on_gpu: tuple[str, ...] = (),
 ) -> Clustering:
     """Group cells by components that exist already; see :func:`cluster_cells`."""
     n_cells = len(components.scores)
@@ -157,31 +168,32 @@ def cluster_components(
         note = f"{n_cells} cells are too few to be parted; they form one cluster"
         return _one_group(n_cells, features, components, params, *notes, note)
     device = choose_device(params.device)
-    notes = (*notes, device_note(params.device, device))
     order = _canonical_order(components.scores)
     points = np.ascontiguousarray(components.scores[order])
-    if device == "gpu":
-        k = min(params.n_neighbors, n_cells - 1)
-        graph, groups = gpu_graph_and_groups(points, k=k, resolution=params.resolution, seed=params.seed)
-        labels, search, recall = groups.astype(str), "rapids-singlecell", float("nan")
+    near = nearest_neighbors(points, params.n_neighbors, method=params.search, seed=params.seed, device=device)
+    graph = neighbor_graph(near)
+    if device == "gpu" and near.method == "exact":
+        on_gpu = (*on_gpu, "neighbours")
+    if device == "gpu" and communities_on_gpu():
+        groups = gpu_leiden(graph, resolution=params.resolution, seed=params.seed)
+        on_gpu = (*on_gpu, "communities")
     else:
-        near = nearest_neighbors(points, params.n_neighbors, method=params.search, seed=params.seed)
-        graph = neighbor_graph(near)
-        labels = leiden(graph, resolution=params.resolution, n_iterations=params.n_iterations, seed=params.seed)
-        search, recall = near.method, near.recall
-        if search == "approximate":
-            notes = (*notes, f"approximate neighbours, {100 * recall:.1f} % of the true ones on a sample")
+        found = leiden(graph, resolution=params.resolution, n_iterations=params.n_iterations, seed=params.seed)
+        groups = found.astype(np.int64)
+    notes = (*notes, device_note(params.device, on_gpu))
+    if near.method == "approximate":
+        notes = (*notes, f"approximate neighbours, {100 * near.recall:.1f} % of the true ones on a sample")
     place = np.empty(n_cells, dtype=np.intp)
     place[order] = np.arange(n_cells)
     return Clustering(
-        labels=number_by_size(labels[place].astype(np.int64)),
+        labels=number_by_size(groups[place]),
         components=components,
         graph=_reordered(graph, order),
         features=features,
         params=params,
-        device=device,
-        search=search,
-        recall=recall,
+        on_gpu=on_gpu,
+        search=near.method,
+        recall=near.recall,
         notes=notes,
     )
 
@@ -210,7 +222,7 @@ def _one_group(
         graph=sp.csr_matrix((n_cells, n_cells), dtype=np.float32),
         features=features,
         params=params,
-        device="cpu",
+        on_gpu=(),
         search="none",
         recall=1.0,
         notes=tuple(notes),

@@ -237,7 +237,8 @@ class VaeParameters(GeneGraphParameters):
     center_across_features
         Centre reconstructions across features as well, as one published release did; it fuses modules.
     device
-        ``cpu`` or ``cuda``.
+        ``cpu`` or ``cuda`` (a torch with CUDA). Weights are drawn from the seed of each device, so modules agree, but
+        not numbers; explanations need neither torch nor a GPU.
     """
 
     alpha: float = Field(default=0.70, ge=0)

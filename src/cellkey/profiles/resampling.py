@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
+    from cellkey.device import Device
+    from cellkey.profiles._gpu import DeviceResamples
     from cellkey.profiles.profile import ClusterProfiles, PositiveBasis
 
 __all__ = ["N_RESAMPLES", "Resampler", "Resamples", "cell_keys"]
@@ -31,6 +33,7 @@ N_RESAMPLES = 50
 _BY_GROUP = ("mean", "median", "detection", "positive", "rank_z")
 Piece: TypeAlias = "tuple[int, NDArray[np.float32], NDArray[np.float32]]"
 """Place of the first gene among those that are held, statistics by group, and statistics over all cells."""
+_BASIS_CODES = {"auto": kernels.AUTO, "nonzero": kernels.NONZERO, "all": kernels.ALL}
 _OVERALL = ("overall_mean", "overall_median", "overall_std", "zero_share", "thresholds")
 
 
@@ -214,7 +217,8 @@ class Resampler:
         return weights
 
     def begin(
-        self, codes: NDArray[np.int64], groups: tuple[str, ...], var_names: NDArray[np.object_], basis: PositiveBasis
+        self, codes: NDArray[np.int64], groups: tuple[str, ...], var_names: NDArray[np.object_], basis: PositiveBasis,
+        device: Device = "cpu",
     ) -> None:
         """Get ready for the genes of a matrix: the group of each cell (-1 for none), group and gene names."""
         n_times, n_held = self._weights.shape[1], len(self.columns)
@@ -223,6 +227,11 @@ class Resampler:
         self._sizes = np.zeros((len(groups), n_times), dtype=np.int64)
         for group in range(len(groups)):
             self._sizes[group] = self._weights[codes == group].sum(axis=0, dtype=np.int64)
+        self._on_device: DeviceResamples | None = None
+        if device == "gpu":
+            from cellkey.profiles._gpu import DeviceResamples
+
+            self._on_device = DeviceResamples(codes, self._weights, self._sizes, self.quantile, _BASIS_CODES[basis])
         self._by_group = np.zeros((len(_BY_GROUP), n_held, len(groups), n_times), dtype=np.float32)
         self._overall = np.zeros((len(_OVERALL), n_held, n_times), dtype=np.float32)
 
@@ -239,10 +248,9 @@ class Resampler:
         if low == high:
             return None
         kept = block[:, self.columns[low:high] - start]
-        codes = {"auto": kernels.AUTO, "nonzero": kernels.NONZERO, "all": kernels.ALL}
-        by_group, overall = kernels.resample_genes(
+        by_group, overall = self._on_device(kept) if self._on_device is not None else kernels.resample_genes(
             kept.data, kept.indices.astype(np.int64), kept.indptr.astype(np.int64), self._codes, self._weights,
-            self._sizes, self.quantile, codes[self._basis],
+            self._sizes, self.quantile, _BASIS_CODES[self._basis],
         )
         return int(low), by_group, overall
 

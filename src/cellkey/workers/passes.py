@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cellkey.clustering.inspect import MatrixReport, Transform
     from cellkey.clustering.parameters import ClusteringParameters
     from cellkey.clustering.pipeline import Clustering
+    from cellkey.device import Device
     from cellkey.profiles.expression import Expression
     from cellkey.profiles.profile import ClusterProfiles, PositiveBasis
     from cellkey.profiles.resampling import Resampler
@@ -63,6 +64,8 @@ class DaskPasses:
     Profiles are equal to those in memory bit for bit. Moments and components differ by rounding only, since
     sums are taken in another (fixed) order; neighbours and communities are found by the caller's process.
     """
+
+    device: Device = "cpu"
 
     def __init__(self, workers: Workers, path: str | Path, *, part_values: int | None = None) -> None:
         self._workers = workers

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cellkey.errors import MissingDependencyError
+from cellkey.errors import MissingDependencyError, ParameterError
 from cellkey.isoforms.attribution import VaeWeights, write_checkpoint
 from cellkey.isoforms.backends.baseline import ORIGINAL_FEATURES
 from cellkey.isoforms.backends.gene_graph import gene_graph_network
@@ -96,8 +96,13 @@ def train(inputs: Array, parameters: VaeParameters, latent: int, seed: int) -> T
     ------
     MissingDependencyError
         If torch is not installed.
+    ParameterError
+        If the device is ``cuda`` and torch sees none.
     """
     torch = _torch()
+    if parameters.device == "cuda" and not torch.cuda.is_available():
+        msg = "vae.device is 'cuda', but torch sees no CUDA device: set it to 'cpu', or install a torch with CUDA"
+        raise ParameterError(msg)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _train(torch, inputs, parameters, latent, seed)
@@ -168,6 +173,7 @@ def _summary(torch: Any, model: Any, x: Any, parameters: VaeParameters, latent: 
         "vae_n_epochs_trained": course["trained"],
         "vae_beta_used": parameters.beta,
         "vae_latent_dim": latent,
+        "vae_device": torch.cuda.get_device_name(x.device) if x.is_cuda else "cpu",
         "converged": course["early"],
         "vae_per_dim_kl": [float(v) for v in per_dimension],
         "vae_n_collapsed_dims": len(collapsed),
