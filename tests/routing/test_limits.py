@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cellkey.errors import ParameterError
-from cellkey.routing.limits import merge_gating
+from cellkey.routing.limits import check_gating, merge_gating
 
 
 def test_defaults_by_level() -> None:
@@ -89,3 +89,21 @@ def test_several_requirements_and_a_veto_written_as_one_name() -> None:
     assert [r.marker for r in gating.root_hard_requirements["T Cells"]] == ["CD3D", "CD3E"]
     assert gating.root_veto_markers["T Cells"].markers == ("CD19",)
     assert gating.markers() == ("CD3D", "CD3E", "CD19")
+
+
+def test_a_number_of_a_rule_may_be_changed_without_naming_its_marker() -> None:
+    """Settings are checked before the map is known; what the map must add is asked for when they are merged."""
+    change = {"root_hard_requirements": {"T Cells": {"min_pos_frac": 0.2}},
+              "root_veto_markers": {"T Cells": {"max_pos_frac": 0.3}}}
+    check_gating(change)
+    of_map = {"root_hard_requirements": {"T Cells": {"marker": "CD3D", "min_pos_frac": 0.4}},
+              "root_veto_markers": {"T Cells": {"markers": ["CD19"], "max_pos_frac": 0.1}}}
+    gating = merge_gating(of_map, change)
+    assert gating.root_hard_requirements["T Cells"][0].min_pos_frac == 0.2
+    assert gating.root_veto_markers["T Cells"].max_pos_frac == 0.3
+    with pytest.raises(ParameterError, match="marker: field required"):
+        merge_gating({}, change)
+    with pytest.raises(ParameterError, match="max_pos_frac"):
+        check_gating({"root_veto_markers": {"T Cells": {"max_pos_frac": 3}}})
+    with pytest.raises(ParameterError, match="min_pos_frac"):
+        check_gating({"root_hard_requirements": {"T Cells": {"min_pos": 3}}})

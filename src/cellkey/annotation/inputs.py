@@ -59,7 +59,7 @@ def resolve_markers(
     from cellkey.routing.limits import merge_gating
 
     _warn_of_unknown_roots(key, gating)
-    also = merge_gating(key.gating, gating).markers()
+    also = merge_gating(key.gating, gating, names=("marker map", "gating parameters")).markers()
     names = [str(v) for v in adata.var_names]
     resolution = resolve_names([*key.all_markers(), *also], names, var_columns=var_columns)
     if not any(m in resolution.found for node in key.nodes for m in node.markers):

@@ -10,7 +10,7 @@ from cellkey.calls.export import ExportRules
 from cellkey.errors import ParameterError, did_you_mean
 from cellkey.parameters import Parameters, read_mapping
 from cellkey.routing.branch_support import BranchGating
-from cellkey.routing.limits import merge_gating
+from cellkey.routing.limits import check_gating
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +94,7 @@ def plan_methods(
     scores = _by_family(scoring, family, options[0])
     gates = _by_family(gating, family, options[1])
     marker_gates = read_mapping(gates["markers"], option=options[1])
-    merge_gating(marker_gates, names=[options[1]])
+    check_gating(marker_gates, options[1])
     if enrichment is None:
         if export is not None and read_mapping(_mapping(export), option=options[2]):
             msg = f"{options[2]}: method {method!r} has none; they belong to enrichment"

@@ -145,10 +145,9 @@ def inspect_matrix(
       panels count few molecules per cell, and rounded logarithms or scores have few zeros.
     - other whole numbers: intensity (scores, classes, presence), used as they are; noted.
     - some negative: intensity, z-scored or batch-corrected; noted.
-    - the same total in every cell before the logarithm: log-normalised; only normalisation makes totals
-    equal. - maximum above 50, more than 100 variables, at least a tenth zeros: counts, either estimated or
-    scaled
-      without logarithm; noted.
+    - the same total in every cell before the logarithm: log-normalised; only normalisation makes totals equal.
+    - maximum above 50, more than 100 variables, at least a tenth zeros: counts, either estimated or scaled without
+      logarithm; noted.
     - maximum above 50 otherwise: intensity, raw fluorescence; log1p is taken; noted.
     - at most 100 variables: intensity (a protein panel).
     - otherwise: log-normalised.

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from cellkey.errors import ParameterError, Problem, did_you_mean
 from cellkey.parameters import Parameters
 
-__all__ = ["Gating", "LevelLimits", "Requirement", "Veto", "merge_gating"]
+__all__ = ["Gating", "LevelLimits", "Requirement", "Veto", "check_gating", "merge_gating"]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 _Rule = TypeVar("_Rule", bound=Parameters)
@@ -154,6 +154,24 @@ def merge_gating(*sources: Mapping[str, Any] | None, names: Iterable[str] = ()) 
         msg = f"{len(problems)} invalid gating setting(s)"
         raise ParameterError(msg, problems)
     return Gating.parse({"levels": levels, **values}, option="gating parameters")
+
+
+def check_gating(settings: Mapping[str, Any], name: str = "") -> None:
+    """Refuse settings that are wrong whatever map they are merged with.
+
+    A rule for a top-level type may leave its markers to the map, of which it changes a number only.
+
+    Raises
+    ------
+    ParameterError
+        As :func:`merge_gating`.
+    """
+    left_open = {
+        setting: {root: {field: value} for root in settings[setting]}
+        for setting, field, value in (("root_hard_requirements", "marker", "any"), ("root_veto_markers", "markers", []))
+        if isinstance(settings.get(setting), Mapping)
+    }
+    merge_gating(left_open, settings, names=("", name))
 
 
 def _read_source(
