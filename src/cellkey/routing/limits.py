@@ -166,7 +166,7 @@ def check_gating(settings: Mapping[str, Any], name: str = "") -> None:
     ParameterError
         As :func:`merge_gating`.
     """
-    left_open = {
+    left_open: dict[str, Any] = {
         setting: {root: {field: value} for root in settings[setting]}
         for setting, field, value in (("root_hard_requirements", "marker", "any"), ("root_veto_markers", "markers", []))
         if isinstance(settings.get(setting), Mapping)
