@@ -38,6 +38,7 @@ def _markdown(results: dict[str, dict[str, Any]], pictures: list[str]) -> str:
         lines += ["", f"## {key}: {row['title']}", ""]
         if row.get("sizes"):
             lines += [f"Sizes: {', '.join(f'{k} {_number(v)}' for k, v in row['sizes'].items())}.", ""]
+        lines += _other_machine(row)
         lines += _table(row["runs"])
         lines += _steps(row["runs"])
         lines += ["", *(f"- {note}" for note in row["notes"])] if row["notes"] else []
@@ -53,6 +54,7 @@ def _markdown(results: dict[str, dict[str, Any]], pictures: list[str]) -> str:
 def _how(results: dict[str, dict[str, Any]]) -> list[str]:
     if not results:
         return ["Nothing was measured yet: run `make bench`."]
+    results = {key: row for key, row in results.items() if "card" not in row} or results
     some = next(iter(results.values()))
     machine, pairs = some["machine"], {r["pairs"] for r in results.values()}
     loads = [r["machine"]["load_at_start"] for r in results.values()]
@@ -68,6 +70,17 @@ def _how(results: dict[str, dict[str, Any]]) -> list[str]:
         f"hold when the machine's speed drifts; medians with range, {'/'.join(map(str, sorted(pairs)))} pairs.",
         "*Work* is what the row is about, without start and imports; memory is of the whole process.",
         "Raw numbers: `benchmarks/results/`.", "", f"Versions: {packages}.",
+    ]
+
+
+def _other_machine(row: dict[str, Any]) -> list[str]:
+    """What a row was measured on that needs a machine of its own."""
+    if "card" not in row:
+        return []
+    machine, versions = row["machine"], ", ".join(f"{n} {v}" for n, v in row["versions"].items() if v != "not installed")
+    return [
+        f"Measured on another machine ({row['when'][:10]}): {row['card']}, {machine['processors']} cores",
+        f"({machine['model']}), {machine['memory_gib']} GiB, Python {machine['python']}; {versions}.", "",
     ]
 
 

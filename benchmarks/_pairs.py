@@ -23,7 +23,7 @@ __all__ = [
 PROGRAMS = Path(__file__).parent / "programs"
 _PACKAGES = (
     "cellkey", "numpy", "scipy", "numba", "pandas", "anndata", "scanpy", "illico", "decoupler", "scikit-learn",
-    "faiss-cpu", "igraph", "h5py", "zarr", "dask", "distributed",
+    "faiss-cpu", "igraph", "h5py", "zarr", "dask", "distributed", "cupy-cuda13x",
 )
 
 

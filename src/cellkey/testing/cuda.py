@@ -96,7 +96,7 @@ def stand_in_cupy() -> types.ModuleType:
     parts |= {
         "RawModule": _RawModule, "argsort": partial(np.argsort, kind="stable"), "asnumpy": np.asarray,
         "cuda": types.SimpleNamespace(runtime=runtime),
-        "get_default_memory_pool": lambda: types.SimpleNamespace(free_bytes=lambda: 0, free_all_blocks=lambda: None),
+        "get_default_memory_pool": lambda: types.SimpleNamespace(free_bytes=lambda: 0, total_bytes=lambda: 0),
     }
     for name, part in parts.items():
         setattr(cupy, name, part)

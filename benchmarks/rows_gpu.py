@@ -1,0 +1,116 @@
+"""The row of the speed benchmark that needs a CUDA device: the same steps on the CPU and on the GPU of one machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from _data import Setting
+from _pairs import Contestant, goal, paired, ratios, spread
+from cellkey.clustering.neighbors import neighbor_recall
+from cellkey.device import device_name, why_no_gpu
+
+__all__ = ["gpu"]
+
+_STEPS = ("profiles", "profiles and resamples", "components", "neighbours")
+
+
+def gpu(setting: Setting) -> dict[str, Any]:
+    """Profiles, resamples, components, neighbours and whole annotations, CPU against GPU."""
+    if why_no_gpu():
+        return {"skipped": why_no_gpu()}
+    row: dict[str, Any] = {"card": device_name(), "runs": {}, "failed": {}, "goals": [], "notes": list(_NOTES)}
+    shapes = [(50_000, 20_000), (1_000_000, 500)] if setting.full else [(4000, 2000)]
+    for place, (n_cells, n_genes) in enumerate(shapes):
+        cells, size = setting.counts(n_cells, n_genes), f"{n_cells:,} x {n_genes:,}"
+        pairs = setting.pairs if place == 0 else 1
+        for found in (_steps(setting, cells, size, pairs), _annotations(setting, cells, size, pairs)):
+            row["runs"] |= found["runs"]
+            row["failed"] |= found["failed"]
+            row["goals"] += found["goals"]
+    row["sizes"] = {"shapes": [f"{c:,} x {g:,}" for c, g in shapes]}
+    return row
+
+
+_NOTES = (
+    "CPU and GPU are of one machine, with all its cores on either side. Steps start from counts in memory and are"
+    " timed the second time; annotations go from a file to all outputs, the start of the device included.",
+    "Reading, scaling, gathering genes, the eigenvectors, the graph and communities stay on the CPU.",
+)
+
+
+def _steps(setting: Setting, cells: Path, size: str, pairs: int) -> dict[str, Any]:
+    outputs = {device: setting.new(f"steps_{device}.npz") for device in ("cpu", "gpu")}
+    contestants = [
+        Contestant(f"steps on the {d.upper()}, {size}", "gpu_steps.py", (cells, d, outputs[d])) for d in ("cpu", "gpu")
+    ]
+    found = paired(contestants, pairs, warm=False)
+    names = [c.name for c in contestants]
+    if found["failed"]:
+        return {**found, "goals": []}
+    goals = []
+    for step in _STEPS:
+        times = [[run["steps"][step] for run in found["runs"][name]] for name in names]
+        faster = spread([a / max(b, 1e-4) for a, b in zip(*times, strict=True)])
+        goals.append(goal(f"{step}, {size}: times faster (wall)", faster, None, limit=_median_of(times)))
+    return {**found, "goals": [*goals, *_agreement(outputs, size, found["runs"][names[1]][0])]}
+
+
+def _median_of(times: list[list[float]]) -> str:
+    cpu, gpu = (float(np.median(t)) for t in times)
+    return f"{cpu:.3g} s on the CPU, {gpu:.3g} s on the GPU"
+
+
+def _agreement(outputs: dict[str, Path], size: str, run: dict[str, Any]) -> list[dict[str, Any]]:
+    """How far the results of the two devices agree."""
+    with np.load(outputs["cpu"]) as a, np.load(outputs["gpu"]) as b:
+        of = {kind: [n for n in a.files if n.startswith(f"{kind}.")] for kind in ("profiles", "profiles and resamples")}
+        equal = {kind: float(all(np.array_equal(a[n], b[n]) for n in names)) for kind, names in of.items()}
+        gap = float(np.abs(a["components.variance"] - b["components.variance"]).max() / a["components.variance"][0])
+        recall = neighbor_recall(a["neighbours.indices"], b["neighbours.indices"])
+    return [
+        goal(f"profiles equal bit by bit, {size} (1: yes)", spread([equal["profiles"]]), 1, unit="", limit="1"),
+        goal(f"resamples equal bit by bit, {size} (1: yes)", spread([equal["profiles and resamples"]]), 1, unit="",
+             limit="1"),
+        goal(f"variances of components, {size} (largest difference / largest variance)", spread([gap]), 1e-6,
+             at_least=False, unit="", limit="rounding"),
+        goal(f"neighbours of the GPU ({run['search']}) that the CPU finds, {size}", spread([recall]), None, unit="",
+             limit="1 up to ties and the rounding of components; the CPU's search is approximate above 200,000 cells"),
+    ]
+
+
+def _annotations(setting: Setting, cells: Path, size: str, pairs: int) -> dict[str, Any]:
+    marker_map = cells.parent / "map.json"
+    outputs = {device: setting.new(f"annotate_{device}_{cells.parent.name}") for device in ("cpu", "gpu")}
+    contestants = [
+        Contestant(f"annotate on the {d.upper()}, {size}", "annotate_cellkey.py", (cells, outputs[d], marker_map, d))
+        for d in ("cpu", "gpu")
+    ]
+    found = paired(contestants, pairs, warm=pairs > 1)
+    names = [c.name for c in contestants]
+    if found["failed"]:
+        return {**found, "goals": []}
+    labels = {device: _labels(folder) for device, folder in outputs.items()}
+    from sklearn.metrics import adjusted_rand_score
+
+    same = float(np.mean(labels["cpu"][1] == labels["gpu"][1]))
+    return {**found, "goals": [
+        goal(f"annotate, {size}: times faster (wall)", ratios(found, *names, "work_wall"), None,
+             limit="what stays on the CPU"),
+        goal(f"annotate, {size}: CPU seconds on the CPU / with the GPU", ratios(found, *names, "work_cpu"), None,
+             limit="the same"),
+        goal(f"clusters of CPU and GPU, {size} (ARI)",
+             spread([float(adjusted_rand_score(labels["cpu"][0], labels["gpu"][0]))]), None, unit="", limit="1"),
+        goal(f"cells with the same label, {size}", spread([same]), 0.99, unit="", limit="1"),
+    ]}
+
+
+def _labels(run: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Cluster and label of every cell of a run."""
+    import h5py
+    from anndata.io import read_elem
+
+    with h5py.File(run / "output.h5ad") as file:
+        return tuple(np.asarray(read_elem(file[f"obs/{n}"])).astype(str) for n in ("cluster_lvl0", "cell_type_auto"))
