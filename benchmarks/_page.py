@@ -77,7 +77,8 @@ def _other_machine(row: dict[str, Any]) -> list[str]:
     """What a row was measured on that needs a machine of its own."""
     if "card" not in row:
         return []
-    machine, versions = row["machine"], ", ".join(f"{n} {v}" for n, v in row["versions"].items() if v != "not installed")
+    machine = row["machine"]
+    versions = ", ".join(f"{n} {v}" for n, v in row["versions"].items() if v != "not installed")
     return [
         f"Measured on another machine ({row['when'][:10]}): {row['card']}, {machine['processors']} cores",
         f"({machine['model']}), {machine['memory_gib']} GiB, Python {machine['python']}; {versions}.", "",
