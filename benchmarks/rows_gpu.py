@@ -7,31 +7,36 @@ from typing import Any
 
 import numpy as np
 
-from _data import Setting
+from _data import Setting, csr_mb
 from _pairs import Contestant, goal, paired, ratios, spread
 from cellkey.clustering.neighbors import neighbor_recall
 from cellkey.device import device_name, why_no_gpu
 
-__all__ = ["gpu"]
+__all__ = ["gpu", "gpu_many_cells"]
 
 _STEPS = ("profiles", "profiles and resamples", "components", "neighbours")
 
 
 def gpu(setting: Setting) -> dict[str, Any]:
     """Profiles, resamples, components, neighbours and whole annotations, CPU against GPU."""
+    return _row(setting, setting.pick(50_000, 4000), setting.pick(20_000, 2000), setting.pairs)
+
+
+def gpu_many_cells(setting: Setting) -> dict[str, Any]:
+    """The same with many cells and few genes, once."""
+    return _row(setting, setting.pick(1_000_000, 10_000), 500, 1)
+
+
+def _row(setting: Setting, n_cells: int, n_genes: int, pairs: int) -> dict[str, Any]:
     if why_no_gpu():
         return {"skipped": why_no_gpu()}
-    row: dict[str, Any] = {"card": device_name(), "runs": {}, "failed": {}, "goals": [], "notes": list(_NOTES)}
-    shapes = [(50_000, 20_000), (1_000_000, 500)] if setting.full else [(4000, 2000)]
-    for place, (n_cells, n_genes) in enumerate(shapes):
-        cells, size = setting.counts(n_cells, n_genes), f"{n_cells:,} x {n_genes:,}"
-        pairs = setting.pairs if place == 0 else 1
-        for found in (_steps(setting, cells, size, pairs), _annotations(setting, cells, size, pairs)):
-            row["runs"] |= found["runs"]
-            row["failed"] |= found["failed"]
-            row["goals"] += found["goals"]
-    row["sizes"] = {"shapes": [f"{c:,} x {g:,}" for c, g in shapes]}
-    return row
+    cells, size = setting.counts(n_cells, n_genes), f"{n_cells:,} x {n_genes:,}"
+    parts = [_steps(setting, cells, size, pairs), _annotations(setting, cells, size, pairs)]
+    return {
+        "card": device_name(), "sizes": {"cells": n_cells, "genes": n_genes}, "matrix_mb": csr_mb(cells),
+        "runs": parts[0]["runs"] | parts[1]["runs"], "failed": parts[0]["failed"] | parts[1]["failed"],
+        "goals": [g for part in parts for g in part["goals"]], "notes": list(_NOTES),
+    }
 
 
 _NOTES = (

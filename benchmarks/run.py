@@ -58,7 +58,8 @@ ROWS = (
     Row("P11", "start-up", rows_other.start, 1),
     Row("dask", "one large input on Dask workers", rows_cells.dask, 4),
     Row("scores", "scores of cell types against decoupler", rows_cells.scores, 2),
-    Row("gpu", "the same steps on a GPU", rows_gpu.gpu, 5),
+    Row("gpu", "the same steps on a GPU", rows_gpu.gpu, 3),
+    Row("gpu-cells", "the same with a million cells", rows_gpu.gpu_many_cells, 5),
 )
 
 
