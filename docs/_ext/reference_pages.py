@@ -51,6 +51,7 @@ TABLE_GROUPS = (
             "refined_marker_scores",
             "refined_decision_steps",
             "refined_marker_evidence",
+            "refined_confidence",
         ),
     ),
 )

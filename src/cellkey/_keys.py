@@ -17,6 +17,7 @@ FINAL: Final = "annotation"
 
 REFINED_CLUSTER: Final = "cluster_lvl1"
 REFINED_LABEL: Final = "cell_type_lvl1"
+REFINED_PROBABILITY: Final = "cell_type_lvl1_confidence"
 
 PARAMS: Final = "stage_h_params"
 GATING: Final = "stage_h_gating_params"

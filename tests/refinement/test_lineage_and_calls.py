@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +13,9 @@ from cellkey.hierarchy import CellType, Hierarchy
 from cellkey.profiles.expression import Expression
 from cellkey.profiles.profile import profile_clusters
 from cellkey.refinement import refine
-from cellkey.refinement.call_stability import call_stability
+from cellkey.refinement.confidence import measure_confidence
 from cellkey.refinement.judging import EnrichmentJudge, MarkerJudge
 from cellkey.refinement.lineage import agree, part_call, with_label, with_node
-from cellkey.refinement.operations import Workshop
 from cellkey.refinement.parameters import RefinementParameters
 from cellkey.refinement.profiling import profile_parts, with_groups
 from cellkey.refinement.source import open_source
@@ -166,13 +164,14 @@ def test_stability_names_the_marker_that_a_call_hangs_on() -> None:
     made.marker_map["Immune Cells"]["children"]["B Cells"]["markers"] = ["MS4A1"]
     adata = annotated(made)
     source = open_source(adata, RefinementParameters())
-    shop = Workshop(source.cells, source.judge, RefinementParameters(call_resamples=10))
-    found = call_stability(source.current, shop)
+    few = RefinementParameters(call_resamples=10)
+    found = measure_confidence(source.current, source.cells, source.index, few, None)
     b_cells = next(c for c, call in source.current.calls.items() if call.label == "B Cells")
-    assert found[b_cells].fragile == ("MS4A1",)
-    assert 0 < found[b_cells].markers < 1
-    assert all(s.cells >= 0.9 for s in found.values())
-    assert call_stability(source.current, replace(shop, parameters=RefinementParameters(call_resamples=0))) == {}
+    assert found.stability[b_cells].fragile[-1] == "MS4A1"
+    assert 0 < found.stability[b_cells].without_marker[-1] < 1
+    assert all(s.held[-1] >= 0.9 for s in found.stability.values())
+    none = RefinementParameters(call_resamples=0)
+    assert measure_confidence(source.current, source.cells, source.index, none, None).table is None
 
 
 @pytest.mark.parametrize("method", ["enrichment", "both"])

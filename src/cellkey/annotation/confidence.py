@@ -71,14 +71,14 @@ def call_measurements(annotation: Annotation, stability: Stability) -> dict[str,
     """Return what calibration looks at, one value per level of a call; all from 0 to 1, higher is firmer.
 
     ``held`` and ``without_marker`` are those of the stability (1 without markers). ``lead`` is the least margin
-    down to the level in proportion, margin / (margin + 1); 0 where no step had a sibling to lead over.
+    down to the level in proportion, margin / (margin + 1); 0 where no step had a sibling to lead over, and where
+    the walk did not come by (a label that a person set).
     ``breadth`` is 1 / (1 + level): a broad claim is easier to get right than a narrow one.
     """
     path = stability.path
     group = annotation.profiles.groups.index(stability.group)
     walk = _walk(annotation, stability.method, group)
-    margins = [s.choice.margin for s in walk.steps[: len(path)]]
-    least = np.fmin.accumulate([np.nan if m is None else max(m, 0.0) for m in margins])
+    least = np.fmin.accumulate([_margin(walk, level, node) for level, node in enumerate(path)])
     return {
         "held": stability.held,
         "without_marker": np.nan_to_num(stability.without_marker, nan=1.0),
@@ -87,9 +87,17 @@ def call_measurements(annotation: Annotation, stability: Stability) -> dict[str,
     }
 
 
+def _margin(walk: Walk, level: int, node: int) -> float:
+    """Lead of a node in its step of the walk; NaN without a sibling, 0 if the walk does not pass it."""
+    choice = walk.steps[level].choice if level < len(walk.steps) else None
+    if choice is None or choice.selected != node:
+        return 0.0
+    return float("nan") if choice.margin is None else max(choice.margin, 0.0)
+
+
 def _walk(annotation: Annotation, method: str, group: int) -> Walk:
     calls = annotation.enrichment
-    if calls is not None and method == calls.method:
+    if calls is not None and method == calls.method != annotation.method:
         return calls.routes.walks[group]
     return annotation.calls[group].walk
 

@@ -14,9 +14,9 @@ from cellkey.annotation.cells import annotate
 from cellkey.annotation.evidence import evidence_record, settings_of, stored_profiles
 from cellkey.annotation.memory import parse_bytes, tile_budget
 from cellkey.annotation.result import AnnotationResult, outdated_levels
-from cellkey.errors import InputError, MissingFieldError, RunError
+from cellkey.errors import InputError, MissingFieldError
 from cellkey.io.write import link_or_copy
-from cellkey.profiles.resample_storage import load_resamples, save_resamples
+from cellkey.profiles.resample_storage import save_resamples, stored_resamples
 from cellkey.profiles.resampling import N_RESAMPLES
 from cellkey.profiles.storage import evidence_stamp, save_profiles
 from cellkey.profiles.tiles import matrix_digest
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from cellkey.annotation.passes import Passes
     from cellkey.io.opened import OpenedCells
     from cellkey.profiles.profile import ClusterProfiles
-    from cellkey.profiles.resampling import Resamples
     from cellkey.refinement.chained import Chained
     from cellkey.workers.connection import WorkerPlan
 
@@ -128,7 +127,7 @@ def annotate_file(
         if hierarchy is None and annotation_only:
             hierarchy = _earlier_hierarchy(adata)
         if profiles is not None and options.get("resamples", N_RESAMPLES):
-            options["resamples"] = _stored_resamples(path.parent, profiles) or N_RESAMPLES
+            options["resamples"] = stored_resamples(path.parent / RESAMPLES_FILE, profiles) or N_RESAMPLES
         with _passes(None if profiles is not None else workers, path) as passes:
             result = annotate(
                 adata, hierarchy, groupby=job.groupby(adata), profiles=profiles, passes=passes, progress=progress,
@@ -295,15 +294,6 @@ class _Job:
             msg = f"--annotation-only needs obs[{_keys.CLUSTER!r}], which {self.path.name} does not hold; {found}"
             raise MissingFieldError(msg)
         return _keys.CLUSTER
-
-
-def _stored_resamples(folder: Path, profiles: ClusterProfiles) -> Resamples | None:
-    """Resamples beside profiles, if they were made with them."""
-    try:
-        resamples = load_resamples(folder / RESAMPLES_FILE)
-    except RunError:
-        return None
-    return resamples if resamples.info.get("fingerprint") == profiles.info.get("fingerprint") else None
 
 
 def _earlier_hierarchy(adata: Any) -> Any:

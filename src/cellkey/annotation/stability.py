@@ -8,7 +8,7 @@ the same type of that level, wherever it ends.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from cellkey.scoring.enrichment import score_enrichment
 from cellkey.scoring.marker_evidence import differential_universe, score_markers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,13 +29,17 @@ if TYPE_CHECKING:
     from cellkey.annotation.enrichment import EnrichmentCalls
     from cellkey.profiles.profile import ClusterProfiles
     from cellkey.profiles.resampling import Resamples
+    from cellkey.routing.walk import Rule
     from cellkey.scoring.evidence import Evidence
     from cellkey.scoring.key import MeasuredKey
 
-__all__ = ["Stability", "key_columns", "stability_of_enrichment", "stability_of_markers"]
+__all__ = ["Settle", "Stability", "key_columns", "stability_of_enrichment", "stability_of_markers"]
 
 Path = tuple[int, ...]
 Nodes: TypeAlias = "NDArray[np.int64]"
+Settle: TypeAlias = "Callable[[Sequence[str], Any, Nodes, Callable[[int], Nodes]], Nodes]"
+"""Says where groups end up: from their names, the rule (with its scores), the nodes that their walks pass (groups x
+levels, -1 past the end), and the same for walks to which one top-level type alone is open."""
 _STACKED_VALUES = 2_000_000  # groups x columns that are scored at once: about 300 MB of work space
 
 
@@ -76,7 +80,12 @@ def key_columns(key: MeasuredKey) -> NDArray[np.int64]:
 
 
 def stability_of_markers(
-    annotation: Annotation, resamples: Resamples, *, features: NDArray[np.bool_] | None = None
+    annotation: Annotation,
+    resamples: Resamples,
+    *,
+    features: NDArray[np.bool_] | None = None,
+    paths: Sequence[Path] | None = None,
+    settle: Settle | None = None,
 ) -> list[Stability]:
     """Return the stability of calls by marker evidence.
 
@@ -88,19 +97,28 @@ def stability_of_markers(
         Of the same groups and genes.
     features
         As in :func:`~cellkey.annotation.core.annotate_profiles`.
+    paths
+        Nodes of the calls, where they are not those of the walks.
+    settle
+        Says where groups end up; at the end of their walks if None.
     """
-    walker = _MarkerWalker(annotation, features)
-    paths = [c.walk.path for c in annotation.calls]
-    return _stability(annotation.profiles, annotation.key, paths, annotation.method, resamples, walker)
+    walker = _MarkerWalker(annotation, features, settle)
+    asked = [c.walk.path for c in annotation.calls] if paths is None else paths
+    return _stability(annotation.profiles, annotation.key, asked, annotation.method, resamples, walker)
 
 
 def stability_of_enrichment(
-    profiles: ClusterProfiles, calls: EnrichmentCalls, resamples: Resamples
+    profiles: ClusterProfiles,
+    calls: EnrichmentCalls,
+    resamples: Resamples,
+    *,
+    paths: Sequence[Path] | None = None,
+    settle: Settle | None = None,
 ) -> list[Stability]:
     """Return the stability of calls by enrichment; see :func:`stability_of_markers`."""
-    walker = _EnrichmentWalker(profiles, calls)
-    paths = [w.path for w in calls.routes.walks]
-    return _stability(profiles, calls.evidence.key, paths, calls.method, resamples, walker)
+    walker = _EnrichmentWalker(profiles, calls, settle)
+    asked = [w.path for w in calls.routes.walks] if paths is None else paths
+    return _stability(profiles, calls.evidence.key, asked, calls.method, resamples, walker)
 
 
 class _Walker(Protocol):
@@ -118,8 +136,8 @@ class _Walker(Protocol):
 class _MarkerWalker:
     """Calls by marker evidence on as few columns as the scores look at, of many groups at once."""
 
-    def __init__(self, annotation: Annotation, features: NDArray[np.bool_] | None) -> None:
-        a = annotation
+    def __init__(self, annotation: Annotation, features: NDArray[np.bool_] | None, settle: Settle | None) -> None:
+        a, self._settle = annotation, settle
         universe = differential_universe(a.key, a.scoring, features)
         self._columns = np.union1d(key_columns(a.key), universe)
         self._key = _restricted(a.key, self._columns)
@@ -153,14 +171,14 @@ class _MarkerWalker:
             profiles, self._key, self._scoring, on_limits=self._on, features=self._features, hidden=hidden
         )
         rule = MarkerRule(evidence, self._limits)
-        return walk_paths(self._key, len(evidence.groups), rule, max_depth=self._limits.max_depth)
+        return _settled(self._settle, self._key, evidence.groups, rule, self._limits.max_depth)
 
 
 class _EnrichmentWalker:
     """Calls by enrichment; its scores compare all groups with each other, so all are scored every time."""
 
-    def __init__(self, profiles: ClusterProfiles, calls: EnrichmentCalls) -> None:
-        self._calls = calls
+    def __init__(self, profiles: ClusterProfiles, calls: EnrichmentCalls, settle: Settle | None) -> None:
+        self._calls, self._settle = calls, settle
         self._key = calls.evidence.key
         self._profiles = profiles
         self._means = means_from_profiles(profiles)
@@ -185,11 +203,19 @@ class _EnrichmentWalker:
         return found
 
     def _paths(self, evidence: Evidence) -> Nodes:
-        walks = route_branches(evidence, self._calls.routes.gating).walks
-        found = np.full((len(walks), self._key.hierarchy.depth), -1, dtype=np.int64)
-        for row, walk in zip(found, walks, strict=True):
-            row[: len(walk.path)] = walk.path
-        return found
+        routes = route_branches(evidence, self._calls.routes.gating)
+        return _settled(self._settle, self._key, evidence.groups, routes.rule, routes.gating.max_depth)
+
+
+def _settled(
+    settle: Settle | None, key: MeasuredKey, groups: Sequence[str], rule: Rule, max_depth: int | None
+) -> Nodes:
+    """Where groups end up."""
+
+    def walked(roots: Sequence[int] | None = None) -> Nodes:
+        return walk_paths(key, len(groups), rule, max_depth=max_depth, roots=roots)
+
+    return walked() if settle is None else settle(groups, rule, walked(), lambda root: walked([root]))
 
 
 def _stability(

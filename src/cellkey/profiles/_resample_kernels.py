@@ -63,7 +63,9 @@ def _stored_place(k, n_negative, n_zero):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def resample_genes(data, rows, indptr, codes, weights, sizes, quantile, basis):  # type: ignore[no-untyped-def]
+def resample_genes(  # type: ignore[no-untyped-def]
+    data, rows, indptr, codes, weights, sizes, quantile, basis, limits
+):
     """Group statistics of every gene of a CSC block for every resample.
 
     Each number equals that of :func:`cellkey.profiles._kernels.profile_genes` on a matrix in which every cell
@@ -71,7 +73,8 @@ def resample_genes(data, rows, indptr, codes, weights, sizes, quantile, basis): 
 
     Parameters are float32 values, their rows, the column starts, the group of each row (-1 leaves it out), the
     weights (cells x resamples, uint8), the cells per group (groups x resamples), the quantile of the positivity
-    threshold and its rule.
+    threshold and its rule, and the thresholds (genes x resamples) where they are those of other cells as well; an
+    array without rows has them made from these cells.
 
     Returns, float32: statistics x genes x groups x resamples in the order of the constants above, zeros where a
     resample holds no cell of a group; and 5 x genes x resamples: mean, median, population standard deviation,
@@ -86,14 +89,14 @@ def resample_genes(data, rows, indptr, codes, weights, sizes, quantile, basis): 
     for gene in range(n_genes):
         _resample_gene(
             data[indptr[gene] : indptr[gene + 1]], rows[indptr[gene] : indptr[gene + 1]], codes, weights, sizes,
-            n_cells, quantile, basis, result[:, gene], overall[:, gene],
+            n_cells, quantile, basis, limits[gene : gene + 1], result[:, gene], overall[:, gene],
         )
     return result, overall
 
 
 @njit(cache=True, nogil=True)
 def _resample_gene(  # type: ignore[no-untyped-def]
-    data, rows, codes, weights, sizes, n_cells, quantile, basis, result, overall
+    data, rows, codes, weights, sizes, n_cells, quantile, basis, limits, result, overall
 ):
     n_groups, n_times = sizes.shape
     values, groups, copies = _sorted_values(data, rows, codes, weights)
@@ -144,6 +147,8 @@ def _resample_gene(  # type: ignore[no-untyped-def]
             while copies[i, b] == 0:
                 i += 1
             thresholds[b] = max(thresholds[b], np.float64(values[i]))
+        if len(limits):
+            thresholds[b] = limits[0, b]
         overall[4, b] = thresholds[b]
     positive = _counts_from(values, groups, copies, thresholds, n_groups)
     for g in range(n_groups):

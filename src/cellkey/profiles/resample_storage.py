@@ -15,7 +15,9 @@ from cellkey.records.atomic import atomic_path
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FORMAT_VERSION", "load_resamples", "save_resamples"]
+    from cellkey.profiles.profile import ClusterProfiles
+
+__all__ = ["FORMAT_VERSION", "load_resamples", "save_resamples", "stored_resamples"]
 
 FORMAT_VERSION = 1
 _ARRAYS = (
@@ -71,3 +73,12 @@ def load_resamples(path: str | Path) -> Resamples:
     except (OSError, KeyError, ValueError) as error:
         msg = f"cannot read resamples from {path}: {error}"
         raise RunError(msg) from error
+
+
+def stored_resamples(path: str | Path, profiles: ClusterProfiles) -> Resamples | None:
+    """Return the resamples of a file if they were made with ``profiles``; None if not, or if there are none."""
+    try:
+        resamples = load_resamples(path)
+    except RunError:
+        return None
+    return resamples if resamples.info.get("fingerprint") == profiles.info.get("fingerprint") else None

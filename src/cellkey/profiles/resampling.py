@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
     from cellkey.device import Device
     from cellkey.profiles._gpu import DeviceResamples
+    from cellkey.profiles.expression import Expression
     from cellkey.profiles.profile import ClusterProfiles, PositiveBasis
 
-__all__ = ["N_RESAMPLES", "Resampler", "Resamples", "cell_keys"]
+__all__ = ["N_RESAMPLES", "Resampler", "Resamples", "cell_keys", "resample_groups"]
 
 N_RESAMPLES = 50
 """Resamples unless another number is asked for: the standard error of a share is then 0.07 at most, 0.03 at 0.95."""
 
+_GENES = 512
 _BY_GROUP = ("mean", "median", "detection", "positive", "rank_z")
 Piece: TypeAlias = "tuple[int, NDArray[np.float32], NDArray[np.float32]]"
 """Place of the first gene among those that are held, statistics by group, and statistics over all cells."""
@@ -166,10 +168,15 @@ def _whole(shares: NDArray[np.float32], n_cells: Any) -> NDArray[np.float64]:
     return np.asarray(np.rint(shares.astype(np.float64) * n_cells) / np.maximum(n_cells, 1))
 
 
-def cell_keys(names: Sequence[str] | NDArray[np.object_]) -> NDArray[np.uint64]:
-    """Return one number per cell that depends on its name alone; cells of one name are counted through."""
+def cell_keys(names: Sequence[str] | NDArray[np.object_] | NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return one number per cell that depends on its name alone; cells of one name are counted through.
+
+    Numbers made before are returned as they are.
+    """
     import pandas as pd
 
+    if isinstance(names, np.ndarray) and names.dtype == np.uint64:
+        return np.asarray(names, dtype=np.uint64)
     texts = np.asarray(names, dtype=object).astype(str)
     hashed = np.asarray(pd.util.hash_array(texts.astype(object), categorize=False), dtype=np.uint64)
     if len(np.unique(hashed)) < len(hashed):
@@ -184,7 +191,7 @@ class Resampler:
     Parameters
     ----------
     names
-        Names of the cells, shape (cells,); the draws hang on them.
+        Names of the cells, shape (cells,); the draws hang on them. Or their :func:`cell_keys`, uint64.
     columns
         Genes to hold, as columns of the matrix.
     n_resamples
@@ -193,21 +200,28 @@ class Resampler:
         Of the draws.
     quantile
         Quantile of the positivity threshold to hold.
+    thresholds
+        Thresholds of the genes to hold, resamples x genes, where they are those of more cells than the matrix has;
+        None makes them from its cells.
     """
 
     def __init__(
         self,
-        names: Sequence[str] | NDArray[np.object_],
+        names: Sequence[str] | NDArray[np.object_] | NDArray[np.uint64],
         columns: Sequence[int] | NDArray[np.intp],
         *,
         n_resamples: int = N_RESAMPLES,
         seed: int = 0,
         quantile: float = 0.75,
+        thresholds: NDArray[np.float32] | None = None,
     ) -> None:
         self.columns = np.unique(np.asarray(columns, dtype=np.int64))
         self.seed = int(seed)
         self.quantile = float(quantile)
-        self._weights = kernels.draw_weights(cell_keys(names), np.uint64(self.seed % 2**64), int(n_resamples))
+        keys = cell_keys(names)
+        self._weights = kernels.draw_weights(keys, np.uint64(self.seed % 2**64), int(n_resamples))
+        given = np.zeros((int(n_resamples), 0)) if thresholds is None else thresholds
+        self._limits = np.ascontiguousarray(given.T, dtype=np.float64)
         self._codes = np.zeros(0, dtype=np.int64)
 
     @property
@@ -250,7 +264,7 @@ class Resampler:
         kept = block[:, self.columns[low:high] - start]
         by_group, overall = self._on_device(kept) if self._on_device is not None else kernels.resample_genes(
             kept.data, kept.indices.astype(np.int64), kept.indptr.astype(np.int64), self._codes, self._weights,
-            self._sizes, self.quantile, _BASIS_CODES[self._basis],
+            self._sizes, self.quantile, _BASIS_CODES[self._basis], self._limits[int(low) : int(high)],
         )
         return int(low), by_group, overall
 
@@ -275,3 +289,36 @@ class Resampler:
             groups=self._groups, genes=self._genes, columns=self.columns, n_cells=np.ascontiguousarray(self._sizes.T),
             quantile=self.quantile, basis=self._basis, seed=self.seed, **held,
         )
+
+
+def resample_groups(
+    expression: Expression, labels: NDArray[np.object_], keys: NDArray[np.uint64], base: Resamples
+) -> Resamples:
+    """Return the resamples of groups of some of the cells, beside those of all of them.
+
+    The cells are drawn as often as in ``base``, and whether one is positive is decided by the thresholds over all
+    cells of the same resample. Genes are ranked between these groups.
+
+    Parameters
+    ----------
+    expression
+        The cells x all genes, on the scale of ``base``.
+    labels
+        Group of each cell, shape (cells,).
+    keys
+        :func:`cell_keys` of the cells, as they are among all cells.
+    base
+        Resamples of groups of all cells.
+    """
+    from cellkey.profiles.profile import cell_groups
+
+    held = np.arange(len(base.columns))
+    own = Resampler(
+        keys, held, n_resamples=base.n_resamples, seed=base.seed, quantile=base.quantile, thresholds=base.thresholds
+    )
+    groups, codes = cell_groups(labels)
+    own.begin(codes, groups, base.genes, base.basis)
+    for start in range(0, len(held), _GENES):
+        own.add(expression.columns(base.columns[start : start + _GENES]), start)
+    overall = {name: getattr(base, name) for name in _OVERALL}
+    return replace(own.result(), columns=base.columns, genes=base.genes, info=base.info, **overall)

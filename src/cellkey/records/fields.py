@@ -148,8 +148,11 @@ REFINED = FileSpec(
         FieldSpec("obs", "refinement_reason", "categorical", "Why the action was taken; empty if none was."),
         FieldSpec("obs", "cell_type_lvl1_conf", "float64", "Confidence after refinement, in score units."),
         FieldSpec("obs", "cell_type_lvl1_path", "categorical", "Path after refinement, joined by ' / '."),
-        FieldSpec("obs", "cell_type_lvl1_stability", "float64", "Share (0 to 1) of resamplings of the cells of the"
-        " cluster that give the same label; missing where it was not measured."),
+        FieldSpec("obs", "cell_type_lvl1_stability", "float64", "Share (0 to 1) of resamples of the cells in which"
+        " the label of the cluster holds; missing where it was not measured."),
+        FieldSpec("obs", "cell_type_lvl1_confidence", "float64", "Probability (0 to 1) that the label is right, as"
+                  " cell_type_auto_confidence; missing where no type was assigned.",
+                  condition="calls were resampled"),
         FieldSpec("obs", "cell_type_lvl1_ontology_term_id", "categorical", "Cell Ontology id of the label or of its"
         " nearest ancestor that has one."),
         *_companions("cell_type_lvl1"),

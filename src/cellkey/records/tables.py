@@ -320,12 +320,19 @@ REFINED_ANNOTATIONS = replace(
         *CLUSTER_ANNOTATIONS.columns,
         Column("split_stability", "float", "For a part of a split, how well it came out again when random subsets"
                " were split (mean Jaccard index, 0 to 1); empty for other clusters."),
-        Column("label_stability", "float", "Share (0 to 1) of resamplings of the cells that give the same label;"
-               " empty for labels set by hand."),
-        Column("marker_stability", "float", "Share (0 to 1) of the markers behind the label without which it is the"
-               " same; empty for labels set by hand."),
-        Column("fragile_markers", "list", "Markers without which the label would be another."),
+        Column("label_stability", "float", "Share (0 to 1) of resamples of the cells in which the label holds; empty"
+               " for labels that the hierarchy does not know."),
+        Column("marker_stability", "float", "Share (0 to 1) of the markers of the path without which the label still"
+               " holds; empty for labels that the hierarchy does not know."),
+        Column("fragile_markers", "list", "Marker whose loss costs most of the path; empty if the label holds without"
+               " any."),
     ),
+)
+REFINED_CONFIDENCE = replace(
+    CONFIDENCE,
+    name="refined_confidence",
+    meaning="The columns of confidence.csv for the clusters after refinement (obs column cluster_lvl1). Labels that the"
+    " hierarchy does not hold have no row.",
 )
 REFINED_MARKER_SCORES = replace(
     MARKER_SCORES,
@@ -365,6 +372,7 @@ ALL_TABLES: dict[str, TableSchema] = {
         REFINED_MARKER_SCORES,
         REFINED_DECISION_STEPS,
         REFINED_MARKER_EVIDENCE,
+        REFINED_CONFIDENCE,
     )
 }
 """All table schemas by name; the file is the name with ``.csv``."""

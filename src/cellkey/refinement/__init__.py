@@ -5,7 +5,7 @@
   automatic, written, and both.
 - :mod:`~cellkey.refinement.operations`: splits, merges, overrides, relabelling, rescoring.
 - :mod:`~cellkey.refinement.splitting`, :mod:`~cellkey.refinement.separation`,
-  :mod:`~cellkey.refinement.call_stability`: whether splits and calls hold.
+  :mod:`~cellkey.refinement.confidence`: whether splits and calls hold.
 - :mod:`~cellkey.refinement.iteration`: rounds until a stated reason ends them.
 - :mod:`~cellkey.refinement.cells`: the same for AnnData; :mod:`~cellkey.refinement.run`: for run directories.
 """

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cellkey import _keys
 from cellkey.annotation.fields import colour_fields
 from cellkey.refinement import record
-from cellkey.refinement.call_stability import CallStability, call_stability
+from cellkey.refinement.confidence import Confidence, measure_confidence
 from cellkey.refinement.diagnosis import Diagnosis, diagnostic_report
 from cellkey.refinement.iteration import Refinement, RefinementStop, examine, refine_state
 from cellkey.refinement.operations import Workshop
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from cellkey.profiles.profile import ClusterProfiles
+    from cellkey.profiles.resampling import Resamples
+    from cellkey.refinement.state import State
 
 __all__ = ["DiagnosisResult", "RefinementResult", "diagnose_cells", "refine", "refine_source", "undo", "undo_source"]
 
@@ -45,11 +48,14 @@ class RefinementResult:
         In effect.
     tables
         By name: ``diagnostic_report`` (and one per later iteration), ``refinement_log``,
-        ``refined_annotations``, ``refined_marker_scores`` and ``refined_decision_steps``.
+        ``refined_annotations``, ``refined_marker_scores``, ``refined_decision_steps``, ``refined_marker_evidence``
+        and, unless ``call_resamples`` is 0, ``refined_confidence``.
     obs, uns, obsm
         Fields for the cells.
     plan
         All operations that were carried out, as a plan.
+    confidence
+        Of the calls.
     """
 
     refinement: Refinement
@@ -59,7 +65,7 @@ class RefinementResult:
     uns: Mapping[str, Any]
     obsm: Mapping[str, Any]
     plan: Plan
-    stability: Mapping[str, CallStability] = field(default_factory=dict)
+    confidence: Confidence = field(default_factory=Confidence)
     dropped: tuple[str, ...] = ()
 
     @property
@@ -106,6 +112,7 @@ def refine(
     automatic: bool | None = None,
     focus: Focus | Mapping[str, Any] | None = None,
     profiles: ClusterProfiles | None = None,
+    resamples: Resamples | None = None,
     restart: bool = False,
     copy: bool = False,
     progress: Progress | None = None,
@@ -124,8 +131,8 @@ def refine(
         Whether the diagnosis adds operations; by default only when no plan is given.
     focus
         Which clusters may be touched, and which to split in any case; see :class:`Focus`.
-    profiles
-        Of the clusters in ``obs["cluster_lvl0"]``; made from the cells if None.
+    profiles, resamples
+        Of the clusters in ``obs["cluster_lvl0"]``, as the annotation made them; made from the cells if None.
     restart
         Begin again from the annotation, leaving earlier refinement out of account.
     copy
@@ -142,9 +149,9 @@ def refine(
     ------
     ``obs``: ``cluster_lvl1``, ``cell_type_lvl1``, ``cell_type_lvl0``, ``refinement_action``,
     ``refinement_reason``, ``cell_type_lvl1_path``, ``cell_type_lvl1_ontology_term_id`` and ``annotation``
-    (categorical), ``refinement_iteration`` (int64), ``cell_type_lvl1_conf`` and ``cell_type_lvl1_stability``
-    (float64). ``uns``: ``stage_refine_iteration_<N>``, ``stage_i_params`` and ``stage_i_summary``. ``obsm``:
-    ``refinement_history``, the clusters before each iteration.
+    (categorical), ``refinement_iteration`` (int64), ``cell_type_lvl1_conf``, ``cell_type_lvl1_stability`` and
+    ``cell_type_lvl1_confidence`` (float64). ``uns``: ``stage_refine_iteration_<N>``, ``stage_i_params`` and
+    ``stage_i_summary``. ``obsm``: ``refinement_history``, the clusters before each iteration.
 
     Raises
     ------
@@ -155,7 +162,7 @@ def refine(
     """
     chosen = _parameters(parameters, plan)
     tell = _teller(progress)
-    source = open_source(adata, chosen, profiles=profiles, restart=restart)
+    source = open_source(adata, chosen, profiles=profiles, resamples=resamples, restart=restart)
     result = refine_source(source, chosen, plan=plan, automatic=automatic, focus=focus, uns=adata.uns, tell=tell)
     if not copy:
         write_fields_of(adata, result, restart=restart)
@@ -199,8 +206,8 @@ def refine_source(
     done = refine_state(
         source.current, shop, plan=written, automatic=auto, focus=chosen, first_number=source.n_done + 1
     )
-    stability = call_stability(done.last, shop)
-    return _result(source, done, parameters, stability, earlier_log=earlier_log, parent_file=parent_file,
+    confidence = _confidence(source, done.last, shop)
+    return _result(source, done, parameters, confidence, earlier_log=earlier_log, parent_file=parent_file,
                    seconds=time.perf_counter() - started, uns=uns or {})
 
 
@@ -208,7 +215,7 @@ def _result(
     source: Source,
     done: Refinement,
     parameters: RefinementParameters,
-    stability: Mapping[str, CallStability],
+    confidence: Confidence,
     *,
     earlier_log: pd.DataFrame | None,
     parent_file: str,
@@ -222,7 +229,7 @@ def _result(
             for i in done.iterations[1:]
         },
         "refinement_log": log_table(done.iterations, earlier_log),
-        **refined_tables(done.last, stability),
+        **refined_tables(done.last, confidence),
     }
     last = source.n_done + len(done.iterations)
     summary = record.summary_record(done, parameters, n_iterations=last, first=source.first)
@@ -237,7 +244,7 @@ def _result(
         record.PARAMETERS: record.flat(parameters),
         record.SUMMARY: {**summary, "n_commands": commands + 1, "seconds": round(seconds, 3)},
     }
-    obs = record.obs_columns(done.last, source.first_labels, stability)
+    obs = record.obs_columns(done.last, source.first_labels, confidence)
     if source.n_done and done.iterations:
         obs |= _previous(source, commands)
     fields |= colour_fields(obs, done.last.verdict.key.hierarchy)
@@ -246,8 +253,13 @@ def _result(
     return RefinementResult(
         refinement=done, parameters=parameters, tables=tables, obs=obs, uns=fields,
         obsm={record.HISTORY: history} if len(history.columns) else {},
-        plan=Plan(operations=tuple(operations), metadata=_said(done)), stability=stability,
+        plan=Plan(operations=tuple(operations), metadata=_said(done)), confidence=confidence,
     )
+
+
+def _confidence(source: Source, state: State, shop: Workshop) -> Confidence:
+    shop.tell("confidence")
+    return measure_confidence(state, source.cells, source.index, shop.parameters, source.resamples)
 
 
 def _said(done: Refinement) -> dict[str, Any]:
@@ -285,7 +297,9 @@ def write_fields_of(adata: AnnData, result: RefinementResult, *, restart: bool =
 
 
 def forget(adata: AnnData, result: RefinementResult, *, everything: bool) -> None:
-    """Remove the records of iterations that the result does not build on."""
+    """Remove the records of iterations that the result does not build on, and confidence that it did not measure."""
+    if record.PARAMETERS in adata.uns and _keys.REFINED_PROBABILITY in adata.obs:
+        del adata.obs[_keys.REFINED_PROBABILITY]
     for name in stale_fields(adata.uns, result, everything=everything):
         del adata.uns[name]
     if everything or record.HISTORY not in result.obsm:
@@ -368,7 +382,7 @@ def undo_source(
     """Undo in an opened source; see :func:`undo`."""
     state = state_before(source, uns, iteration, parameters)
     shop = Workshop(source.cells, source.judge, parameters, tell)
-    stability = call_stability(state, shop)
+    confidence = _confidence(source, state, shop)
     kept_log = None if earlier_log is None else earlier_log[earlier_log["iteration"] < iteration].reset_index(drop=True)
     done = Refinement(source.first, state, (), tuple(examine(state, shop)), RefinementStop.UNDONE)
     summary = record.summary_record(done, parameters, n_iterations=iteration - 1, first=source.first)
@@ -378,14 +392,14 @@ def undo_source(
     tables = {
         "diagnostic_report": diagnostic_report(list(done.diagnoses), iteration=iteration),
         "refinement_log": log_table((), kept_log),
-        **refined_tables(state, stability),
+        **refined_tables(state, confidence),
     }
     dropped = tuple(f"{record.ITERATION}{n}" for n in range(iteration, source.n_done + 1))
-    obs = record.obs_columns(state, source.first_labels, stability)
+    obs = record.obs_columns(state, source.first_labels, confidence)
     return RefinementResult(
         refinement=done, parameters=parameters, tables=tables, obs=obs,
         uns={record.PARAMETERS: record.flat(parameters), record.SUMMARY: {**summary, "seconds": 0.0}},
         obsm={} if kept is None or kept.columns.empty else {record.HISTORY: kept},
-        plan=Plan(), stability=stability, dropped=dropped,
+        plan=Plan(), confidence=confidence, dropped=dropped,
     )
 

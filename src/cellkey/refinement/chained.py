@@ -74,7 +74,8 @@ def refine_annotated(
     components = None if result.clustering is None or result.clustering.components is None else (
         result.clustering.components.scores)
     source = open_source(
-        adata, chosen, profiles=result.annotation.profiles, obs=result.obs, uns=result.uns, components=components
+        adata, chosen, profiles=result.annotation.profiles, resamples=result.resamples, obs=result.obs, uns=result.uns,
+        components=components,
     )
 
     def tell(step: str) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.refinement.judging import Verdict
 
-__all__ = ["agree", "part_call", "with_label", "with_node"]
+__all__ = ["LEAST_SCORE", "agree", "part_call", "with_label", "with_node"]
 
 
 LEAST_SCORE = 0.5

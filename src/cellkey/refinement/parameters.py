@@ -8,6 +8,7 @@ from pydantic import Field
 
 from cellkey.clustering.parameters import SubclusteringParameters
 from cellkey.parameters import Parameters
+from cellkey.profiles.resampling import N_RESAMPLES
 
 __all__ = ["RefinementParameters"]
 
@@ -60,7 +61,8 @@ class RefinementParameters(Parameters):
     split_resamples
         Random subsets (four fifths of the cells) by which a split is tried; 0 accepts every split.
     call_resamples
-        Resamplings of the cells by which a call is tried; 0 measures no stability of calls.
+        Resamples of the cells from which the confidence of calls is measured where the annotation left none; 50 as
+        there. 0 measures no confidence.
     seed
         The one seed of the run.
     device
@@ -85,7 +87,7 @@ class RefinementParameters(Parameters):
     min_split_stability: Fraction = 0.8
     min_separation: Fraction = 0.5
     split_resamples: Annotated[int, Field(ge=0, le=1000)] = 10
-    call_resamples: Annotated[int, Field(ge=0, le=1000)] = 20
+    call_resamples: Annotated[int, Field(ge=0, le=1000)] = N_RESAMPLES
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1337
     device: Literal["auto", "cpu", "gpu"] = "auto"
 

@@ -7,23 +7,28 @@ part are those against the other parts of the same cluster.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from cellkey.profiles.profile import ClusterProfiles, natural_key, profile_clusters
+from cellkey.profiles.resampling import Resamples, resample_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from cellkey.profiles.expression import Expression
     from cellkey.refinement.cell_access import Cells
 
-__all__ = ["joined_rank_z", "profile_merged", "profile_parts", "profiles_of_ids", "with_groups"]
+__all__ = [
+    "joined_rank_z", "profile_merged", "profile_parts", "profiles_of_ids", "resamples_of_ids", "resamples_with_groups",
+    "with_groups",
+]
 
+_Grouped = TypeVar("_Grouped", ClusterProfiles, Resamples)
 _CELLS_FOR_RANKS = 100
 _GENES = 512
 _PER_GROUP = ("n_cells", "mean", "median", "detection", "rank_z")
@@ -52,7 +57,7 @@ def profile_parts(
     own = profile_clusters(expression, labels, reference.var_names, quantiles=(0.5,), basis=reference.basis)
     code_of = {g: i for i, g in enumerate(own.groups)}
     codes = np.array([code_of[str(v)] for v in labels], dtype=np.int64)
-    ranked = ranks and own.n_groups > 1 and int(own.n_cells.sum()) >= _CELLS_FOR_RANKS
+    ranked = ranks and _ranked(own.n_groups, int(own.n_cells.sum()))
     return replace(
         reference,
         groups=own.groups,
@@ -63,6 +68,10 @@ def profile_parts(
         rank_z=own.rank_z if ranked else np.zeros_like(own.rank_z),
         positive=_positive_shares(expression, codes, own.n_cells, reference.thresholds),
     )
+
+
+def _ranked(n_groups: int, n_cells: int) -> bool:
+    return n_groups > 1 and n_cells >= _CELLS_FOR_RANKS
 
 
 def _positive_shares(
@@ -91,23 +100,32 @@ def with_groups(
     profiles: ClusterProfiles, added: ClusterProfiles | None, *, removed: Collection[str] = ()
 ) -> ClusterProfiles:
     """Return profiles without the groups ``removed`` and with those of ``added``, in natural order."""
+    return _regrouped(profiles, added, removed, dict.fromkeys(_PER_GROUP, 0) | {"positive": 1})
+
+
+def resamples_with_groups(
+    resamples: Resamples, added: Resamples | None, *, removed: Collection[str] = ()
+) -> Resamples:
+    """Return resamples without the groups ``removed`` and with those of ``added``, in natural order."""
+    return _regrouped(resamples, added, removed, dict.fromkeys((*_PER_GROUP, "positive"), 1))
+
+
+def _regrouped(held: _Grouped, added: _Grouped | None, removed: Collection[str], axes: Mapping[str, int]) -> _Grouped:
     left_out = set(removed)
-    kept = [i for i, g in enumerate(profiles.groups) if g not in left_out]
-    names = [profiles.groups[i] for i in kept] + ([] if added is None else list(added.groups))
+    kept = [i for i, g in enumerate(held.groups) if g not in left_out]
+    names = [held.groups[i] for i in kept] + ([] if added is None else list(added.groups))
     order = sorted(range(len(names)), key=lambda i: natural_key(names[i]))
 
-    def joined(name: str, axis: int) -> NDArray[np.float64]:
-        own = np.take(getattr(profiles, name), kept, axis=axis)
+    def joined(name: str, axis: int) -> NDArray[Any]:
+        own = np.take(getattr(held, name), kept, axis=axis)
         whole = own if added is None else np.concatenate([own, getattr(added, name)], axis=axis)
         return np.take(whole, order, axis=axis)
 
-    per_group: dict[str, Any] = {name: joined(name, 0) for name in _PER_GROUP}
-    return replace(
-        profiles, groups=tuple(names[i] for i in order), positive=joined("positive", 1), **per_group
-    )
+    changes: dict[str, Any] = {name: joined(name, axis) for name, axis in axes.items()}
+    return replace(held, groups=tuple(names[i] for i in order), **changes)
 
 
-def joined_rank_z(profiles: ClusterProfiles, members: Collection[str]) -> NDArray[np.float64]:
+def joined_rank_z(held: ClusterProfiles | Resamples, members: Collection[str]) -> NDArray[np.float64]:
     """Return the rank-sum Z of several clusters taken as one, exact where all were ranked among all cells.
 
     Rank sums add up and the tie correction is that of the gene, so with n cells of N
@@ -116,15 +134,15 @@ def joined_rank_z(profiles: ClusterProfiles, members: Collection[str]) -> NDArra
 
     Returns
     -------
-    Shape (genes,); 0 if the clusters hold all cells.
+    Shape (genes,), of resamples (resamples, genes); 0 if the clusters hold all cells.
     """
-    rows = [profiles.groups.index(g) for g in sorted(members, key=natural_key)]
-    sizes = profiles.n_cells[rows].astype(np.float64)
-    n, total = float(sizes.sum()), float(profiles.n_cells.sum())
-    if n >= total:
-        return np.zeros(profiles.n_vars)
-    weights = np.sqrt(sizes * (total - sizes))
-    return np.asarray((weights @ profiles.rank_z[rows]) / np.sqrt(n * (total - n)))
+    rows = [held.groups.index(g) for g in sorted(members, key=natural_key)]
+    sizes = held.n_cells[..., rows].astype(np.float64)
+    n, total = sizes.sum(axis=-1), held.n_cells.sum(axis=-1, dtype=np.float64)
+    weights = np.sqrt(sizes * (total[..., None] - sizes))
+    summed = (weights[..., None, :] @ held.rank_z[..., rows, :].astype(np.float64))[..., 0, :]
+    spread = np.sqrt(n * (total - n))[..., None]
+    return np.asarray(np.divide(summed, spread, out=np.zeros_like(summed), where=spread > 0))
 
 
 def profile_merged(
@@ -147,9 +165,15 @@ def profile_merged(
         Profiles of the first clustering.
     """
     merged = profile_parts(expression, np.full(len(origin), name, dtype=object), base, ranks=False)
+    members = _whole_members(origin, base)
+    return replace(merged, rank_z=joined_rank_z(base, members)[None]) if members else merged
+
+
+def _whole_members(origin: NDArray[np.object_], base: ClusterProfiles) -> list[str]:
+    """Clusters of the first clustering that a union is made of; none if it holds but a part of one."""
     members, counts = np.unique(origin.astype(str), return_counts=True)
     whole = all(int(base.n_cells[base.groups.index(m)]) == n for m, n in zip(members, counts, strict=True))
-    return replace(merged, rank_z=joined_rank_z(base, list(members))[None]) if whole else merged
+    return [str(m) for m in members] if whole else []
 
 
 def profiles_of_ids(
@@ -164,25 +188,92 @@ def profiles_of_ids(
     base
         Profiles of the first clustering.
     """
-    known = np.array([i is not None for i in ids])
-    now = {str(i) for i in ids[known]}
-    profiles = with_groups(base, None, removed=set(base.groups) - now)
-    families: dict[str, list[str]] = {}
-    for name in sorted(now - set(base.groups), key=natural_key):
-        families.setdefault(name.rpartition(":")[0] if ":" in name and not name.endswith("m") else "", []).append(name)
-    for parent, names in sorted(families.items()):
-        if parent:
-            inside = _cells_below(ids, known, parent)
-            labels = _children_of(ids[inside], parent)
-            parts = profile_parts(cells.expression(inside), labels, base)
-            others = [g for g in parts.groups if g not in names]
-            profiles = with_groups(profiles, with_groups(parts, None, removed=others))
+    profiles = with_groups(base, None, removed=_gone(ids, base.groups))
+    for made in _new_clusters(ids, base.groups):
+        expression = cells.expression(made.rows)
+        if made.is_union:
+            added = profile_merged(expression, made.names[0], origin[made.rows], base)
         else:
-            for name in names:
-                rows = np.flatnonzero(ids == name)
-                merged = profile_merged(cells.expression(rows), name, origin[rows], base)
-                profiles = with_groups(profiles, merged)
+            parts = profile_parts(expression, made.labels, base)
+            added = with_groups(parts, None, removed=set(parts.groups) - set(made.names))
+        profiles = with_groups(profiles, added)
     return profiles
+
+
+def resamples_of_ids(
+    ids: NDArray[np.object_],
+    origin: NDArray[np.object_],
+    base: ClusterProfiles,
+    resamples: Resamples,
+    cells: Cells,
+    keys: NDArray[np.uint64],
+) -> Resamples:
+    """Return the resamples of refined clusters, made by the rules of :func:`profiles_of_ids`.
+
+    Parameters
+    ----------
+    ids, origin, base
+        As there.
+    resamples
+        Of the first clustering.
+    keys
+        :func:`~cellkey.profiles.resampling.cell_keys` of all cells.
+    """
+    found = resamples_with_groups(resamples, None, removed=_gone(ids, base.groups))
+    for made in _new_clusters(ids, base.groups):
+        added = resample_groups(cells.expression(made.rows), made.labels, keys[made.rows], resamples)
+        members = _whole_members(origin[made.rows], base) if made.is_union else []
+        if members:
+            added = replace(added, rank_z=joined_rank_z(resamples, members)[:, None].astype(np.float32))
+        elif not _ranked(len(added.groups), len(made.rows)):
+            added = replace(added, rank_z=np.zeros_like(added.rank_z))
+        found = resamples_with_groups(
+            found, resamples_with_groups(added, None, removed=set(added.groups) - set(made.names))
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _NewClusters:
+    """Clusters that the first clustering does not know: parts of one split, or one union.
+
+    Attributes
+    ----------
+    names
+        Those that exist now.
+    rows, labels
+        Cells that are profiled together, and their group: of a split all parts, also those that were split again.
+    """
+
+    names: tuple[str, ...]
+    rows: NDArray[np.intp]
+    labels: NDArray[np.object_]
+
+    @property
+    def is_union(self) -> bool:
+        return _is_union(self.names[0])
+
+
+def _is_union(name: str) -> bool:
+    return ":" not in name or name.endswith("m")
+
+
+def _gone(ids: NDArray[np.object_], groups: Collection[str]) -> set[str]:
+    return set(groups) - {str(i) for i in ids if i is not None}
+
+
+def _new_clusters(ids: NDArray[np.object_], groups: Collection[str]) -> Iterator[_NewClusters]:
+    known = np.array([i is not None for i in ids])
+    families: dict[str, list[str]] = {}
+    for name in sorted({str(i) for i in ids[known]} - set(groups), key=natural_key):
+        families.setdefault(name if _is_union(name) else name.rpartition(":")[0], []).append(name)
+    for family, names in sorted(families.items()):
+        if _is_union(names[0]):
+            rows = np.flatnonzero(ids == family)
+            yield _NewClusters((family,), rows, np.full(len(rows), family, dtype=object))
+        else:
+            rows = _cells_below(ids, known, family)
+            yield _NewClusters(tuple(names), rows, _children_of(ids[rows], family))
 
 
 def _cells_below(ids: NDArray[np.object_], known: NDArray[np.bool_], parent: str) -> NDArray[np.intp]:

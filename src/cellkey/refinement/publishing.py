@@ -26,6 +26,7 @@ __all__ = ["finish_interrupted", "prepared", "working_on"]
 _READY = ".refinement-ready"
 _PARTIAL = ".refinement-partial-"
 _ORDER = "order.json"
+_DONE = ".refinement-done"
 _LOCK = ".refinement-lock"
 
 
@@ -63,10 +64,11 @@ def finish_interrupted(directory: Path) -> str | None:
     for leftover in directory.glob(f"{_PARTIAL}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     ready = directory / _READY
-    if not (ready / _ORDER).is_file():
+    written = next((p for p in (directory / _DONE, ready / _ORDER) if p.is_file()), None)
+    if written is None:
         shutil.rmtree(ready, ignore_errors=True)
         return None
-    order: dict[str, Any] = json.loads((ready / _ORDER).read_text(encoding="utf-8"))
+    order: dict[str, Any] = json.loads(written.read_text(encoding="utf-8"))
     _move(ready, directory, order)
     return str(order["request"])
 
@@ -103,7 +105,10 @@ def prepared(directory: Path, request: str, *, remove: tuple[str, ...] = ()) -> 
 
 
 def _move(ready: Path, directory: Path, order: dict[str, Any]) -> None:
-    """Move what is still there; safe to repeat. The manifest goes last, the order of work after it."""
+    """Move what is still there; safe to repeat. The manifest goes last, the order of work after it.
+
+    The order is kept until nothing else is left to do, so that whoever comes next knows that this was done.
+    """
     files = [p for p in ready.rglob("*") if p.is_file() and p != ready / _ORDER]
     for path in sorted(files, key=lambda p: (p.name == MANIFEST, p.as_posix())):
         place = directory / path.relative_to(ready)
@@ -112,5 +117,7 @@ def _move(ready: Path, directory: Path, order: dict[str, Any]) -> None:
     for name in order["remove"]:
         (directory / name).unlink(missing_ok=True)
     fsync_directory(directory)
-    (ready / _ORDER).unlink()
+    if (ready / _ORDER).is_file():
+        (ready / _ORDER).replace(directory / _DONE)
     shutil.rmtree(ready, ignore_errors=True)
+    (directory / _DONE).unlink(missing_ok=True)

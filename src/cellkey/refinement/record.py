@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellkey.calls.call import Call
-    from cellkey.refinement.call_stability import CallStability
     from cellkey.refinement.cell_access import Cells
+    from cellkey.refinement.confidence import Confidence
     from cellkey.refinement.iteration import Iteration, Refinement
     from cellkey.refinement.judging import Judge
     from cellkey.refinement.parameters import RefinementParameters
@@ -44,6 +44,7 @@ HISTORY = "refinement_history"
 ITERATION = "stage_refine_iteration_"
 PARAMETERS = "stage_i_params"
 SUMMARY = "stage_i_summary"
+_NOT_OF_SPLITS = {"max_iterations", "score_threshold", "call_resamples"}
 REFINED_COLUMNS = (
     "cluster_lvl1", "cell_type_lvl1", "cell_type_lvl0", "refinement_action", "refinement_iteration",
     "refinement_reason", "cell_type_lvl1_conf", "cell_type_lvl1_path", "cell_type_lvl1_stability",
@@ -57,17 +58,15 @@ def is_refined_column(name: str) -> bool:
     return name in REFINED_COLUMNS or name.startswith(f"{_keys.REFINED_LABEL}_")
 
 
-def obs_columns(
-    state: State, first_labels: Mapping[str, str], stability: Mapping[str, CallStability]
-) -> dict[str, Any]:
+def obs_columns(state: State, first_labels: Mapping[str, str], confidence: Confidence) -> dict[str, Any]:
     """Return the columns of ``obs``, one value per cell; cells without a cluster are Unassigned.
 
     Parameters
     ----------
     first_labels
         Labels of the first annotation, by cluster of the first clustering.
-    stability
-        Stability of the calls, where it was measured.
+    confidence
+        Of the calls, where it was measured.
     """
     clusters = list(state.clusters)
     codes = _codes(state.ids, clusters)
@@ -89,15 +88,20 @@ def obs_columns(
         "refinement_reason": spread(codes, [t.reason for t in touches], "", {}),
         "cell_type_lvl1_conf": np.array([*(c.confidence for c in calls), 0.0])[codes],
         "cell_type_lvl1_path": spread(codes, [path_text(c) for c in calls], "", rank),
-        "cell_type_lvl1_stability": np.array([
-            *(stability[c].cells if c in stability else math.nan for c in clusters), math.nan
-        ])[codes],
+        "cell_type_lvl1_stability": _values(codes, {c: s.held[-1] for c, s in confidence.stability.items()}, clusters),
+        **({_keys.REFINED_PROBABILITY: _values(codes, confidence.by_cluster(), clusters)}
+           if confidence.table is not None else {}),
         "cell_type_lvl1_ontology_term_id": spread(
             codes, [nearest_ontology_id(c, tree) for c in calls], "", {}
         ),
         **companions(_keys.REFINED_LABEL, calls, codes, tree),
         _keys.FINAL: label,
     }
+
+
+def _values(codes: NDArray[np.int64], known: Mapping[str, float], clusters: Sequence[str]) -> NDArray[np.float64]:
+    """A number per cell: that of its cluster, NaN where none is known."""
+    return np.array([*(known.get(c, math.nan) for c in clusters), math.nan])[codes]
 
 
 def _codes(ids: NDArray[np.object_], names: Sequence[str]) -> NDArray[np.int64]:
@@ -110,7 +114,7 @@ def _codes(ids: NDArray[np.object_], names: Sequence[str]) -> NDArray[np.int64]:
 
 def parameters_sum(parameters: RefinementParameters) -> str:
     """Return a hash of everything that decides whether a split would come out differently."""
-    text = json.dumps(parameters.model_dump(mode="json", exclude={"max_iterations", "score_threshold"}), sort_keys=True)
+    text = json.dumps(parameters.model_dump(mode="json", exclude=_NOT_OF_SPLITS), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellkey import _keys
 from cellkey.errors import InputError, ParameterError, RunError
+from cellkey.profiles.resample_storage import stored_resamples
 from cellkey.records.atomic import write_text
 from cellkey.records.fingerprint import CALLS, calls_fingerprint
 from cellkey.records.run import MANIFEST, file_hash, read_manifest, timestamp
@@ -42,9 +44,11 @@ if TYPE_CHECKING:
 __all__ = ["RefinementRun", "diagnose_run", "refine_run", "undo_run", "write_diagnosis", "write_refinement"]
 
 _OUTPUT, _REFINED, _COARSE, _PROFILES = "output.h5ad", "refined.h5ad", "coarse_clusters.h5ad", "profiles.h5"
+_RESAMPLES = "resamples.h5"
 _PLAN, _DONE_PLAN = "plan.yaml", "refinement_plan.yaml"
 _KEPT = (
-    _COARSE, _PROFILES, "marker_scores.csv", "decision_steps.csv", "gating_details.csv", "marker_evidence.csv",
+    _COARSE, _PROFILES, _RESAMPLES, "confidence.csv", "marker_scores.csv", "decision_steps.csv", "gating_details.csv",
+    "marker_evidence.csv",
 )
 Progress = Callable[[str, "float | None"], None]
 
@@ -255,7 +259,9 @@ class _Job:
         adata = read_cells(self.path, backed=True)
         try:
             chosen = parameters or stored_parameters(adata.uns)
-            return adata, open_source(adata, chosen, profiles=self._profiles(), restart=restart)
+            profiles = self._profiles()
+            resamples = None if profiles is None else stored_resamples(self.home / _RESAMPLES, profiles)
+            return adata, open_source(adata, chosen, profiles=profiles, resamples=resamples, restart=restart)
         except BaseException:
             adata.file.close()
             raise
@@ -305,7 +311,7 @@ class _Job:
     ) -> None:
         """Prepare all files and put them in place at once."""
         started = time.perf_counter()
-        outdated = tuple(p.name for p in self.directory.glob("diagnostic_report_iter*.csv"))
+        outdated = (*(p.name for p in self.directory.glob("diagnostic_report_iter*.csv")), "refined_confidence.csv")
         with prepared(self.directory, request, remove=outdated) as staging:
             self._write_cells(adata, result, staging, restart=restart)
             write_refinement(result, source, self._annotations(source), staging, figures=figures, dpi=dpi)
@@ -326,6 +332,8 @@ class _Job:
         if restart or record.HISTORY not in result.obsm:
             drop += [f"obs/{c}" for c in adata.obs.columns if own and str(c).startswith("cluster_lvl1_prev")]
             drop.append(f"obsm/{record.HISTORY}")
+        if own and _keys.REFINED_PROBABILITY in adata.obs and _keys.REFINED_PROBABILITY not in result.obs:
+            drop.append(f"obs/{_keys.REFINED_PROBABILITY}")
         update_copy(self.path, staging / _REFINED, obs={**obs, **result.obs}, uns=result.uns, obsm=result.obsm,
                     drop=drop)
         link_or_copy(staging / _REFINED, staging / _OUTPUT)

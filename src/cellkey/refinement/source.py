@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from cellkey.profiles.resampling import Resamples
     from cellkey.refinement.parameters import RefinementParameters
 
 __all__ = ["Source", "annotated_ids", "iterations_done", "open_source", "state_before"]
@@ -46,6 +47,10 @@ class Source:
         Iterations done before.
     history
         Clusters before each of those; None if there is none.
+    index
+        Names of the cells.
+    resamples
+        Of the first clustering, as the annotation made them; None if there are none.
     """
 
     cells: Cells
@@ -56,6 +61,7 @@ class Source:
     n_done: int
     history: pd.DataFrame | None
     index: Any
+    resamples: Resamples | None = None
 
 
 def open_source(
@@ -63,6 +69,7 @@ def open_source(
     parameters: RefinementParameters,
     *,
     profiles: ClusterProfiles | None = None,
+    resamples: Resamples | None = None,
     obs: Mapping[str, Any] | None = None,
     uns: Mapping[str, Any] | None = None,
     components: NDArray[np.float32] | None = None,
@@ -76,6 +83,8 @@ def open_source(
         Annotated cells, in memory or backed.
     profiles
         Of the first clustering; made from the cells if None.
+    resamples
+        That were made with ``profiles``.
     obs, uns
         Fields of an annotation that are not (yet) written into ``adata``; earlier refinement in ``adata`` then
         does not count.
@@ -108,6 +117,7 @@ def open_source(
     )
     judge = _judge(fields, settings, adata, features)
     if profiles is None or not _fits(profiles, origin, var_names):
+        resamples = None
         profiles = _fresh_profiles(cells, origin, var_names, _scoring(settings))
         profiles.info.update({k: str(settings.get(k, "")) for k in ("values", "transform", "layer")})
     first = start(origin, profiles, judge)
@@ -118,7 +128,7 @@ def open_source(
         ids = annotated_ids(adata.obs["cluster_lvl1"])
         current = restored(ids, str(fields[SUMMARY]["clusters"]), first, cells, judge, parameters)
     history = adata.obsm[HISTORY] if n_done and HISTORY in adata.obsm else None
-    return Source(cells, judge, first, current, labels, n_done, history, adata.obs_names)
+    return Source(cells, judge, first, current, labels, n_done, history, adata.obs_names, resamples)
 
 
 def state_before(source: Source, uns: Mapping[str, Any], number: int, parameters: RefinementParameters) -> State:

@@ -13,11 +13,11 @@ from cellkey.records import tables as schemas
 from cellkey.records.vocabulary import LogSource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
 
-    from cellkey.refinement.call_stability import CallStability
+    from cellkey.refinement.confidence import Confidence
     from cellkey.refinement.iteration import Iteration
     from cellkey.refinement.state import State
 
@@ -55,25 +55,26 @@ def log_table(iterations: Sequence[Iteration], earlier: pd.DataFrame | None = No
     return schemas.REFINEMENT_LOG.conform(pd.concat([earlier, own], ignore_index=True)) if rows else earlier
 
 
-def refined_tables(state: State, stability: Mapping[str, CallStability]) -> dict[str, pd.DataFrame]:
-    """Return ``refined_annotations`` and the tables of scores, steps and marker evidence behind it."""
+def refined_tables(state: State, confidence: Confidence) -> dict[str, pd.DataFrame]:
+    """Return ``refined_annotations``, the tables behind it, and ``refined_confidence`` where it was measured."""
     calls = tuple(state.calls[c] for c in state.clusters)
     shown = annotation_tables(replace(state.verdict.annotation, calls=calls))
     annotations = shown["cluster_annotations"]
-    none = math.nan
     clusters = annotations["cluster_id"].tolist()
+    held = [confidence.stability.get(c) for c in clusters]
     annotations = annotations.assign(
-        split_stability=[state.stability.get(c, none) for c in clusters],
-        label_stability=[stability[c].cells if c in stability else none for c in clusters],
-        marker_stability=[stability[c].markers if c in stability else none for c in clusters],
-        fragile_markers=[",".join(stability[c].fragile) if c in stability else "" for c in clusters],
+        split_stability=[state.stability.get(c, math.nan) for c in clusters],
+        label_stability=[s.held[-1] if s else math.nan for s in held],
+        marker_stability=[s.without_marker[-1] if s and s.path else math.nan for s in held],
+        fragile_markers=[s.fragile[-1] if s and s.path else "" for s in held],
     )
-    return {
+    tables = {
         "refined_annotations": schemas.REFINED_ANNOTATIONS.conform(annotations),
         "refined_marker_scores": schemas.REFINED_MARKER_SCORES.conform(shown["marker_scores"]),
         "refined_decision_steps": schemas.REFINED_DECISION_STEPS.conform(shown["decision_steps"]),
         "refined_marker_evidence": schemas.REFINED_MARKER_EVIDENCE.conform(shown["marker_evidence"]),
     }
+    return tables if confidence.table is None else {**tables, "refined_confidence": confidence.table}
 
 
 def with_final_labels(annotations: pd.DataFrame, state: State) -> pd.DataFrame:

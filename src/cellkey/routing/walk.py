@@ -139,20 +139,23 @@ def walk_key(
     -------
     One walk per group, in the order given.
     """
-    children = _children(key)
-    if roots is not None:
-        children[None] = [node for node in children[None] if node in set(roots)]
+    children = _open_children(key, roots)
     return [_walk_group(name, i, children, rule, max_depth) for i, name in enumerate(groups)]
 
 
 def walk_paths(
-    key: MeasuredKey, n_groups: int, rule: Rule, *, max_depth: int | None = None
+    key: MeasuredKey,
+    n_groups: int,
+    rule: Rule,
+    *,
+    max_depth: int | None = None,
+    roots: Sequence[int] | None = None,
 ) -> NDArray[np.int64]:
     """Return the nodes that each group passes, groups x levels and -1 past the end, without the decisions.
 
     They are those of :func:`walk_key`; all groups of one node step down together.
     """
-    children = _children(key)
+    children = _open_children(key, roots)
     paths = np.full((n_groups, key.hierarchy.depth), -1, dtype=np.int64)
     here = np.full(n_groups, -1, dtype=np.int64)
     walking = np.ones(n_groups, dtype=bool)
@@ -165,6 +168,14 @@ def walk_paths(
         here = paths[:, level]
         walking = here >= 0
     return paths
+
+
+def _open_children(key: MeasuredKey, roots: Sequence[int] | None) -> dict[int | None, list[int]]:
+    """Children of every node; of the whole only those that are candidates."""
+    children = _children(key)
+    if roots is not None:
+        children[None] = [node for node in children[None] if node in set(roots)]
+    return children
 
 
 def _walk_group(
