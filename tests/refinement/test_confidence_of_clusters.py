@@ -20,8 +20,8 @@ from cellkey.profiles.expression import Expression
 from cellkey.profiles.profile import profile_clusters
 from cellkey.profiles.resampling import Resampler, cell_keys
 from cellkey.records.tables import ALL_TABLES
-from cellkey.refinement import refine, refine_run
 from cellkey.refinement import confidence as confidence_module
+from cellkey.refinement import refine, refine_run
 from cellkey.refinement.cell_access import Cells
 from cellkey.refinement.confidence import _Settled
 from cellkey.refinement.lineage import part_call, with_node
