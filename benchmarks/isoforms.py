@@ -287,11 +287,15 @@ def _against_r(values: np.ndarray, parameters: WgcnaParameters) -> dict[str, Any
     return {
         "ari_r": float(adjusted_rand_score(ours.labels, theirs.labels)),
         "ari_r_before_merge": float(adjusted_rand_score(detect(values, cut).labels, detect_in_r(values, cut).labels)),
-        "n_modules": int(ours.labels.max()),
-        "n_modules_r": int(theirs.labels.max()),
+        "n_modules": _number(ours.labels),
+        "n_modules_r": _number(theirs.labels),
         **{f"{k}_native": v for k, v in own.items()},
         **{f"{k}_r": v for k, v in other.items()},
     }
+
+
+def _number(labels: np.ndarray) -> int:
+    return len(set(labels[labels > 0].tolist()))
 
 
 _PYWGCNA = """

@@ -155,11 +155,9 @@ def _meet(growth: _Growth, a: int, b: int, height: float, block: Block, limits: 
             small, large = large, small
         lesser, greater = growth.branches[small], growth.branches[large]
         greater.size += lesser.size
-        lesser.parent, lesser.absorbed = large, True
+        lesser.parent, lesser.absorbed, lesser.small_only = large, True, faults[small] == {"size"}
         if greater.basic:
             greater.members += lesser.members
-        else:
-            lesser.small_only = faults[small] == {"size"}
         return large
     roof = _Branch([], growth.branches[a].size + growth.branches[b].size, [])
     at = _new(growth, roof)
@@ -202,20 +200,9 @@ def _assign_rest(
 ) -> None:
     members = {c: np.flatnonzero(labels == c) for c in clusters.values()}
     reach = {c: max(_diameter(m, block), limits.cut_height) for c, m in members.items()}
-    groups: list[tuple[Ints, list[int]]] = []
-    grouped: set[int] = set()
-    for branch in growth.branches:
-        if branch.basic and branch.small_only:
-            own = np.array([m for m in branch.members if labels[m] == 0], dtype=np.intp)
-            if own.size:
-                groups.append((own, _candidates(growth, branch.parent, clusters, respect_tree=respect_tree)))
-                grouped.update(own.tolist())
-    for o in np.flatnonzero(labels == 0):
-        if int(o) not in grouped:
-            at = growth.hangs_on.get(int(o))
-            groups.append((np.array([o]), _candidates(growth, at, clusters, respect_tree=respect_tree)))
     decided = []
-    for objects, candidates in groups:
+    for objects, at in _left_over(labels, growth):
+        candidates = _candidates(growth, at, clusters, respect_tree=respect_tree)
         distance = [float(block(objects, members[c]).mean()) for c in candidates]
         if distance:
             nearest = int(np.argmin(distance))
@@ -223,6 +210,23 @@ def _assign_rest(
                 decided.append((objects, candidates[nearest]))
     for objects, cluster in decided:
         labels[objects] = cluster
+
+
+def _left_over(labels: Ints, growth: _Growth) -> list[tuple[Ints, int | None]]:
+    """Objects without a cluster and the branch on which they hang; branches that were only too small stay together.
+
+    Of small branches within each other the one begun last counts, as in the published program.
+    """
+    small_branch = np.full(len(labels), -1, dtype=np.intp)
+    for i, branch in enumerate(growth.branches):
+        if branch.small_only:
+            small_branch[branch.members] = i
+    small_branch[labels > 0] = -1
+    together = [
+        (np.flatnonzero(small_branch == i), growth.branches[i].parent) for i in np.unique(small_branch) if i >= 0
+    ]
+    alone = np.flatnonzero((labels == 0) & (small_branch < 0))
+    return [*together, *((np.array([o]), growth.hangs_on.get(int(o))) for o in alone)]
 
 
 def _candidates(growth: _Growth, at: int | None, clusters: dict[int, int], *, respect_tree: bool) -> list[int]:
