@@ -178,7 +178,8 @@ def test_maps_as_the_guide_writes_them(name: str, tmp_path: Path) -> None:
     assert len(annotate(made.adata, tmp_path / "map.json", copy=True).cluster_annotations)
 
 
-@pytest.mark.parametrize(("thin", "gates", "least"), [(None, True, 0.90), (None, False, 0.95), (0.4, False, 0.95)])
+@pytest.mark.parametrize(("thin", "gates", "least"), [
+    (None, True, 0.90), (None, False, 0.95), (0.4, True, 0.90), (0.4, False, 0.95)])
 def test_accuracy_on_generated_cells_with_known_types(thin: float | None, gates: bool, least: float) -> None:
     """Exclusive markers at 10 to 20 % density: nearly all cells get their true leaf, also from 40 % of the counts."""
     from cellkey.annotation.cells import annotate

@@ -209,6 +209,8 @@ def test_mistakes_and_exit_codes(ctr, run: Path, tmp_path: Path) -> None:
     fails(ctr("refine", "..."), "'...' stands for your own RUN")
     fails(ctr("refine"), "RUN is missing")
     fails(ctr("refine", tmp_path / "nothing"), "does not exist")
+    (tmp_path / "taken").touch()
+    fails(ctr("refine", run, "-o", tmp_path / "taken"), "a file of that name is in the way")
     fails(ctr("refine", run, "--refinement-params", '{"min_cels": 3}'), "did you mean 'min_cells'")
     fails(ctr("annotate", run / "output.h5ad", "-o", tmp_path / "x", "--refinement-params", '{"policy": "wild"}'),
           "policy")

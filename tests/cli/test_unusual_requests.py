@@ -276,3 +276,16 @@ def test_more_clusters_than_hdf5_takes_fields(annotate, small_cells) -> None:
     assert result.exit_code == 0, result.output
     assert not [k for k in ad.read_h5ad(run / "output.h5ad").uns if k.startswith("de_wilcoxon")]
     assert "more than the differential genes" in (run / "manifest.json").read_text()
+
+
+def test_a_record_that_was_damaged(annotate, cells_file: Path, tmp_path: Path) -> None:
+    _, run = annotate(cells_file)
+    cells = ad.read_h5ad(run / "output.h5ad")
+    cells.uns["stage_h_marker_map"] = "lost"
+    cells.write_h5ad(tmp_path / "damaged.h5ad")
+    for words in (("annotate", "--annotation-only"), ("refine",)):
+        arguments = [words[0], tmp_path / "damaged.h5ad", *words[1:], "-o", tmp_path / "again", "--skip-figures"]
+        result = CliRunner().invoke(build_app(), [str(a) for a in arguments])  # type: ignore[arg-type]
+        assert result.exit_code == 2, result.output
+        assert "stage_h_marker_map" in result.output
+        assert not (tmp_path / "again").exists()

@@ -97,6 +97,7 @@ def test_more_tied_roots_than_allowed_stay_unassigned() -> None:
     labels = np.repeat(np.array(["0", "1"], object), 40)
     call = run(X, labels, tree, genes, gating={"min_gap": {"0": 2.0}}).calls[0]
     assert (call.label, call.level, call.stop_reason) == ("Unassigned", -1, StopReason.LOW_MARGIN)
+    assert (call.score, call.confidence, call.root_label) == (0.0, 0.0, "Unassigned")
     assert call.is_ambiguous_root
     assert len(call.tied) == 4
     assert run(X, labels, tree, genes, gating={"min_gap": {"0": 2.0}, "max_ambiguity": 4}).calls[0].level == 0

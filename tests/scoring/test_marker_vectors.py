@@ -12,7 +12,7 @@ from cellkey.profiles.profile import profile_clusters
 from cellkey.records.vocabulary import FailReason, StopDetail, StopReason
 from cellkey.routing.limits import merge_gating
 from cellkey.routing.marker_gates import MarkerRule
-from cellkey.routing.votes import vote
+from cellkey.routing.votes import cell_support, vote
 from cellkey.routing.walk import walk_key
 from cellkey.scoring.key import measure_key
 from cellkey.scoring.marker_evidence import MarkerScoring, score_markers
@@ -87,8 +87,20 @@ def test_scores_and_their_parts() -> None:
     np.testing.assert_allclose(evidence["frac_markers_on"], [[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]])
 
 
+def test_lists_of_differential_markers() -> None:
+    """At most three, of those that are higher in the cluster: weights 1, 2/3, 1/3, or 1, 1/2."""
+    _, evidence = evidence_of(THREE)
+    details = evidence.details
+    assert details.de_k.tolist() == [3, 3, 2]
+    np.testing.assert_allclose(details.de_weight, [
+        [2 / 3, 1, 0, 0, 0, 1 / 3], [2 / 3, 0, 1, 0, 0, 1 / 3], [0, 0, 0, 1, 1 / 2, 0]])
+
+
 def test_legacy_parameters_give_the_scores_of_the_original() -> None:
     _, evidence = evidence_of(THREE, MarkerScoring.legacy())
+    statistics = evidence.details.statistics
+    np.testing.assert_allclose(statistics.overall, [2, 0, 0, 0, 0.5, 1])
+    np.testing.assert_allclose(statistics.threshold, [3, 2.25, 2.25, 3, 2.25, 1.25])
     np.testing.assert_allclose(evidence.score, [
         [1.2630, 3.3319, -1.4160, -0.6429],
         [1.2630, -1.4160, 3.3319, -0.6429],
@@ -108,10 +120,16 @@ def test_decisions_of_three_pure_clusters() -> None:
     assert all(c.uncontested for c in calls)
     rejected = {r.node: r.fail_reason for step in calls[0].walk.steps for r in step.choice.candidates}
     assert rejected == {0: None, 3: FailReason.BELOW_GATE, 1: None, 2: FailReason.BELOW_GATE}
+    epithelial = {r.node: r.fail_reason for r in calls[2].walk.steps[0].choice.candidates}
+    assert epithelial == {0: FailReason.BELOW_GATE, 3: None}
 
 
 def test_a_merged_cluster_stops_at_the_parent_and_its_cells_vote() -> None:
     profiles, evidence, rule, calls = calls_of(TWO)
+    np.testing.assert_allclose(profiles.rank_z[0, :3], [2.8392, 1.8981, 1.8981], atol=1e-4)
+    np.testing.assert_allclose(evidence["mean_enrichment"][0], [0.4297, 0.3759, 0.3759, -0.6746], atol=1e-4)
+    np.testing.assert_allclose(evidence["mean_positive_fraction"][0], [0.5, 0.375, 0.375, 0])
+    np.testing.assert_allclose(evidence["anti_penalty"][0], [0, 0.3755, 0.3755, 0.4648], atol=1e-4)
     np.testing.assert_allclose(evidence.score[0], [1.4297, 0.5588, 0.5421, -1.1395], atol=1e-4)
     np.testing.assert_allclose(evidence["de_component"][0], [0.5, 0.3333, 0.1667, 0], atol=1e-4)
     call = calls[0]
@@ -119,6 +137,10 @@ def test_a_merged_cluster_stops_at_the_parent_and_its_cells_vote() -> None:
         "Immune Cells", 0, StopReason.LOW_MARGIN, StopDetail.AMBIGUOUS_SIBLINGS)
     assert call.confidence == pytest.approx(0.0167, abs=1e-4)
     assert call.tied == ("T Cells", "B Cells")
+    support = cell_support(Expression(CELLS), np.arange(4), call.walk.last.tied, evidence, profiles.overall_mean,
+                           profiles.overall_std)
+    np.testing.assert_allclose(
+        support, [[2.024, -0.752], [1.330, -0.752], [0.636, -0.752], [1.330, -0.058]], atol=1e-3)
     ballot = vote(Expression(CELLS), np.arange(8), call.walk.last.tied, evidence,
                   profiles.overall_mean, profiles.overall_std)
     assert ballot.winners.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]

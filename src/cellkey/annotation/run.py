@@ -300,7 +300,14 @@ def _earlier_hierarchy(adata: Any) -> Any:
     import json
 
     stored = adata.uns.get(_keys.MARKER_MAP)
-    return None if stored is None else json.loads(str(stored))["source"]
+    if stored is None:
+        return None
+    try:
+        return json.loads(str(stored))["source"]
+    except (ValueError, KeyError, TypeError):
+        msg = (f"uns[{_keys.MARKER_MAP!r}] holds no marker map of an earlier annotation: name one with --marker-map, "
+               "or annotate without --annotation-only")
+        raise InputError(msg) from None
 
 
 def _write_cells(

@@ -108,7 +108,6 @@ def _call(
     names = tuple(nodes[k].name for k in tied)
     tightest = _tightest(walk.steps)
     runner = None if tightest is None else tightest.choice.runner_up
-    confidence = _confidence(walk, tightest, scores)
     path: tuple[str, ...] = ()
     label, level, status, node, score = UNASSIGNED, -1, CallStatus.UNKNOWN, walk.node, 0.0
     if node is not None:
@@ -117,6 +116,7 @@ def _call(
     elif walk.detail is StopDetail.AMBIGUOUS_ROOT and len(tied) <= max_ambiguity[0]:
         label, level, status, score = "~".join(names[:2]), 0, CallStatus.MIXED, float(scores[tied[0]])
     root = path[0] if path else label
+    confidence = 0.0 if label == UNASSIGNED else _confidence(walk, tightest, scores)
     return Call(
         group=walk.group, n_cells=n_cells, label=label, path=path, level=level, status=status, score=score,
         root_label=root, confidence=confidence, stop_reason=walk.stop, stop_detail=walk.detail, node=node,
@@ -133,8 +133,6 @@ def _tightest(steps: Sequence[Step]) -> Step | None:
 
 
 def _confidence(walk: Walk, tightest: Step | None, scores: NDArray[np.float64]) -> float:
-    if not walk.path and walk.detail is not StopDetail.AMBIGUOUS_ROOT:
-        return 0.0
     if tightest is None:
         return float(scores[walk.path[-1]])
     return float(tightest.choice.margin or 0.0)

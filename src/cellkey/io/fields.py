@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-__all__ = ["changed_columns", "kept_columns", "write_fields"]
+__all__ = ["kept_columns", "without_kept_clusters", "write_fields"]
 
 
 def kept_columns(existing: Iterable[str], ours: Iterable[str], *, own_output: bool) -> dict[str, str]:
@@ -30,12 +30,13 @@ def kept_columns(existing: Iterable[str], ours: Iterable[str], *, own_output: bo
     return {name: _free(f"{name}_input", known) for name in ours if name in known}
 
 
-def changed_columns(existing: pd.DataFrame, ours: Mapping[str, Any]) -> list[str]:
-    """Return which of our columns change a value: the clusters that were asked for, for example, stay as they are."""
-    return [name for name in ours if name not in existing or not _same(existing[name], ours[name])]
+def without_kept_clusters(existing: pd.DataFrame, ours: Mapping[str, Any]) -> list[str]:
+    """Return the names of our columns but for that of the clusters, if these are the ones that stand there already."""
+    same = _keys.CLUSTER in existing and _keys.CLUSTER in ours and _equal(existing[_keys.CLUSTER], ours[_keys.CLUSTER])
+    return [name for name in ours if not (same and name == _keys.CLUSTER)]
 
 
-def _same(old: pd.Series[Any], new: Any) -> bool:
+def _equal(old: pd.Series[Any], new: Any) -> bool:
     import pandas as pd
 
     before, after = (pd.Series(np.asarray(values, dtype=object)) for values in (old, new))
@@ -63,7 +64,7 @@ def write_fields(
     Embeddings and graphs are only added where the name is free or cellkey's own.
     """
     own = _keys.PARAMS in adata.uns
-    ours = () if own else changed_columns(adata.obs, obs)
+    ours = () if own else without_kept_clusters(adata.obs, obs)
     moved = kept_columns(adata.obs.columns, ours, own_output=own)
     for old, new in moved.items():
         adata.obs[new] = adata.obs[old]

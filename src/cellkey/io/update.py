@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellkey import _keys
 from cellkey.errors import CellkeyWarning
-from cellkey.io.fields import changed_columns, kept_columns
+from cellkey.io.fields import kept_columns, without_kept_clusters
 from cellkey.io.guarded import new_hdf5
 from cellkey.records.atomic import atomic_path
 
@@ -53,7 +53,7 @@ def update_copy(
                 elif field in file:
                     del file[field]
             own = _keys.PARAMS in file.get("uns", {})
-            ours = () if own else changed_columns(frame, obs)
+            ours = () if own else without_kept_clusters(frame, obs)
             for old, new in kept_columns(frame.columns, ours, own_output=own).items():
                 frame[new] = frame[old]
                 msg = f"obs[{old!r}] existed already; its values are kept as obs[{new!r}]"

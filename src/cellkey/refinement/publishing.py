@@ -37,9 +37,26 @@ def working_on(directory: Path) -> Iterator[None]:
     Raises
     ------
     RunError
-        If another process is at work there.
+        If another process is at work there, or the directory cannot be made.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    made = not directory.exists()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with _locked(directory):
+            yield
+    except BaseException as error:
+        if made:  # nothing came of it
+            (directory / _LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            msg = f"cannot write to {directory}: a file of that name is in the way; choose another with --output-dir"
+            raise RunError(msg) from error
+        raise
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:  # pragma: no cover - no such locks on this platform

@@ -195,8 +195,14 @@ def _judge(
     from cellkey.hierarchy import read_hierarchy
     from cellkey.hierarchy.resolution import SYMBOL_COLUMNS
 
-    hierarchy = read_hierarchy(json.loads(str(fields[_keys.MARKER_MAP]))["source"])
-    gating = json.loads(str(fields[_keys.GATING])).get("given") or None
+    try:
+        source = json.loads(str(fields[_keys.MARKER_MAP]))["source"]
+        gating = json.loads(str(fields[_keys.GATING])).get("given") or None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        msg = (f"uns[{_keys.MARKER_MAP!r}] and uns[{_keys.GATING!r}] are not those of an annotation: annotate the "
+               "cells again")
+        raise InputError(msg) from None
+    hierarchy = read_hierarchy(source)
     common: dict[str, Any] = {
         "var_columns": {c: adata.var[c].astype(str).tolist() for c in SYMBOL_COLUMNS if c in adata.var},
         "features": features,
