@@ -1,14 +1,16 @@
 """Which stored profiles may stand in for a matrix: those of exactly these values, names, clusters and settings.
 
 A run keeps its profiles (``profiles.h5``) and says in ``manifest.json`` what they were made from: a digest of all
-values of the matrix, and the size and time of change of every ``.h5ad`` file written. A file that still has both is
-taken to hold what was written (the rule by which version control and build tools know unchanged files); any other
-file is read once and its values are compared by their digest. Clusters and gene names are compared always.
+values of the matrix, and the size and time of change of every ``.h5ad`` and ``.h5`` file written. A file that still has
+both is taken to hold what was written (the rule by which version control and build tools know unchanged files); any
+other file is read once and its values are compared by their digest. Clusters and gene names are compared always.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cellkey.errors import RunError
 from cellkey.profiles.storage import evidence_stamp, load_profiles
@@ -21,16 +23,31 @@ if TYPE_CHECKING:
 
     from cellkey.profiles.profile import ClusterProfiles
 
-__all__ = ["evidence_record", "settings_of", "stored_profiles"]
+__all__ = ["evidence_record", "known_hashes", "settings_of", "stored_profiles"]
 
 
 def evidence_record(staging: Path, digest: str) -> dict[str, Any]:
     """Return what the manifest says about the evidence: the digest of the matrix and the files that hold it."""
-    files = {}
-    for path in sorted(staging.glob("*.h5ad")):
-        state = path.stat()
-        files[path.name] = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
+    files = {path.name: _state(path) for path in sorted([*staging.glob("*.h5ad"), *staging.glob("*.h5")])}
     return {"matrix_digest": digest, "files": files}
+
+
+def known_hashes(run: Path, files: Iterable[Path]) -> dict[str, str]:
+    """Return the hashes that the manifest of ``run`` holds of files that are still as it wrote them, by name."""
+    try:
+        manifest = read_manifest(run)
+    except RunError:
+        return {}
+    written, outputs = manifest.get("evidence", {}).get("files", {}), manifest.get("outputs", {})
+    return {
+        f.name: outputs[f.name]["blake2b"]
+        for f in files if written.get(f.name) == _state(f) and "blake2b" in outputs.get(f.name, {})
+    }
+
+
+def _state(path: Path) -> dict[str, int]:
+    found = path.stat()
+    return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
 
 
 def stored_profiles(
@@ -66,7 +83,8 @@ def stored_profiles(
     Profiles or None, the digest of the matrix (``""`` if unknown), and why there are no profiles.
     """
     try:
-        profiles = load_profiles(profiles_file, quantiles=quantiles)
+        names = np.array([str(name) for name in cells.var_names], dtype=object)
+        profiles = load_profiles(profiles_file, quantiles=quantiles, var_names=names)
     except RunError as error:
         return None, "", str(error)
     if layer != profiles.info.get("layer"):
@@ -76,7 +94,7 @@ def stored_profiles(
         return None, "", "the scale of the values is to be another one"
     digest = _digest(path, profiles_file.parent, matrix)
     column = cells.column(groupby)
-    stamp = evidence_stamp(digest, [] if column is None else column, cells.var_names, **settings_of(profiles))
+    stamp = evidence_stamp(digest, [] if column is None else column, names, **settings_of(profiles))
     if stamp == profiles.info.get("fingerprint"):
         return profiles, digest, ""
     return None, digest, "values, gene names or clusters are not those they were made from"
@@ -94,8 +112,7 @@ def _digest(path: Path, run: Path, matrix: Any) -> str:
     except RunError:
         record = {}
     known = record.get("files", {}).get(path.name) if path.parent.resolve() == run.resolve() else None
-    state = path.stat()
-    if known == {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns} and path.is_file():
+    if known == _state(path) and path.is_file():
         return str(record["matrix_digest"])
     return matrix_digest(matrix)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cellkey import _keys
 from cellkey.annotation.cells import annotate
-from cellkey.annotation.evidence import evidence_record, settings_of, stored_profiles
+from cellkey.annotation.evidence import evidence_record, known_hashes, settings_of, stored_profiles
 from cellkey.annotation.memory import parse_bytes, tile_budget
 from cellkey.annotation.result import AnnotationResult, outdated_levels
 from cellkey.errors import InputError, MissingFieldError
@@ -148,12 +148,15 @@ def annotate_file(
                 adata, result, staging, refinement, diagnostic=diagnostic, cells=_CELLS_FILE if cells else "",
                 figures=figures, dpi=dpi, progress=progress,
             )
+        linked = []
         if result.annotation.profiles is profiles:
+            linked.append(staging / PROFILES_FILE)
             link_or_copy(path.parent / PROFILES_FILE, staging / PROFILES_FILE)
         else:
             result.annotation.profiles.info["fingerprint"] = stamp
             save_profiles(result.annotation.profiles, staging / PROFILES_FILE)
         if result.resamples is not None and result.resamples is options.get("resamples"):
+            linked.append(staging / RESAMPLES_FILE)
             link_or_copy(path.parent / RESAMPLES_FILE, staging / RESAMPLES_FILE)
         elif result.resamples is not None:
             result.resamples.info["fingerprint"] = str(result.annotation.profiles.info.get("fingerprint", ""))
@@ -172,7 +175,7 @@ def annotate_file(
             "messages": list(result.messages),
             "figures": [p.name for p in drawn],
             "seconds": round(time.perf_counter() - started, 3),
-        })
+        }, hashes=known_hashes(path.parent, linked))
     if result.resamples is None:
         for name in (RESAMPLES_FILE, "confidence.csv"):  # of an earlier run in the same directory
             (Path(output_dir) / name).unlink(missing_ok=True)

@@ -51,13 +51,14 @@ def find_technical(
     for, else the first by name, gives the column; none of them is a feature.
     """
     wanted = DEFAULT_TECHNICAL_MARKERS if markers is None else tuple(dict.fromkeys(markers))
-    by_form: dict[str, list[int]] = {}
+    by_form: dict[str, list[int]] = {_folded(name): [] for name in wanted}
     for position, form in enumerate(_all_folded([str(name) for name in var_names])):
-        by_form.setdefault(form, []).append(position)
+        if form in by_form:
+            by_form[form].append(position)
     found: dict[str, int] = {}
     is_feature = np.ones(len(var_names), dtype=bool)
     for name in wanted:
-        hits = by_form.get(_folded(name), [])
+        hits = by_form[_folded(name)]
         if not hits:
             if markers is not None:
                 hint = did_you_mean(name, map(str, var_names))

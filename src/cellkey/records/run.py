@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import RunError
-from cellkey.records.atomic import fsync_directory, write_text
+from cellkey.records.atomic import flushed_together, fsync_directory, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,7 +64,8 @@ def staged(directory: str | Path) -> Iterator[Path]:
     staging = target / f".partial-{secrets.token_hex(4)}"
     try:
         staging.mkdir()
-        yield staging
+        with flushed_together(staging):
+            yield staging
         _publish(staging, target)
     except OSError as error:
         _remove(staging, made)
@@ -115,17 +116,20 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def write_manifest(staging: Path, content: Mapping[str, Any], *, hash_below: int = 64 * 2**20) -> None:
+def write_manifest(
+    staging: Path, content: Mapping[str, Any], *, hash_below: int = 64 * 2**20,
+    hashes: Mapping[str, str] | None = None,
+) -> None:
     """Write the manifest of a staged run: ``content``, versions, command and the list of files.
 
-    Files up to ``hash_below`` bytes are listed with their hash, larger ones with their size.
+    Files up to ``hash_below`` bytes are listed with their hash, larger ones with their size. ``hashes`` holds, by
+    file, those that are known.
     """
     outputs = {}
     for path in sorted(p for p in staging.rglob("*") if p.is_file()):
-        size = path.stat().st_size
-        outputs[path.relative_to(staging).as_posix()] = {
-            "bytes": size, **({"blake2b": file_hash(path)} if size <= hash_below else {})
-        }
+        name, size = path.relative_to(staging).as_posix(), path.stat().st_size
+        known = (hashes or {}).get(name)
+        outputs[name] = {"bytes": size, **({"blake2b": known or file_hash(path)} if size <= hash_below else {})}
     record = {
         "cellkey": metadata.version("cellkey"),
         "status": "complete",

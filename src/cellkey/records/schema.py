@@ -21,9 +21,15 @@ from cellkey.records.atomic import atomic_path
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 __all__ = ["Column", "TableSchema"]
 
 Kind = Literal["string", "int", "float", "bool", "json", "list"]
+_DTYPES: Mapping[str, np.dtype[Any]] = {
+    "int": np.dtype(np.int64), "bool": np.dtype(np.bool_), "float": np.dtype(np.float64),
+}
+_ROWS = 20_000  # are turned into text at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +102,14 @@ class TableSchema:
 
     def write_csv(self, frame: pd.DataFrame, path: str | Path) -> None:
         """Write the table atomically as UTF-8 CSV: comma, header, ``\\n``, 10 significant digits."""
-        with atomic_path(path) as temporary:
-            self.conform(frame).to_csv(
-                temporary, index=False, float_format="%.10g", lineterminator="\n", quoting=csv.QUOTE_MINIMAL
-            )
+        found = self.conform(frame)
+        columns = [found[name].to_numpy() for name in self.names]
+        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+            rows = csv.writer(handle, lineterminator="\n")
+            rows.writerow(self.names)
+            for start in range(0, len(found), _ROWS):
+                part = slice(start, start + _ROWS)
+                rows.writerows(zip(*(_written(values[part]) for values in columns), strict=True))
 
     def read_csv(self, path: str | Path, *, absent: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Read a table written by :meth:`write_csv`; ids stay text, empty text cells become ``""``.
@@ -127,6 +137,10 @@ class TableSchema:
 
 def _fault(values: pd.Series, column: Column) -> str:
     """Say what keeps ``values`` from being a column of this kind, or return an empty string."""
+    if not column.allowed and (column.kind in ("string", "list", "json") or values.dtype == _DTYPES[column.kind]):
+        return ""
+    if column.allowed and set(values.unique()) <= set(column.allowed):
+        return ""
     present = values.dropna()
     if column.allowed:
         found = sorted({str(v) for v in present.unique()} - set(column.allowed) - {""})
@@ -150,21 +164,19 @@ def _fault(values: pd.Series, column: Column) -> str:
     return "" if whole.all() else "holds values that are not whole numbers"
 
 
-def _cast(values: pd.Series, column: Column) -> pd.Series:
-    if column.kind in ("list", "json", "string"):
-        return _as_text(values.astype(object), {"list": _join, "json": _json, "string": _text}[column.kind])
-    if column.kind == "int":
-        return values.astype(np.int64)
-    return values.astype(np.bool_) if column.kind == "bool" else values.astype(np.float64)
+def _written(values: NDArray[Any]) -> list[Any]:
+    """Values as the writer of rows takes them; numbers with 10 significant digits, nothing for a missing one."""
+    plain = values.tolist()
+    return ["" if v != v else f"{v:.10g}" for v in plain] if values.dtype.kind == "f" else plain
 
 
-def _as_text(values: pd.Series, convert: Callable[[Any], str]) -> pd.Series:
-    """Apply ``convert`` to all values; where all are text already, to each different one only once."""
-    if pd.api.types.infer_dtype(values, skipna=False) != "string":
-        return values.map(convert).astype(object)
-    codes, different = pd.factorize(values)
-    texts = np.array([*map(str, different)], dtype=object)
-    return pd.Series(texts[codes], index=values.index, name=values.name, dtype=object)
+def _cast(values: pd.Series, column: Column) -> NDArray[Any]:
+    if column.kind in _DTYPES:
+        wanted = _DTYPES[column.kind]
+        return (values if values.dtype == wanted else values.astype(wanted)).to_numpy()
+    convert: Callable[[Any], str] = {"list": _join, "json": _json, "string": _text}[column.kind]
+    texts = [v if type(v) is str else convert(v) for v in values.astype(object).to_numpy()]
+    return np.array([*texts, None], dtype=object)[:-1]
 
 
 def _is_missing(value: Any) -> bool:

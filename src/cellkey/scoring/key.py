@@ -91,10 +91,9 @@ class MeasuredKey:
 
 
 def _first_positions(var_names: Sequence[str] | NDArray[np.object_]) -> dict[str, int]:
-    positions: dict[str, int] = {}
-    for i, name in enumerate(var_names):
-        positions.setdefault(str(name), i)
-    return positions
+    names = [str(name) for name in var_names]
+    # The first of equal names is set last.
+    return dict(zip(reversed(names), range(len(names) - 1, -1, -1), strict=True))
 
 
 def measure_key(
