@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import difflib
 import re
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Literal
 
 from cellkey.errors import InputError, MissingGenesError, Problem
@@ -272,16 +274,23 @@ class _Index:
         return _all_keys(self._names, compact_key)
 
     @cached_property
-    def _text(self) -> str:
-        return "\x1f".join(self._compact_keys)
+    def _text(self) -> tuple[str, list[int]]:
+        """All compact names as one text, and where each begins."""
+        lengths = (len(key) + 1 for key in self._compact_keys)
+        return "\x1f".join(self._compact_keys), [0, *accumulate(lengths)][: len(self._compact_keys)]
+
+    def _holding(self, key: str) -> Iterator[int]:
+        """The names whose compact form holds ``key``, as positions; one may come twice."""
+        text, starts = self._text
+        at = text.find(key) if starts else -1
+        while at >= 0:
+            yield bisect_right(starts, at) - 1
+            at = text.find(key, at + 1)
 
     def inside(self, name: str) -> str | None:
         """Return the variable whose name carries ``name`` inside; of several, the least shortened wins."""
         key = compact_key(name)
-        if key not in self._text:  # a shorter name is a part of the whole one
-            return None
-        holders = [i for i, whole in enumerate(self._compact_keys) if key in whole]
-        found = [(steps, self._variables[i]) for i in holders
+        found = [(steps, self._variables[i]) for i in self._holding(key)  # a shorter name is a part of the whole one
                  for steps, form in enumerate(_shorter(self._names[i])) if compact_key(form) == key]
         return min(found)[1] if found else None
 
