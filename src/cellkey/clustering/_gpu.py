@@ -1,4 +1,4 @@
-"""Covariances and exact neighbours on a CUDA device by cupy, and communities there by rapids-singlecell."""
+"""Components and exact neighbours on a CUDA device by cupy, and communities there by rapids-singlecell."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from cellkey.clustering._blocks import block_starts
 from cellkey.device import compiled, device_name, free_bytes, launch, why_no_gpu
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["EXACT_CELLS", "communities_on_gpu", "device_note", "gpu_candidates", "gpu_covariance", "gpu_leiden"]
+    from cellkey.clustering.pca import FeatureScaling
+
+__all__ = ["EXACT_CELLS", "communities_on_gpu", "device_note", "gpu_candidates", "gpu_components", "gpu_leiden"]
 
 #: Up to this many cells a device compares all pairs: about ten seconds on a data-centre card.
 EXACT_CELLS = 1_000_000
@@ -40,36 +42,46 @@ def communities_on_gpu() -> bool:
     return find_spec("rapids_singlecell") is not None
 
 
-def gpu_covariance(
-    blocks: Iterable[Any], offset: NDArray[np.float64], n_cells: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and covariance of scaled blocks, as :func:`~cellkey.clustering.pca.scaled_covariance`, by cupy.
+def gpu_components(
+    blocks: Callable[[], Iterable[Any]], scaling: FeatureScaling, n_cells: int, n_kept: int
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64], float]:
+    """Return scores, loadings (of either sign), variances and total variance of the leading components.
 
-    Blocks travel one by one and are multiplied in float64, so that the result is that of the CPU but for rounding.
+    ``blocks`` gives blocks of unscaled cells, twice the same. They travel one by one and are scaled and multiplied in
+    float64, so that the result is that of the CPU but for rounding.
     """
     import cupy
 
-    n = len(offset)
-    shift = cupy.asarray(offset)
+    limits = tuple(map(cupy.asarray, (scaling.mean, scaling.sd, scaling.lower, scaling.upper)))
+    n = len(scaling.mean)
     products, sums = cupy.zeros((n, n)), cupy.zeros(n)
-    for block in blocks:
-        whole = _spread(block, shift) if sp.issparse(block) else cupy.asarray(block).astype(np.float64)
+    for block in blocks():
+        whole = _scaled(block, limits)
         products += whole.T @ whole
         sums += whole.sum(axis=0)
-    mean = np.asarray(cupy.asnumpy(sums)) / n_cells
-    covariance = np.asarray(cupy.asnumpy(products)) / n_cells - np.outer(mean, mean)
-    return mean, (covariance + covariance.T) / 2
+    mean = sums / n_cells
+    covariance = products / n_cells - mean[:, None] * mean
+    values, vectors = cupy.linalg.eigh((covariance + covariance.T) / 2)  # ascending
+    loadings = cupy.ascontiguousarray(vectors[:, ::-1][:, :n_kept])
+    centre = mean @ loadings
+    scores = [cupy.asnumpy(_scaled(block, limits) @ loadings - centre).astype(np.float32) for block in blocks()]
+    variance = np.maximum(cupy.asnumpy(values)[::-1][:n_kept], 0.0)
+    return np.concatenate(scores), cupy.asnumpy(loadings), variance, float(covariance.trace())
 
 
-def _spread(block: Any, shift: Any) -> Any:
-    """A CSR block as a dense one on the device, less ``shift`` per column."""
+def _scaled(block: Any, limits: tuple[Any, ...]) -> Any:
+    """A block of cells on the device, dense, clipped and scaled; ``limits`` are mean, deviation, lower and upper."""
     import cupy
 
-    dense = cupy.zeros(block.shape)
-    dense -= shift
-    parts = (np.asarray(block.data, dtype=np.float64), block.indices.astype(np.int32), block.indptr.astype(np.int32))
-    launch(_module(), "spread", block.nnz,
-           (np.int64(block.nnz), *map(np.int64, block.shape), *map(cupy.asarray, parts), dense))
+    mean, sd, lower, upper = limits
+    if not sp.issparse(block):
+        return (cupy.clip(cupy.asarray(block).astype(np.float64), lower, upper) - mean) / sd
+    dense = cupy.empty(block.shape)
+    dense[...] = (cupy.clip(cupy.zeros(len(mean)), lower, upper) - mean) / sd
+    parts = (block.data.astype(np.float32, copy=False), block.indices.astype(np.int32, copy=False),
+             block.indptr.astype(np.int32, copy=False))
+    launch(_module(), "spread_scaled", block.nnz,
+           (np.int64(block.nnz), *map(np.int64, block.shape), *map(cupy.asarray, parts), *limits, dense))
     return dense
 
 
@@ -111,4 +123,4 @@ def gpu_leiden(graph: sp.csr_matrix, *, resolution: float, seed: int) -> NDArray
 
 
 def _module() -> Any:
-    return compiled("cellkey.clustering", "_neighbors.cu")
+    return compiled("cellkey.clustering", "_cells.cu")

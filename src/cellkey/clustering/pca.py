@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from cellkey.clustering import _kernels
 from cellkey.clustering._blocks import block_starts
-from cellkey.clustering._gpu import gpu_covariance
+from cellkey.clustering._gpu import gpu_components
 from cellkey.clustering._threads import n_threads, single_threaded_blas
 from cellkey.errors import ParameterError
 
@@ -98,8 +98,8 @@ def principal_components(
     block_cells
         Cells per block; the result does not depend on it beyond rounding.
     device
-        ``"gpu"`` multiplies by cupy; variances then differ from those of the CPU by rounding (less than 1e-6 of the
-        largest).
+        ``"gpu"`` scales, multiplies and decomposes by cupy, all in float64; variances then differ from those of the CPU
+        by rounding (less than 1e-6 of the largest).
 
     Notes
     -----
@@ -114,10 +114,13 @@ def principal_components(
     scaling = FeatureScaling.of(moments, clip)
     blocks = ScaledBlocks(expression, features, rows, block_cells, scaling)
     n_cells = moments.n_cells
+    n_kept = max(1, min(n_components, n_features - 1, n_cells - 1))
+    if device == "gpu":
+        scores, loadings, variance, total = gpu_components(blocks.unscaled, scaling, n_cells, n_kept)
+        signs = _signs(loadings)
+        return Components(scores * signs.astype(np.float32), loadings * signs, variance, total)
     with single_threaded_blas():
-        covariances = gpu_covariance if device == "gpu" else scaled_covariance
-        mean, covariance = covariances(blocks, scaling.offset, n_cells)
-        n_kept = max(1, min(n_components, n_features - 1, n_cells - 1))
+        mean, covariance = scaled_covariance(blocks, scaling.offset, n_cells)
         variance, loadings = leading_components(covariance, n_kept)
         scores = project(blocks, scaling.offset, mean, loadings, n_cells)
     return Components(scores, loadings, variance, float(np.trace(covariance)))
@@ -196,8 +199,12 @@ class ScaledBlocks:
         self._keeping = True
 
     def __iter__(self) -> Iterator[Any]:
+        return map(self._scaling.apply, self.unscaled())
+
+    def unscaled(self) -> Iterator[Any]:
+        """Yield the values as they were read, a few cells at a time."""
         for block in self._kept:
-            yield from self._scaled(block)
+            yield from _pieces(block)
         n_bytes = 0
         for block in self._read(self._n_kept):
             n_bytes += block.nbytes if isinstance(block, np.ndarray) else 8 * block.nnz
@@ -206,7 +213,7 @@ class ScaledBlocks:
                 self._n_kept += block.shape[0]
             else:
                 self._keeping = False
-            yield from self._scaled(block)
+            yield from _pieces(block)
         self._keeping = False
 
     def _read(self, start: int) -> Iterator[Any]:
@@ -219,9 +226,10 @@ class ScaledBlocks:
         for _, block in self._expression.row_blocks(self._features, rows, self._block_cells):
             yield block
 
-    def _scaled(self, block: Any) -> Iterator[Any]:
-        for start, stop in block_starts(block.shape[0], _DENSE_ROWS):
-            yield self._scaling.apply(block[start:stop])
+
+def _pieces(block: Any) -> Iterator[Any]:
+    for start, stop in block_starts(block.shape[0], _DENSE_ROWS):
+        yield block[start:stop]
 
 
 def scaled_covariance(
@@ -291,8 +299,13 @@ def leading_components(
         values, vectors = eigh(covariance, subset_by_index=(n - n_kept, n - 1))
     order = np.argsort(-values, kind="stable")
     values, vectors = np.maximum(values[order], 0.0), vectors[:, order]
+    return values, vectors * _signs(vectors)
+
+
+def _signs(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What makes the largest entry of each column positive."""
     largest = np.argmax(np.abs(vectors).round(8), axis=0)
-    return values, vectors * np.where(vectors[largest, np.arange(n_kept)] < 0, -1.0, 1.0)
+    return np.where(vectors[largest, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)
 
 
 def project(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -182,40 +181,33 @@ def profile_clusters(
     asked = np.asarray(quantiles, dtype=np.float64)
     if resampler is not None:
         resampler.begin(codes, groups, np.asarray(var_names, dtype=object), basis, device)
-    measured, most = _measure(device, codes, sizes, asked, basis)
+
+    def read(span: tuple[int, int]) -> sp.csc_matrix:
+        block = _gene_block(expression, *span)
+        if resampler is not None:
+            resampler.add(block, span[0])
+        return block
 
     def work(span: tuple[int, int]) -> int:
         start, stop = span
-        block = _gene_block(expression, start, stop)
-        for name, part in measured(block).items():
+        for name, part in gene_statistics(read(span), codes, sizes, asked, basis).items():
             result[name][start:stop] = part
-        if resampler is not None:
-            resampler.add(block, start)
         return stop - start
 
+    spans = list(_spans(expression, n_jobs))
+    if device == "gpu":
+        from cellkey.profiles._gpu import DeviceStatistics
+
+        steps = DeviceStatistics(codes, sizes, asked, _BASIS_CODES[basis]).fill(result, read, spans, n_jobs)
+    else:
+        steps = _run(work, spans, n_jobs)
     done = 0
-    for n_genes in _run(work, list(_spans(expression, n_jobs, most)), n_jobs):
+    for n_genes in steps:
         done += n_genes
         if progress is not None:
             progress(done / expression.n_vars)
     names = np.asarray(var_names, dtype=object)
     return assemble_profiles(result, groups, sizes, names, tuple(map(float, quantiles)), basis)
-
-
-def _measure(
-    device: Device,
-    codes: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    quantiles: NDArray[np.float64],
-    basis: PositiveBasis,
-) -> tuple[Callable[[sp.csc_matrix], dict[str, NDArray[Any]]], int | None]:
-    """Return what computes the statistics of a block of genes, and the most values that a block may hold."""
-    if device == "gpu":
-        from cellkey.profiles._gpu import DeviceStatistics
-
-        statistics = DeviceStatistics(codes, sizes, quantiles, _BASIS_CODES[basis])
-        return statistics, statistics.most_values
-    return partial(gene_statistics, codes=codes, sizes=sizes, quantiles=quantiles, basis=basis), None
 
 
 def gene_statistics(
@@ -267,14 +259,13 @@ def _gene_block(expression: Expression, start: int, stop: int) -> sp.csc_matrix:
     return expression.columns(np.arange(start, stop))
 
 
-def _spans(expression: Expression, n_jobs: int, most: int | None = None) -> Iterator[tuple[int, int]]:
-    """Ranges of genes whose values fit the work space, and are ``most`` at most."""
+def _spans(expression: Expression, n_jobs: int) -> Iterator[tuple[int, int]]:
+    """Ranges of genes whose values fit the work space."""
     n_obs, n_vars = expression.shape
     stored = getattr(expression.X, "nnz", None)
     if stored is None:
         stored = n_obs * n_vars
     limit = expression.block_values or (_BLOCK_VALUES if expression.in_memory else _BACKED_VALUES // max(n_jobs, 1))
-    limit = limit if most is None else min(limit, most)
     width = max(1, min(n_vars, int(limit / max(stored / max(n_vars, 1), 1))))
     if expression.in_memory and n_jobs > 1:
         width = max(1, min(width, -(-n_vars // (4 * n_jobs))))

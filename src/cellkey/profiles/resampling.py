@@ -242,7 +242,8 @@ class Resampler:
         for group in range(len(groups)):
             self._sizes[group] = self._weights[codes == group].sum(axis=0, dtype=np.int64)
         self._on_device: DeviceResamples | None = None
-        if device == "gpu":
+        self._waiting: list[tuple[int, sp.csc_matrix]] = []
+        if device == "gpu" and not len(self._limits):  # thresholds are given for few cells only, on the CPU
             from cellkey.profiles._gpu import DeviceResamples
 
             self._on_device = DeviceResamples(codes, self._weights, self._sizes, self.quantile, _BASIS_CODES[basis])
@@ -254,19 +255,27 @@ class Resampler:
 
         May be called from several threads, each gene once and in any order.
         """
-        self.place(self.piece(block, start))
+        if self._on_device is None:
+            self.place(self.piece(block, start))
+        elif (held := self._held(block, start)) is not None:
+            self._waiting.append(held)
 
     def piece(self, block: sp.csc_matrix, start: int) -> Piece | None:
         """Return the statistics of the held genes of a block; None if it holds none. See :meth:`add`."""
-        low, high = np.searchsorted(self.columns, [start, start + block.shape[1]])
-        if low == high:
+        held = self._held(block, start)
+        if held is None:
             return None
-        kept = block[:, self.columns[low:high] - start]
-        by_group, overall = self._on_device(kept) if self._on_device is not None else kernels.resample_genes(
+        low, kept = held
+        by_group, overall = kernels.resample_genes(
             kept.data, kept.indices.astype(np.int64), kept.indptr.astype(np.int64), self._codes, self._weights,
-            self._sizes, self.quantile, _BASIS_CODES[self._basis], self._limits[int(low) : int(high)],
+            self._sizes, self.quantile, _BASIS_CODES[self._basis], self._limits[low : low + kept.shape[1]],
         )
-        return int(low), by_group, overall
+        return low, by_group, overall
+
+    def _held(self, block: sp.csc_matrix, start: int) -> tuple[int, sp.csc_matrix] | None:
+        """Place of the first held gene of a block, and the held genes; None if there are none."""
+        low, high = np.searchsorted(self.columns, [start, start + block.shape[1]])
+        return None if low == high else (int(low), block[:, self.columns[low:high] - start])
 
     def place(self, piece: Piece | None) -> None:
         """Take in what :meth:`piece` returned, here or in another process."""
@@ -280,7 +289,13 @@ class Resampler:
         return {k: v for k, v in self.__dict__.items() if k not in ("_by_group", "_overall")}
 
     def result(self) -> Resamples:
-        """Return what was collected."""
+        """Return what was collected; a GPU computes it now, for all genes at once."""
+        if self._on_device is not None and self._waiting:
+            import scipy.sparse as sp
+
+            blocks = [block for _, block in sorted(self._waiting, key=lambda held: held[0])]
+            self.place((0, *self._on_device(sp.hstack(blocks, format="csc"))))
+            self._waiting.clear()
         held: dict[str, Any] = {
             n: np.ascontiguousarray(self._by_group[i].transpose(2, 1, 0)) for i, n in enumerate(_BY_GROUP)
         }

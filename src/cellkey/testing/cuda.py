@@ -87,15 +87,16 @@ def stand_in_cupy() -> types.ModuleType:
     """Return a module to be put in the place of ``cupy``: no more than what cellkey uses of it."""
     cupy = types.ModuleType("cupy")
     cupy.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
-    same = ("asarray", "ascontiguousarray", "empty", "full", "zeros")
+    same = ("asarray", "ascontiguousarray", "clip", "concatenate", "empty", "full", "zeros")
     parts: dict[str, Any] = {name: getattr(np, name) for name in same}
     runtime = types.SimpleNamespace(
         getDeviceCount=lambda: 1, getDevice=lambda: 0, getDeviceProperties=lambda device: {"name": b"no card"},
         memGetInfo=lambda: (2**32, 2**32),
     )
     parts |= {
+        "ndarray": type("ndarray", (), {}),  # other packages look for it
         "RawModule": _RawModule, "argsort": partial(np.argsort, kind="stable"), "asnumpy": np.asarray,
-        "cuda": types.SimpleNamespace(runtime=runtime),
+        "cuda": types.SimpleNamespace(runtime=runtime), "linalg": np.linalg,
         "get_default_memory_pool": lambda: types.SimpleNamespace(free_bytes=lambda: 0, total_bytes=lambda: 0),
     }
     for name, part in parts.items():

@@ -5,9 +5,10 @@ typedef long long i64;
 #define THREAD (i64(blockIdx.x) * blockDim.x + threadIdx.x)
 #define AHEAD 8
 
-// One thread per stored value of a CSR block: adds it to its place in a dense one.
-extern "C" __global__ void spread(
-    i64 n, i64 n_rows, i64 n_columns, const double* data, const int* columns, const int* indptr, double* dense
+// One thread per stored value of a CSR block: puts it, clipped and scaled, in its place in a dense one.
+extern "C" __global__ void spread_scaled(
+    i64 n, i64 n_rows, i64 n_columns, const float* data, const int* columns, const int* indptr, const double* mean,
+    const double* sd, const double* lower, const double* upper, double* dense
 ) {
     i64 i = THREAD;
     if (i >= n) return;
@@ -16,7 +17,10 @@ extern "C" __global__ void spread(
         i64 middle = (low + high) / 2;
         if (indptr[middle + 1] <= i) low = middle + 1; else high = middle;
     }
-    dense[low * n_columns + columns[i]] += data[i];
+    int column = columns[i];
+    double value = data[i];
+    value = value < lower[column] ? lower[column] : value > upper[column] ? upper[column] : value;
+    dense[low * n_columns + column] = (value - mean[column]) / sd[column];
 }
 
 // One thread per query: the points of a tile that are nearer than the farthest one kept take their place among those
