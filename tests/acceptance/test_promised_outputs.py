@@ -164,6 +164,9 @@ def test_the_tables_of_one_run_agree(runs: dict[str, Path]) -> None:
             for n in ("cluster_annotations", "marker_scores", "decision_steps", "gating_details"))
         assert notes["n_cells"].sum() == cells_of(run, "output.h5ad").n_obs
         assert (notes["cluster"] == notes["cluster_id"]).all()
+        found = scores["markers_found"]
+        assert (scores["resolved_markers"].str.count(",")[found > 0] == found[found > 0] - 1).all()
+        assert (scores["resolved_markers"][found == 0] == "").all()
         paths = scores["path"].unique()
         assert len(scores) == len(notes) * len(paths)  # every cluster by every type
         tops = {p for p in paths if " / " not in p}
