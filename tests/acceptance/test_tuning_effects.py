@@ -360,6 +360,21 @@ def test_fewer_types_may_tie() -> None:
     assert labels(named(data, kind, scoring=equal, gating={"max_ambiguity": 2}))["a"] == "Unassigned"
 
 
+def test_limits_themselves_are_allowed() -> None:
+    """At the limit a requirement is met, a veto is silent and a gap is wide enough; a little beyond they are not."""
+    kind = {"A": {"markers": ["A1"]}, "B": {"markers": ["B1"]}}
+    data = cells(a={"A1": 0.8, "R": 0.4, "V": 0.15, "B1": 0.5}, o={"ACTB": 1})
+    steps = named(data, kind).decision_steps
+    margin = round(float(steps.loc[steps["cluster_id"] == "a", "margin_to_runner_up"].max()), 10)
+    at_limit = {"root_hard_requirements": {"A": {"marker": "R", "min_pos_frac": 0.40}},
+                "root_veto_markers": {"A": {"markers": ["V"], "max_pos_frac": 0.15}}, "root_gap_threshold": margin}
+    assert labels(named(data, kind, gating=at_limit))["a"] == "A"
+    for beyond in ({"root_gap_threshold": margin + 1e-6},
+                   {"root_hard_requirements": {"A": {"marker": "R", "min_pos_frac": 0.401}}},
+                   {"root_veto_markers": {"A": {"markers": ["V"], "max_pos_frac": 0.149}}}):
+        assert labels(named(data, kind, gating={**at_limit, **beyond}))["a"] != "A"
+
+
 # --- parameters of the score ---
 
 
