@@ -383,6 +383,25 @@ def score_of(data: AnnData, kind: Any, **scoring: Any) -> pd.Series:
     return table[(table["cluster_id"] == "a") & (table["label"] == "A")].iloc[0]
 
 
+@pytest.mark.parametrize(("share", "on"), [(0.15, 0.0), (0.155, 1.0)])
+def test_a_marker_is_on_above_the_limit(share: float, on: float) -> None:
+    score = score_of(cells(a={"A1": share}, o={"ACTB": 1}), {"A": {"markers": ["A1"]}})
+    assert score["frac_markers_on"] == on
+
+
+def test_shared_markers_earn_less_and_rare_ones_weigh_more() -> None:
+    """The differential bonus falls with the root of the number of types; the inverse frequency is a logarithm."""
+    data = cells(a={"A1": 0.9, "S": 0.9}, o={"ACTB": 1})
+    alone = {"A": {"markers": ["S"]}, "B": {"markers": ["B1"]}}
+    shared = {"A": {"markers": ["S"]}, **{name: {"markers": ["S", f"{name}1"]} for name in "BCD"}}
+    assert score_of(data, shared)["de_component"] == pytest.approx(score_of(data, alone)["de_component"] / 2)
+    assert score_of(data, shared, de_commonness_alpha=0)["de_component"] == pytest.approx(
+        score_of(data, alone)["de_component"])
+    many = {**shared, "A": {"markers": ["A1", "S"]}, "E": {"markers": ["ACTB"]}, "F": {"markers": ["OTHER1"]}}
+    weights = score_of(data, many, use_idf=True)["marker_weights"]
+    assert weights == f"A1:{np.log(6 / 2):.6g};S:{np.log(6 / 5):.6g}"
+
+
 @pytest.mark.parametrize("weight", [0.8, 0.9, 1.0])
 def test_anti_markers_weigh_as_much_as_they_are_told_to(weight: float) -> None:
     data = cells(a={"A1": 0.9, "N1": 0.5}, o={"ACTB": 1})
@@ -428,3 +447,14 @@ def test_coverage_counts_as_much_as_it_is_told_to() -> None:
     kind = {"A": {"markers": ["A1", "ABSENT"]}}
     usual, less = score_of(data, kind), score_of(data, kind, coverage_weight=0.1)
     assert less["score"] == pytest.approx(usual["score"] + (0.3 - 0.1) * 0.5)
+
+
+def test_the_differential_list_is_short_and_of_the_markers_where_genes_are_many() -> None:
+    """At most twelve; of more than 200 variables only those of the map are ranked, unless all are asked for."""
+    kind = {"A": {"markers": [f"A{i}" for i in range(80)]}}
+    assert score_of(cells(a={f"A{i}": 0.5 for i in range(80)}, o={"ACTB": 1}), kind)["de_K"] == 12
+    others = {f"X{i}": 1.0 for i in range(240)}
+    data = cells(n=40, a={"A0": 0.5, "A1": 0.5, **others}, o={"ACTB": 1})
+    few = {"A": {"markers": ["A0", "A1"]}}
+    assert score_of(data, few)["de_hits"] == 2
+    assert score_of(data, few, de_universe="all")["de_hits"] == 0

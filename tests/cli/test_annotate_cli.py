@@ -125,7 +125,8 @@ def test_negative_counts(refused, small_cells, tmp_path: Path) -> None:
 def test_no_marker_measured(refused, small_cells, tmp_path: Path) -> None:
     adata = small_cells()
     adata.var_names = [f"{n[:3]}zz{i}" for i, n in enumerate(adata.var_names)]
-    refused(write(tmp_path / "m.h5ad", adata), "none of the", "markers")
+    refused(write(tmp_path / "m.h5ad", adata), "none of the 18 markers", "among the 78 measured variables",
+            "'CD74': closest measured name is 'CD7zz4'")
 
 
 def test_unknown_keys_get_a_suggestion(refused, cells_file: Path) -> None:

@@ -165,6 +165,19 @@ def test_names_in_any_script(annotate, small_cells, small_map, tmp_path: Path) -
     assert "Épithélium 上皮" in set(ad.read_h5ad(run / "output.h5ad").obs["cell_type_auto_root"])
 
 
+def test_repeated_names_and_empty_cells_are_told(annotate, small_cells, tmp_path: Path) -> None:
+    cells = small_cells(storage="dense")
+    cells.X[:3] = 0
+    cells.obs_names = ["c"] * 2 + list(cells.obs_names[2:])
+    cells.var_names = ["GENE0"] * 2 + list(cells.var_names[2:])
+    path = tmp_path / "repeated.h5ad"
+    cells.write_h5ad(path)
+    result, _ = annotate(path)
+    assert result.exit_code == 0, result.output
+    for text in ("1 cell names repeat (c)", "1 variable names repeat (GENE0)", "3 of 160 cells of X hold only zeros"):
+        assert text in result.output
+
+
 # --- columns of clusters ---
 
 
