@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from cellkey.profiles._kernels import ALL, AUTO, LEAST_POSITIVE, NONZERO, _order_by_value
+from cellkey.profiles._kernels import ALL, AUTO, LEAST_POSITIVE, NONZERO, _order_by_value, _stored_place
 
 __all__ = [
     "ALL",
@@ -52,14 +52,6 @@ def draw_weights(keys, seed, n_times, table=_TABLE):  # type: ignore[no-untyped-
                 k += 1
             weights[cell, b] = k
     return weights
-
-
-@njit(cache=True, nogil=True)
-def _stored_place(k, n_negative, n_zero):  # type: ignore[no-untyped-def]
-    """Place among the non-zero values of the k-th of all values; -1 if that one is a zero."""
-    if k < n_negative:
-        return k
-    return -1 if k < n_negative + n_zero else k - n_zero
 
 
 @njit(cache=True, nogil=True)
