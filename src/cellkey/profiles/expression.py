@@ -43,7 +43,7 @@ class Expression:
     def __init__(self, X: Any, *, scale: NDArray[np.float64] | None = None) -> None:
         self.X = X
         self.scale = None if scale is None else np.ascontiguousarray(scale, dtype=np.float64)
-        self._rows_sorted: bool | None = None
+        self._counts: NDArray[np.int64] | None = None
         self._small_logs: NDArray[np.float32] | None = None
         self.shape: tuple[int, int] = (int(X.shape[0]), int(X.shape[1]))
         if self.scale is not None and self.scale.shape != (self.n_obs,):
@@ -118,7 +118,8 @@ class Expression:
         if self.scale is not None:
             data = _kernels.log_scaled(data, block.indices, self.scale, self.small_logs())
         result = sp.csc_matrix((data.astype(np.float32, copy=False), block.indices, block.indptr), shape=block.shape)
-        result.eliminate_zeros()
+        if not result.data.all():
+            result.eliminate_zeros()
         return result
 
     def small_logs(self) -> NDArray[np.float32]:
@@ -130,9 +131,16 @@ class Expression:
     def _gather_csr(self, index: NDArray[np.int64]) -> sp.csc_matrix:
         # Only the chosen genes are turned around; a full conversion to CSC would double the memory.
         X = self.X
-        if self._sorted_rows() and len(index) and np.array_equal(index, np.arange(index[0], index[0] + len(index))):
-            parts = _kernels.gather_range(X.data, X.indices, X.indptr, int(index[0]), int(index[-1]) + 1)
-            return sp.csc_matrix(parts, shape=(self.n_obs, len(index)))
+        if self._counts is None:
+            self._counts = _kernels.gene_counts(X.indices, X.indptr, self.n_vars)
+        if len(self._counts) and len(index) and np.array_equal(index, np.arange(index[0], index[0] + len(index))):
+            starts = np.concatenate([[0], np.cumsum(self._counts[index])])
+            # NumPy asks the system for large pages, which compiled code does not.
+            data, rows = np.empty(starts[-1], dtype=X.data.dtype), np.empty(starts[-1], dtype=np.int32)
+            _kernels.gather_range(X.data, X.indices, X.indptr, int(index[0]), starts[:-1].copy(), data, rows)
+            block = sp.csc_matrix((data, rows, starts), shape=(self.n_obs, len(index)))
+            block.has_canonical_format = True
+            return block
         position = np.full(self.n_vars, -1, dtype=np.int64)
         position[index] = np.arange(len(index))
         data, indices, indptr = _kernels.gather_columns(X.data, X.indices, X.indptr, position, len(index))
@@ -160,11 +168,6 @@ class Expression:
             if position is not None:
                 block.sort_indices()
             yield start, block
-
-    def _sorted_rows(self) -> bool:
-        if self._rows_sorted is None:
-            self._rows_sorted = bool(_kernels.rows_sorted(self.X.indices, self.X.indptr))
-        return self._rows_sorted
 
     def _raw_blocks(self, columns: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
         for start in range(0, self.n_obs, _BLOCK_CELLS):

@@ -31,7 +31,7 @@ POSITIVE_QUANTILES = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """Quantiles of the positivity threshold that every profile holds, so that changing it needs no cells."""
 
 _BASIS_CODES = {"auto": _kernels.AUTO, "nonzero": _kernels.NONZERO, "all": _kernels.ALL}
-_BLOCK_VALUES = 4_000_000  # non-zero values per block: about 50 MB of work space per thread
+_BLOCK_VALUES = 4_000_000  # non-zero values per block, or a 16th of all: about 50 MB of work space per thread
 _BACKED_VALUES = 60_000_000  # a backed matrix is swept once per block, so blocks are larger
 
 
@@ -265,7 +265,9 @@ def _spans(expression: Expression, n_jobs: int) -> Iterator[tuple[int, int]]:
     stored = getattr(expression.X, "nnz", None)
     if stored is None:
         stored = n_obs * n_vars
-    limit = expression.block_values or (_BLOCK_VALUES if expression.in_memory else _BACKED_VALUES // max(n_jobs, 1))
+    limit = expression.block_values or (
+        max(_BLOCK_VALUES, stored // 16) if expression.in_memory else _BACKED_VALUES // max(n_jobs, 1)
+    )
     width = max(1, min(n_vars, int(limit / max(stored / max(n_vars, 1), 1))))
     if expression.in_memory and n_jobs > 1:
         width = max(1, min(width, -(-n_vars // (4 * n_jobs))))
