@@ -10,7 +10,10 @@ __all__ = [
     "add_cross_products",
     "candidate_distances",
     "fill_scaled",
+    "fill_scaled_genes",
     "fuzzy_weights",
+    "gene_moments",
+    "line_sums",
     "row_sums",
     "scan_values",
 ]
@@ -57,6 +60,43 @@ def fill_scaled(data, indices, indptr, mean, sd, lower, upper, out):  # type: ig
         for a in range(indptr[row], indptr[row + 1]):
             j = indices[a]
             line[j] = (min(max(np.float64(data[a]), lower[j]), upper[j]) - mean[j]) / sd[j]
+
+
+@njit(cache=True, nogil=True)
+def fill_scaled_genes(data, indices, indptr, mean, sd, lower, upper, out):  # type: ignore[no-untyped-def]
+    """Write CSC columns into ``out`` (features x rows): the same values as :func:`fill_scaled`."""
+    for j in range(len(indptr) - 1):
+        line = out[j]
+        line[:] = (min(max(0.0, lower[j]), upper[j]) - mean[j]) / sd[j]
+        for a in range(indptr[j], indptr[j + 1]):
+            line[indices[a]] = (min(max(np.float64(data[a]), lower[j]), upper[j]) - mean[j]) / sd[j]
+
+
+@njit(cache=True, nogil=True)
+def line_sums(block):  # type: ignore[no-untyped-def]
+    """Return the sum of each row, float64, added from left to right."""
+    out = np.zeros(len(block))
+    for i in range(len(block)):
+        total = 0.0
+        for j in range(block.shape[1]):
+            total += np.float64(block[i, j])
+        out[i] = total
+    return out
+
+
+@njit(cache=True, nogil=True)
+def gene_moments(data, indptr):  # type: ignore[no-untyped-def]
+    """Return sum and sum of squares of each CSC column, genes x 2."""
+    out = np.zeros((len(indptr) - 1, 2))
+    for gene in range(len(out)):
+        total, squares = 0.0, 0.0
+        for i in range(indptr[gene], indptr[gene + 1]):
+            value = np.float64(data[i])
+            total += value
+            squares += value * value
+        out[gene, 0] = total
+        out[gene, 1] = squares
+    return out
 
 
 @njit(cache=True, nogil=True)

@@ -10,6 +10,8 @@ import scipy.sparse as sp
 
 from cellkey.clustering import _kernels
 from cellkey.clustering._blocks import block_starts
+from cellkey.clustering._threads import n_threads
+from cellkey.profiles.tiles import TiledExpression
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,6 +52,8 @@ def gene_moments(
     n_vars = expression.n_vars if columns is None else len(columns)
     shift: NDArray[np.float64] | None = None
     sums, squares, n_cells = np.zeros(n_vars), np.zeros(n_vars), 0
+    if isinstance(expression, TiledExpression) and rows is None:
+        return _tiled_moments(expression, columns)
     if expression.storage == "csc" and expression.in_memory and rows is None:
         return _gene_major_moments(expression, columns)
     for _, block in expression.row_blocks(columns=columns, rows=rows, block_cells=block_cells):
@@ -67,10 +71,23 @@ def gene_moments(
         dense -= shift
         sums += dense.sum(axis=0)
         squares += np.einsum("ij,ij->j", dense, dense)
+    found = _from_sums(n_cells, sums, squares)
+    return found if shift is None else Moments(n_cells, found.mean + shift, found.sd)
+
+
+def _from_sums(n_cells: int, sums: NDArray[np.float64], squares: NDArray[np.float64]) -> Moments:
     n = max(n_cells, 1)
     variance = np.maximum(squares / n - (sums / n) ** 2, 0.0)
-    mean = sums / n + (0.0 if shift is None else shift)
-    return Moments(n_cells, mean, np.sqrt(variance))
+    return Moments(n_cells, sums / n, np.sqrt(variance))
+
+
+def _tiled_moments(expression: TiledExpression, columns: NDArray[np.intp] | None) -> Moments:
+    """Moments from tiles as they lie, gene by gene: the sums of blocks of cells, without turning them into rows."""
+    parts = expression.map_tiles(lambda genes: _kernels.gene_moments(genes.data, genes.indptr), columns, n_threads())
+    sums = np.zeros((expression.n_vars if columns is None else len(columns), 2))
+    for part in parts:
+        sums += part
+    return _from_sums(expression.n_obs, sums[:, 0], sums[:, 1])
 
 
 def _gene_major_moments(expression: Expression, columns: NDArray[np.intp] | None) -> Moments:

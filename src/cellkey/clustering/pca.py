@@ -15,6 +15,7 @@ from cellkey.clustering._blocks import block_starts
 from cellkey.clustering._gpu import gpu_components
 from cellkey.clustering._threads import n_threads, single_threaded_blas
 from cellkey.errors import ParameterError
+from cellkey.profiles.tiles import TiledExpression
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -153,10 +154,10 @@ class FeatureScaling:
         return self.mean / self.sd
 
     def apply(self, block: Any) -> Any:
-        """Return a block of cells x features, scaled: CSR without the offset, or dense with it."""
+        """Return a block of cells x features (CSR, CSC or dense), scaled: CSR without the offset, or dense with it."""
         full = block.shape[0] * block.shape[1]
         if sp.issparse(block) and self.keeps_zero and block.nnz <= _SPARSE_LIMIT * full:
-            return self._apply_sparse(block)
+            return self._apply_sparse(block.tocsr())
         return self._apply_dense(block)
 
     def _apply_dense(self, block: Any) -> NDArray[Any]:
@@ -166,8 +167,13 @@ class FeatureScaling:
             dense /= self.sd
             return dense
         # Of many features products are taken in float32, a few hundred cells at a time, and added in float64.
-        dense = np.empty(block.shape, dtype=np.float32 if block.shape[1] > _SINGLE_FEATURES else np.float64)
+        dtype = np.float32 if block.shape[1] > _SINGLE_FEATURES else np.float64
         limits = (self.mean, self.sd, self.lower, self.upper)
+        if block.format == "csc":
+            dense = np.empty(block.shape[::-1], dtype=dtype)
+            _kernels.fill_scaled_genes(block.data, block.indices, block.indptr, *limits, dense)
+            return dense.T
+        dense = np.empty(block.shape, dtype=dtype)
         _kernels.fill_scaled(block.data, block.indices, block.indptr, *limits, dense)
         return dense
 
@@ -180,8 +186,8 @@ class FeatureScaling:
 
 
 class ScaledBlocks:
-    """Scaled blocks of cells; unscaled ones are kept for the second pass as far as the memory allowed
-    reaches."""
+    """Scaled blocks of cells, from tiles on threads; unscaled blocks of another matrix are kept for the second pass as
+    far as the memory allowed reaches."""
 
     def __init__(
         self,
@@ -199,7 +205,15 @@ class ScaledBlocks:
         self._keeping = True
 
     def __iter__(self) -> Iterator[Any]:
+        if isinstance(self._expression, TiledExpression) and self._rows is None:
+            tiles = self._expression.map_tiles(self._scaled_tile, self._features, n_threads())
+            return (block for blocks in tiles for block in blocks)
         return map(self._scaling.apply, self.unscaled())
+
+    def _scaled_tile(self, genes: sp.csc_matrix) -> list[Any]:
+        """A tile as it lies if it is one block, else cell by cell."""
+        pieces = [genes] if genes.shape[0] <= _DENSE_ROWS else _pieces(genes.tocsr())
+        return [self._scaling.apply(piece) for piece in pieces]
 
     def unscaled(self) -> Iterator[Any]:
         """Yield the values as they were read, a few cells at a time."""
@@ -248,7 +262,7 @@ def scaled_covariance(
             else:
                 dense_products = np.zeros((n, n)) if dense_products is None else dense_products
                 _add_dense(pool, block, dense_products)
-                dense_sums += block.sum(axis=0, dtype=np.float64)
+                dense_sums += _sums(block)
     if n_sparse:  # move the origin of the sparse part to the mean of each feature, as in the dense part
         cross = np.outer(sums, offset)
         products -= cross + cross.T - n_sparse * np.outer(offset, offset)
@@ -277,6 +291,13 @@ def _add_dense(pool: ThreadPoolExecutor, block: NDArray[Any], out: NDArray[np.fl
             out[start:stop, start:] += part[:, start:stop].T @ part[:, start:]
 
     list(pool.map(panel, range(0, len(out), _PANEL)))
+
+
+def _sums(block: NDArray[Any]) -> NDArray[np.float64]:
+    """Sum of each feature, added cell by cell however the block is laid out."""
+    by_feature = block.flags.f_contiguous and not block.flags.c_contiguous
+    sums: NDArray[np.float64] = _kernels.line_sums(block.T) if by_feature else block.sum(axis=0, dtype=np.float64)
+    return sums
 
 
 def leading_components(

@@ -200,7 +200,10 @@ def cluster_components(
 
 def _canonical_order(scores: NDArray[np.float32]) -> NDArray[np.intp]:
     """Order of cells by their components, so that the order in the file does not matter."""
-    return np.lexsort(scores.T[::-1])
+    leading = scores[:, :2]
+    order = np.lexsort(leading.T[::-1])
+    alike = (np.diff(leading[order], axis=0) == 0).all(axis=1).any()
+    return np.lexsort(scores.T[::-1]) if alike else order  # two components nearly always tell
 
 
 def _reordered(graph: sp.csr_matrix, order: NDArray[np.intp]) -> sp.csr_matrix:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["merge_columns", "survey_rows", "tile_rows", "turn_rows"]
+__all__ = ["merge_columns", "survey_rows", "tile_columns", "tile_rows", "turn_rows"]
 
 
 @njit(cache=True, nogil=True)
@@ -138,3 +138,20 @@ def tile_rows(data, rows, starts, columns, n_rows):  # type: ignore[no-untyped-d
             out_data[at] = data[i]
             indices[at] = place
     return out_data, indices, indptr
+
+
+@njit(cache=True, nogil=True)
+def tile_columns(data, rows, starts, columns):  # type: ignore[no-untyped-def]
+    """Return some columns of a tile, in the order given, as CSC with int32 rows and starts."""
+    out_starts = np.zeros(len(columns) + 1, dtype=np.int32)
+    for place in range(len(columns)):
+        column = columns[place]
+        out_starts[place + 1] = out_starts[place] + starts[column + 1] - starts[column]
+    out_data = np.empty(out_starts[-1], dtype=data.dtype)
+    out_rows = np.empty(out_starts[-1], dtype=np.int32)
+    for place in range(len(columns)):
+        shift = starts[columns[place]] - out_starts[place]
+        for i in range(out_starts[place], out_starts[place + 1]):
+            out_data[i] = data[i + shift]
+            out_rows[i] = rows[i + shift]
+    return out_data, out_rows, out_starts

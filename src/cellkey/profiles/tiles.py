@@ -20,7 +20,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellkey.errors import RunError
-from cellkey.profiles import _tile_kernels
+from cellkey.profiles import _kernels, _tile_kernels
 from cellkey.profiles.expression import Expression, wide_enough
 
 if TYPE_CHECKING:
@@ -200,6 +200,24 @@ class TileStore:
             block = sp.csr_matrix(parts, shape=(tile.n_rows, len(wanted)))
             yield (cells, block) if inside is None else (inside, block[inside - tile.first])
 
+    @property
+    def n_tiles(self) -> int:
+        """Number of blocks of cells."""
+        return len(self._tiles)
+
+    def tile(
+        self, place: int, columns: NDArray[np.int64] | None
+    ) -> tuple[int, int, NDArray[Any], NDArray[np.int32], NDArray[np.int32]]:
+        """Return one block of cells gene by gene: first cell, number of cells, values as float, cells, starts of genes.
+
+        Cells count from the first of the block and ascend in each gene; genes come in the order asked for.
+        """
+        tile = self._tiles[place]
+        data, rows, starts = (self._shelf.get(part) for part in (tile.data, tile.rows, tile.starts))
+        if columns is not None:
+            data, rows, starts = _tile_kernels.tile_columns(data, rows, starts, columns)
+        return tile.first, tile.n_rows, self._floats(data), rows.astype(np.int32, copy=False), starts
+
     def columns(self, index: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int64]]:
         """Return genes as CSC without stored zeros: values as float, rows, starts; cells ascend in each gene."""
         runs = np.split(index, np.flatnonzero(np.diff(index) != 1) + 1) if len(index) else []
@@ -256,10 +274,29 @@ class TiledExpression(Expression):
                 yield start, self._scaled(part, slice(int(chosen[0]), int(chosen[-1]) + 1) if rows is None else chosen)
                 start += len(chosen)
 
+    def map_tiles(
+        self, work: Callable[[sp.csc_matrix], Any], columns: NDArray[np.intp] | None = None, n_jobs: int = 1
+    ) -> Iterator[Any]:
+        """Apply ``work`` to every tile on threads and yield the results in the order of cells.
+
+        ``work`` takes float32 CSC, the cells of the tile x the genes asked for, with ascending cells. At most
+        ``n_jobs + 2`` results exist at a time.
+        """
+        wanted = None if columns is None else np.asarray(columns, dtype=np.int64)
+        if self.scale is not None:
+            self.small_logs()  # once, before threads ask for it
+        items = ((place, wanted) for place in range(self.X.n_tiles))
+        return _in_order(lambda place, wanted: work(self._tile(place, wanted)), items, n_jobs)
+
+    def _tile(self, place: int, columns: NDArray[np.int64] | None) -> sp.csc_matrix:
+        first, n_rows, data, rows, starts = self.X.tile(place, columns)
+        if self.scale is not None:
+            cells = slice(first, first + n_rows)
+            data = _kernels.log_scaled(data, rows, self.scale[cells], self.small_logs()[cells])
+        return sp.csc_matrix((data.astype(np.float32, copy=False), rows, starts), shape=(n_rows, len(starts) - 1))
+
     def columns(self, index: NDArray[np.intp]) -> sp.csc_matrix:
         """Return the values of some genes as float32 CSC; see :meth:`Expression.columns`."""
-        from cellkey.profiles import _kernels
-
         index = np.asarray(index, dtype=np.int64)
         data, rows, indptr = self.X.columns(index)
         if self.scale is not None:
