@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from cellkey.clustering import cell_factors, gene_moments
+from cellkey.clustering import Moments, cell_factors, gene_moments, principal_components
 from cellkey.clustering.inspect import scan_matrix
 from cellkey.errors import RunError
 from cellkey.io.stored import StoredMatrix
 from cellkey.profiles import tiles
-from cellkey.profiles.expression import Expression
+from cellkey.profiles.expression import Expression, take_cells
 from cellkey.profiles.profile import profile_clusters
 from cellkey.profiles.tiles import TiledExpression, TileStore, matrix_digest, survey_matrix
 
@@ -126,11 +126,51 @@ def test_the_survey_is_what_separate_sweeps_find() -> None:
     assert np.array_equal(survey.totals, np.asarray(X.sum(axis=1)).ravel())
 
 
-def test_moments_agree_with_the_matrix_in_memory() -> None:
+@pytest.mark.parametrize("budget", [None, 0])
+@pytest.mark.parametrize(("n_genes", "rate"), [(600, 0.9), (600, 0.1), (60, 0.9)])
+def test_moments_and_components_are_those_of_the_matrix_in_memory_bit_by_bit(
+    monkeypatch: pytest.MonkeyPatch, n_genes: int, rate: float, budget: int | None
+) -> None:
+    monkeypatch.setattr(tiles, "block_rows", lambda *_: 150)
+    rng = np.random.default_rng(0)
+    X = sp.csr_matrix(rng.poisson(rate * rng.gamma(1, 1, n_genes), (400, n_genes)).astype(np.float32))
+    scale = 1000 / np.maximum(np.asarray(X.sum(axis=1)).ravel(), 1)
+    features = np.arange(n_genes)[::-1].copy()
+    found = []
+    for expression in (TiledExpression(TileStore.of(X, budget=budget), scale=scale), Expression(X, scale=scale)):
+        moments = gene_moments(expression, block_cells=150)
+        usable = features[moments.sd[features] > 0]
+        of_features = Moments(400, moments.mean[usable], moments.sd[usable])
+        parts = principal_components(expression, usable, of_features, n_components=5, block_cells=150)
+        found.append((moments.mean, moments.sd, parts.scores, parts.variance, parts.loadings))
+    for ours, theirs in zip(*found, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_threads_do_not_change_moments_and_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    expression = TiledExpression(TileStore.of(counts()), scale=np.full(300, 2.0))
+    found = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        moments = gene_moments(expression)
+        features = np.flatnonzero(moments.sd > 0)
+        of_features = Moments(300, moments.mean[features], moments.sd[features])
+        found.append((moments.mean, principal_components(expression, features, of_features, n_components=4).scores))
+    assert np.array_equal(found[0][0], found[1][0])
+    assert np.array_equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("starts", [np.int32, np.int64])
+def test_cells_are_taken_as_scipy_takes_them(starts: Any) -> None:
     X = counts()
-    ours, theirs = gene_moments(TiledExpression(TileStore.of(X))), gene_moments(Expression(X))
-    np.testing.assert_allclose(ours.mean, theirs.mean, rtol=1e-13)
-    np.testing.assert_allclose(ours.sd, theirs.sd, rtol=1e-12)
+    X.indptr = X.indptr.astype(starts)
+    rows = np.array([0, 3, 4, 177, 299])
+    taken = take_cells(X, rows)
+    assert (taken != X[rows]).nnz == 0
+    assert taken.dtype == X.dtype
+    blocks = [block for _, block in Expression(X).row_blocks(np.array([5, 2, 30]), rows, 2)]
+    assert np.array_equal(sp.vstack(blocks).toarray(), X[rows][:, [5, 2, 30]].toarray())
+    assert np.array_equal(take_cells(X.toarray(), rows), X.toarray()[rows])
 
 
 def test_the_digest_depends_on_values_and_places_alone(monkeypatch: pytest.MonkeyPatch) -> None:

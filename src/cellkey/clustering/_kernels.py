@@ -13,7 +13,6 @@ __all__ = [
     "fill_scaled_genes",
     "fuzzy_weights",
     "gene_moments",
-    "line_sums",
     "row_sums",
     "scan_values",
 ]
@@ -64,24 +63,16 @@ def fill_scaled(data, indices, indptr, mean, sd, lower, upper, out):  # type: ig
 
 @njit(cache=True, nogil=True)
 def fill_scaled_genes(data, indices, indptr, mean, sd, lower, upper, out):  # type: ignore[no-untyped-def]
-    """Write CSC columns into ``out`` (features x rows): the same values as :func:`fill_scaled`."""
-    for j in range(len(indptr) - 1):
-        line = out[j]
-        line[:] = (min(max(0.0, lower[j]), upper[j]) - mean[j]) / sd[j]
+    """Write CSC columns into ``out`` (rows x features): the same values as :func:`fill_scaled`."""
+    n_features = out.shape[1]
+    empty = np.empty(n_features)
+    for j in range(n_features):
+        empty[j] = (min(max(0.0, lower[j]), upper[j]) - mean[j]) / sd[j]
+    for row in range(len(out)):
+        out[row] = empty
+    for j in range(n_features):
         for a in range(indptr[j], indptr[j + 1]):
-            line[indices[a]] = (min(max(np.float64(data[a]), lower[j]), upper[j]) - mean[j]) / sd[j]
-
-
-@njit(cache=True, nogil=True)
-def line_sums(block):  # type: ignore[no-untyped-def]
-    """Return the sum of each row, float64, added from left to right."""
-    out = np.zeros(len(block))
-    for i in range(len(block)):
-        total = 0.0
-        for j in range(block.shape[1]):
-            total += np.float64(block[i, j])
-        out[i] = total
-    return out
+            out[indices[a], j] = (min(max(np.float64(data[a]), lower[j]), upper[j]) - mean[j]) / sd[j]
 
 
 @njit(cache=True, nogil=True)

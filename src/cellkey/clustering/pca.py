@@ -167,14 +167,10 @@ class FeatureScaling:
             dense /= self.sd
             return dense
         # Of many features products are taken in float32, a few hundred cells at a time, and added in float64.
-        dtype = np.float32 if block.shape[1] > _SINGLE_FEATURES else np.float64
+        dense = np.empty(block.shape, dtype=np.float32 if block.shape[1] > _SINGLE_FEATURES else np.float64)
         limits = (self.mean, self.sd, self.lower, self.upper)
-        if block.format == "csc":
-            dense = np.empty(block.shape[::-1], dtype=dtype)
-            _kernels.fill_scaled_genes(block.data, block.indices, block.indptr, *limits, dense)
-            return dense.T
-        dense = np.empty(block.shape, dtype=dtype)
-        _kernels.fill_scaled(block.data, block.indices, block.indptr, *limits, dense)
+        fill = _kernels.fill_scaled_genes if block.format == "csc" else _kernels.fill_scaled
+        fill(block.data, block.indices, block.indptr, *limits, dense)
         return dense
 
     def _apply_sparse(self, block: Any) -> sp.csr_matrix:
@@ -262,7 +258,7 @@ def scaled_covariance(
             else:
                 dense_products = np.zeros((n, n)) if dense_products is None else dense_products
                 _add_dense(pool, block, dense_products)
-                dense_sums += _sums(block)
+                dense_sums += block.sum(axis=0, dtype=np.float64)
     if n_sparse:  # move the origin of the sparse part to the mean of each feature, as in the dense part
         cross = np.outer(sums, offset)
         products -= cross + cross.T - n_sparse * np.outer(offset, offset)
@@ -291,13 +287,6 @@ def _add_dense(pool: ThreadPoolExecutor, block: NDArray[Any], out: NDArray[np.fl
             out[start:stop, start:] += part[:, start:stop].T @ part[:, start:]
 
     list(pool.map(panel, range(0, len(out), _PANEL)))
-
-
-def _sums(block: NDArray[Any]) -> NDArray[np.float64]:
-    """Sum of each feature, added cell by cell however the block is laid out."""
-    by_feature = block.flags.f_contiguous and not block.flags.c_contiguous
-    sums: NDArray[np.float64] = _kernels.line_sums(block.T) if by_feature else block.sum(axis=0, dtype=np.float64)
-    return sums
 
 
 def leading_components(

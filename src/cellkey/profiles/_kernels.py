@@ -7,7 +7,7 @@ from numba import njit
 
 __all__ = [
     "gather_columns", "gather_range", "gene_counts", "log_scaled", "log_scaled_rows", "profile_genes", "select_columns",
-    "small_logs",
+    "small_logs", "take_rows",
 ]
 
 SMALL = 8
@@ -112,6 +112,23 @@ def select_columns(data, indices, indptr, position):  # type: ignore[no-untyped-
             out_data[at] = data[i]
             out_indices[at] = column
             at += 1
+    return out_data, out_indices, starts
+
+
+@njit(cache=True, nogil=True)
+def take_rows(data, indices, indptr, rows):  # type: ignore[no-untyped-def]
+    """Return some rows of a CSR matrix, in the order given: values, columns, starts."""
+    starts = np.zeros(len(rows) + 1, dtype=np.int64)
+    for place in range(len(rows)):
+        starts[place + 1] = starts[place] + indptr[rows[place] + 1] - indptr[rows[place]]
+    out_data = np.empty(starts[-1], dtype=data.dtype)
+    out_indices = np.empty(starts[-1], dtype=indices.dtype)
+    for place in range(len(rows)):
+        first = np.int64(indptr[rows[place]])
+        for i in range(starts[place], starts[place + 1]):
+            at = first + i - starts[place]
+            out_data[i] = data[at]
+            out_indices[i] = indices[at]
     return out_data, out_indices, starts
 
 

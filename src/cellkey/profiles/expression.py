@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Expression", "wide_enough"]
+__all__ = ["Expression", "take_cells", "wide_enough"]
 
 _BLOCK_CELLS = 8192
 _BLOCK_VALUES = 4_000_000
@@ -90,8 +90,8 @@ class Expression:
         if self.storage == "csc" and self.in_memory:
             yield from _csc_row_blocks(self, columns, rows, block_cells)
             return
-        if self.storage == "csr" and self.in_memory and rows is None:
-            yield from self._csr_blocks(columns, block_cells)
+        if self.storage == "csr" and self.in_memory:
+            yield from self._csr_blocks(columns, rows, block_cells)
             return
         total = self.n_obs if rows is None else len(rows)
         for start in range(0, total, block_cells):
@@ -146,25 +146,27 @@ class Expression:
         data, indices, indptr = _kernels.gather_columns(X.data, X.indices, X.indptr, position, len(index))
         return sp.csc_matrix((data, indices, indptr), shape=(self.n_obs, len(index)))
 
-    def _csr_blocks(self, columns: NDArray[np.intp] | None, block_cells: int) -> Iterator[tuple[int, sp.csr_matrix]]:
-        """Blocks of cells as views of the stored indices; only the scaled or selected values are new."""
+    def _csr_blocks(
+        self, columns: NDArray[np.intp] | None, rows: NDArray[np.intp] | None, block_cells: int
+    ) -> Iterator[tuple[int, sp.csr_matrix]]:
+        """Blocks of all cells, as views of the stored indices where nothing is scaled or selected, or of some cells."""
         X = self.X
         per_cell = max(X.nnz / max(self.n_obs, 1), 1.0)
-        step = int(max(1, min(block_cells, _BLOCK_VALUES / per_cell)))
+        step = int(max(1, min(block_cells, _BLOCK_VALUES / per_cell))) if rows is None else block_cells
+        total = self.n_obs if rows is None else len(rows)
         width = self.n_vars if columns is None else len(columns)
         position = None
         if columns is not None:
             position = np.full(self.n_vars, -1, dtype=np.int64)
             position[columns] = np.arange(len(columns))
-        for start in range(0, self.n_obs, step):
-            stop = min(start + step, self.n_obs)
-            low, high = int(X.indptr[start]), int(X.indptr[stop])
-            data, indices = X.data[low:high], X.indices[low:high]
-            indptr = X.indptr[start : stop + 1] - X.indptr[start]
+        for start in range(0, total, step):
+            stop = min(start + step, total)
+            chosen = slice(start, stop) if rows is None else np.asarray(rows[start:stop])
+            data, indices, indptr = _csr_parts(X, chosen)
             if position is not None:
                 data, indices, indptr = _kernels.select_columns(data, indices, indptr, position)
             block = sp.csr_matrix((data, indices, indptr), shape=(stop - start, width), copy=False)
-            block = self._scaled(block, slice(start, stop))
+            block = self._scaled(block, chosen)
             if position is not None:
                 block.sort_indices()
             yield start, block
@@ -185,6 +187,24 @@ class Expression:
         if scale is not None:
             dense = np.log1p(dense.astype(np.float64) * scale[:, None])
         return dense.astype(np.float32, copy=False)
+
+
+def take_cells(X: Any, rows: NDArray[np.intp]) -> Any:
+    """Return some cells of a matrix in memory or on disk, in its own form.
+
+    SciPy copies the whole array of column indices for every choice of rows where the two index arrays differ in type,
+    as they do in most files.
+    """
+    if sp.issparse(X) and X.format == "csr":
+        return sp.csr_matrix(_csr_parts(X, np.asarray(rows)), shape=(len(rows), X.shape[1]))
+    return X[rows]
+
+
+def _csr_parts(X: Any, chosen: slice | NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    if not isinstance(chosen, slice):
+        return _kernels.take_rows(X.data, X.indices, X.indptr, chosen)  # type: ignore[no-any-return]
+    low, high = int(X.indptr[chosen.start]), int(X.indptr[chosen.stop])
+    return X.data[low:high], X.indices[low:high], X.indptr[chosen.start : chosen.stop + 1] - X.indptr[chosen.start]
 
 
 def wide_enough(block: Any) -> Any:

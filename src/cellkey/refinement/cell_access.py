@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from cellkey.profiles.expression import Expression
+from cellkey.profiles.expression import Expression, take_cells
 from cellkey.routing.votes import Vote, vote
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Cells:
 
     def expression(self, rows: NDArray[np.intp]) -> Expression:
         """Return the values of some cells (ascending positions), in memory."""
-        block = self.X[rows]
+        block = take_cells(self.X, rows)
         block = sp.csr_matrix(block) if sp.issparse(block) else np.asarray(block)
         return Expression(block, scale=self._scale(block))
 
