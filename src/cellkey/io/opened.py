@@ -45,6 +45,7 @@ class OpenedCells:
         self._store = store
         self._frames: dict[str, pd.DataFrame] = {}
         self._held: dict[str, Any] = {}
+        self._columns: dict[str, Any] = {}
         self.uns = _Entries(store, "uns")
         self.obsm = _Entries(store, "obsm")
         self.layers = _Layers(self)
@@ -109,7 +110,9 @@ class OpenedCells:
         if "obs" in self._frames:
             return self._frames["obs"].get(name)
         place = f"obs/{name}"
-        return _element(self._store[place]) if place in self._store else None
+        if name not in self._columns:
+            self._columns[name] = _element(self._store[place]) if place in self._store else None
+        return self._columns[name]
 
     def can_be_copied(self, x_format: str) -> bool:
         """Whether a copy of the file, with fields added, is the file to write: ``.h5ad`` with X in that form."""

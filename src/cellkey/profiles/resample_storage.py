@@ -27,7 +27,7 @@ _ARRAYS = (
 
 
 def save_resamples(resamples: Resamples, path: str | Path) -> None:
-    """Write resamples atomically as HDF5 (lzf), one data set per array; statistics as float32."""
+    """Write resamples atomically as HDF5, one data set per array; statistics as float32."""
     import h5py
 
     with atomic_path(path) as temporary, new_hdf5(temporary) as file:
@@ -39,9 +39,7 @@ def save_resamples(resamples: Resamples, path: str | Path) -> None:
         for name, texts in (("groups", resamples.groups), ("genes", resamples.genes)):
             file.create_dataset(name, data=[str(t) for t in texts], dtype=h5py.string_dtype())
         for name in _ARRAYS:
-            values = getattr(resamples, name)
-            packed = {"compression": "lzf", "shuffle": True} if values.size else {}
-            file.create_dataset(name, data=values, **packed)
+            file.create_dataset(name, data=getattr(resamples, name))
 
 
 def load_resamples(path: str | Path) -> Resamples:

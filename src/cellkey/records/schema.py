@@ -81,35 +81,39 @@ class TableSchema:
         InputError
             If a column is missing or unknown, or holds a value that is not allowed.
         """
-        problems = list(self._problems(frame))
+        return pd.DataFrame(self._arrays(frame), index=frame.index)
+
+    def _arrays(self, frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
+        """The columns in order and of the declared types; see :meth:`conform`."""
+        columns = {str(name): values for name, values in frame.items()}
+        problems = list(self._problems(columns))
         if problems:
             msg = f"table {self.name} does not follow its schema"
             raise InputError(msg, problems)
-        return pd.DataFrame({c.name: _cast(frame[c.name], c) for c in self.columns}, index=frame.index)
+        return {c.name: _cast(columns[c.name], c) for c in self.columns}
 
-    def _problems(self, frame: pd.DataFrame) -> Iterable[Problem]:
+    def _problems(self, columns: Mapping[str, pd.Series]) -> Iterable[Problem]:
         for name in self.names:
-            if name not in frame.columns:
+            if name not in columns:
                 yield Problem("column is missing", name)
-        for name in map(str, frame.columns):
+        for name in columns:
             if name not in self.names:
                 yield Problem(f"column is not part of the table{did_you_mean(name, self.names)}", name)
         for column in self.columns:
-            if column.name in frame.columns:
-                fault = _fault(frame[column.name], column)
+            if column.name in columns:
+                fault = _fault(columns[column.name], column)
                 if fault:
                     yield Problem(fault, column.name)
 
     def write_csv(self, frame: pd.DataFrame, path: str | Path) -> None:
         """Write the table atomically as UTF-8 CSV: comma, header, ``\\n``, 10 significant digits."""
-        found = self.conform(frame)
-        columns = [found[name].to_numpy() for name in self.names]
+        columns = self._arrays(frame)
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
             rows = csv.writer(handle, lineterminator="\n")
-            rows.writerow(self.names)
-            for start in range(0, len(found), _ROWS):
+            rows.writerow(columns)
+            for start in range(0, len(frame), _ROWS):
                 part = slice(start, start + _ROWS)
-                rows.writerows(zip(*(_written(values[part]) for values in columns), strict=True))
+                rows.writerows(zip(*(_written(values[part]) for values in columns.values()), strict=True))
 
     def read_csv(self, path: str | Path, *, absent: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Read a table written by :meth:`write_csv`; ids stay text, empty text cells become ``""``.
