@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from anndata import AnnData
 
+from cellkey.annotation import stability as stability_module
 from cellkey.annotation.cells import AnnotationResult, annotate
 from cellkey.annotation.stability import _without as key_without
-from cellkey.annotation.stability import key_columns
-from cellkey.routing.branch_support import BranchRule
+from cellkey.annotation.stability import key_columns, stability_of_enrichment
+from cellkey.routing.branch_support import BranchGating, BranchRule, Routes
 from cellkey.routing.limits import merge_gating
 from cellkey.routing.marker_gates import MarkerRule
 from cellkey.routing.walk import walk_key, walk_paths
+from cellkey.scoring.evidence import Evidence
 from cellkey.scoring.marker_evidence import MarkerScoring, score_markers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* holds counts:cellkey.errors.CellkeyWarning")
@@ -92,3 +95,23 @@ def test_paths_are_those_of_the_recorded_walk(annotated: AnnotationResult, max_d
         walks = walk_key(a.key, evidence.groups, rule, max_depth=max_depth)
         assert [tuple(p[p >= 0]) for p in paths] == [w.path for w in walks]
         assert any(len(w.path) > 0 for w in walks)
+
+
+def test_labels_given_up_after_the_walk_do_not_hold(
+    annotated: AnnotationResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, routed = annotated.annotation, stability_module.route_branches
+    assert a.enrichment is not None
+    assert annotated.resamples is not None
+
+    def one_level_less(evidence: Evidence, gating: BranchGating) -> Routes:
+        routes = routed(evidence, gating)
+        return replace(routes, walks=tuple(replace(w, path=w.path[:-1]) for w in routes.walks))
+
+    before = stability_of_enrichment(a.profiles, a.enrichment, annotated.resamples)
+    monkeypatch.setattr(stability_module, "route_branches", one_level_less)
+    after = stability_of_enrichment(a.profiles, a.enrichment, annotated.resamples)
+    called = [i for i, s in enumerate(before) if s.path]
+    assert max(before[i].held[-1] for i in called) > 0.9
+    assert all(after[i].without_marker[-1] == 0 for i in called)
+    assert sum(after[i].held[-1] for i in called) < 0.5 * sum(before[i].held[-1] for i in called)

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from cellkey.annotation.registry import METHODS
-from cellkey.profiles.means import means_from_profiles
-from cellkey.routing.branch_support import route_branches
+from cellkey.profiles.means import ResampledMeans, means_from_profiles
+from cellkey.routing.branch_support import BranchRule, route_branches
 from cellkey.routing.marker_gates import MarkerRule
 from cellkey.routing.walk import walk_paths
-from cellkey.scoring.enrichment import score_enrichment
+from cellkey.scoring.enrichment import Background, score_enrichment
 from cellkey.scoring.marker_evidence import differential_universe, score_markers
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from cellkey.profiles.profile import ClusterProfiles
     from cellkey.profiles.resampling import Resamples
     from cellkey.routing.walk import Rule
+    from cellkey.scoring.enrichment import EnrichmentScoring
     from cellkey.scoring.evidence import Evidence
     from cellkey.scoring.key import MeasuredKey
 
@@ -181,30 +181,35 @@ class _EnrichmentWalker:
         self._calls, self._settle = calls, settle
         self._key = calls.evidence.key
         self._profiles = profiles
-        self._means = means_from_profiles(profiles)
+        self._scoring: EnrichmentScoring = calls.evidence.details.parameters
 
     def again(self, resamples: Resamples) -> Nodes:
         found = np.full((*resamples.n_cells.shape, self._key.hierarchy.depth), -1, dtype=np.int64)
+        means_of = ResampledMeans(self._profiles, resamples, also=key_columns(self._key))
         for b in range(resamples.n_resamples):
             # A group without a cell cannot be called, and must not be the background of others.
             present = np.flatnonzero(resamples.n_cells[b])
-            profiles = resamples.profiles(self._profiles, b).of_groups(present.tolist())
-            scored = METHODS[self._calls.method].score(profiles, self._key, self._calls.evidence.details.parameters)
-            found[b, present] = self._paths(scored)
+            found[b, present] = self._paths(score_enrichment(means_of(b), self._key, self._scoring))
         return found
 
     def without(self, columns: NDArray[np.int64], groups: NDArray[np.intp]) -> Nodes:
         found = np.full((len(groups), self._key.hierarchy.depth), -1, dtype=np.int64)
+        background = Background.of(means_from_profiles(self._profiles), self._scoring)
         for column in np.unique(columns).tolist():
-            key = _without(self._key, {column})
-            at = columns == column
-            found[at] = self._paths(score_enrichment(self._means, key, self._calls.evidence.details.parameters))[
-                groups[at]]
+            key, at = _without(self._key, {column}), columns == column
+            evidence = score_enrichment(background.means, key, self._scoring, background=background)
+            found[at] = self._paths(evidence)[groups[at]]
         return found
 
     def _paths(self, evidence: Evidence) -> Nodes:
-        routes = route_branches(evidence, self._calls.routes.gating)
-        return _settled(self._settle, self._key, evidence.groups, routes.rule, routes.gating.max_depth)
+        gating = self._calls.routes.gating
+        if self._settle is not None:
+            return _settled(self._settle, self._key, evidence.groups, BranchRule(evidence, gating), gating.max_depth)
+        walks = route_branches(evidence, gating).walks  # labels may be given up after the walk
+        found = np.full((len(walks), self._key.hierarchy.depth), -1, dtype=np.int64)
+        for row, walk in zip(found, walks, strict=True):
+            row[: len(walk.path)] = walk.path
+        return found
 
 
 def _settled(

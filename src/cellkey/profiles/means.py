@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellkey.profiles.profile import ClusterProfiles
+    from cellkey.profiles.resampling import Resamples
 
-__all__ = ["ClusterMeans", "Duplicates", "means_from_profiles", "means_from_table", "normalise_means"]
+__all__ = ["ClusterMeans", "Duplicates", "ResampledMeans", "means_from_profiles", "means_from_table", "normalise_means"]
 
 Duplicates = Literal["sum", "mean"]
 InputType = Literal["raw_cluster_means", "normalized"]
@@ -75,16 +76,86 @@ def means_from_profiles(profiles: ClusterProfiles, *, logged: bool | None = None
         means, which profiles hold in good approximation: the share of expressing cells times what an
         expressing cell has on the geometric average.
     """
-    _, first = np.unique(profiles.var_names.astype(str), return_index=True)
-    kept = np.sort(first)
+    kept = _first_columns(profiles.var_names)
     kept = kept[(profiles.mean[:, kept] != 0).any(axis=0)]
-    mean, detection = profiles.mean[:, kept], profiles.detection[:, kept]
-    error = None
-    if profiles.info.get("values") in ("counts", "log-normalised") if logged is None else logged:
-        expressed = np.divide(mean, detection, out=np.zeros_like(mean), where=detection > 0)
-        mean = np.log1p(detection * np.expm1(expressed))
-        error = _counting_error(mean, detection * profiles.n_cells[:, None], profiles.n_cells)
-    return ClusterMeans(profiles.groups, profiles.var_names[kept], mean, profiles.n_cells, detection, error)
+    detection = profiles.detection[:, kept]
+    logged = _is_logged(profiles) if logged is None else logged
+    values, error = _on_log_scale(profiles.mean[:, kept], detection, profiles.n_cells, logged=logged)
+    return ClusterMeans(profiles.groups, profiles.var_names[kept], values, profiles.n_cells, detection, error)
+
+
+class ResampledMeans:
+    """Means of resamples: only genes that are held differ from those of the whole data.
+
+    Calling it with the number of a resample gives what :func:`means_from_profiles` gives for the groups that have
+    cells in it, but that the error is known for the genes held and those of ``also`` alone, and 0 for others.
+
+    Parameters
+    ----------
+    profiles
+        Of the whole data.
+    resamples
+        Of them.
+    also
+        Further genes whose error is needed, as columns of the profiles.
+    """
+
+    def __init__(self, profiles: ClusterProfiles, resamples: Resamples, *, also: NDArray[np.int64]) -> None:
+        first = _first_columns(profiles.var_names)
+        fresh = np.intersect1d(np.union1d(resamples.columns, also), first)
+        shown = (profiles.mean[:, first] != 0).any(axis=0) | np.isin(first, fresh)
+        columns = first[shown]
+        self._names, self._places = profiles.var_names[columns], np.searchsorted(columns, fresh)
+        self._logged = _is_logged(profiles)
+        self._detection, self._shown = profiles.detection[:, columns], profiles.mean[:, columns] != 0
+        self._values, _ = _on_log_scale(
+            profiles.mean[:, columns], self._detection, profiles.n_cells, logged=self._logged
+        )
+        self._fresh, self._resamples = profiles.subset(fresh), resamples.of_genes(fresh)
+
+    def __call__(self, index: int) -> ClusterMeans:
+        present = np.flatnonzero(self._resamples.n_cells[index])
+        drawn = self._resamples.profiles(self._fresh, index).of_groups(present.tolist())
+        # Sums over groups depend on the layout in the last digit: it is that of a choice of columns everywhere.
+        drawn_mean, drawn_detection = np.asfortranarray(drawn.mean), np.asfortranarray(drawn.detection)
+        new, new_error = _on_log_scale(drawn_mean, drawn_detection, drawn.n_cells, logged=self._logged)
+        values, detection, shown = (
+            np.asfortranarray(whole[present]) for whole in (self._values, self._detection, self._shown)
+        )
+        at = self._places
+        values[:, at], detection[:, at], shown[:, at] = new, drawn_detection, drawn_mean != 0
+        error = None
+        if new_error is not None:
+            error = np.zeros(values.shape, order="F")
+            error[:, at] = new_error
+        kept = shown.any(axis=0)
+        if kept.all():
+            return ClusterMeans(drawn.groups, self._names, values, drawn.n_cells, detection, error)
+        chosen = np.flatnonzero(kept)
+        return ClusterMeans(drawn.groups, self._names[chosen], values[:, chosen], drawn.n_cells, detection[:, chosen],
+                            None if error is None else error[:, chosen])
+
+
+def _first_columns(names: NDArray[np.object_]) -> NDArray[np.intp]:
+    """Columns of the first of equal names, ascending."""
+    texts = [str(name) for name in names]
+    first = dict(zip(reversed(texts), range(len(texts) - 1, -1, -1), strict=True))
+    return np.sort(np.fromiter(first.values(), dtype=np.intp, count=len(first)))
+
+
+def _is_logged(profiles: ClusterProfiles) -> bool:
+    return profiles.info.get("values") in ("counts", "log-normalised")
+
+
+def _on_log_scale(
+    mean: NDArray[np.float64], detection: NDArray[np.float64], n_cells: NDArray[np.int64], *, logged: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Logs of means from means of logs, with their error; values of another scale as they are, without."""
+    if not logged:
+        return mean, None
+    expressed = np.divide(mean, detection, out=np.zeros_like(mean), where=detection > 0)
+    values = np.log1p(detection * np.expm1(expressed))
+    return values, _counting_error(values, detection * n_cells[:, None], n_cells)
 
 
 def means_from_table(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cellkey.scoring.marker_sets import Exclusion
 
-__all__ = ["ControlMeans", "Pairs", "all_controls", "drawn_controls", "eligible_controls", "expression_bins"]
+__all__ = ["BinSums", "ControlMeans", "Pairs", "all_controls", "drawn_controls", "eligible_controls", "expression_bins"]
 
 _DECIMALS = 10  # sums made in another order of clusters must not break a tie
 
@@ -116,12 +116,28 @@ def eligible_controls(bulk: NDArray[np.float64], min_bulk: float | None) -> NDAr
     return np.ones(len(bulk), dtype=bool) if min_bulk is None else bulk >= min_bulk
 
 
+@dataclass(frozen=True, slots=True)
+class BinSums:
+    """Sum of the eligible genes of every bin of expression, groups x bins, and how many there are."""
+
+    total: NDArray[np.float64]
+    count: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], bins: NDArray[np.int64], eligible: NDArray[np.bool_]) -> BinSums:
+        """Return the sums of ``values``, groups x genes."""
+        n_bins, n_genes = int(bins.max(initial=0)) + 1, len(bins)
+        member = sp.csr_matrix((eligible.astype(np.float64), (bins, np.arange(n_genes))), shape=(n_bins, n_genes))
+        return cls((member @ values.T).T, np.bincount(bins[eligible], minlength=n_bins))
+
+
 def all_controls(
     values: NDArray[np.float64],
     bins: NDArray[np.int64],
     eligible: NDArray[np.bool_],
     pairs: Pairs,
     excluded: Exclusion,
+    sums: BinSums,
 ) -> ControlMeans:
     """Take all eligible genes of a marker's bin as its controls.
 
@@ -135,17 +151,15 @@ def all_controls(
         The markers; a marker is never its own control, because it is in ``excluded`` for its node.
     excluded
         The genes that cannot be controls of a node.
+    sums
+        Of ``values``, by bin.
 
     Notes
     -----
     The mean over a bin without the excluded genes of a node is the sum over the bin minus the sum over those
     genes, so that the work does not grow with the number of controls.
     """
-    n_bins = int(bins.max(initial=0)) + 1
-    n_genes = len(bins)
-    member = sp.csr_matrix((eligible.astype(np.float64), (bins, np.arange(n_genes))), shape=(n_bins, n_genes))
-    bin_sums = (member @ values.T).T
-    bin_counts = np.bincount(bins[eligible], minlength=n_bins)
+    n_bins, n_genes = len(sums.count), len(bins)
     entries = excluded.genes.tocoo()
     kept = eligible[entries.col]
     node, gene = entries.row[kept], entries.col[kept]
@@ -155,8 +169,8 @@ def all_controls(
     left_sums, left_counts = (left_out @ values.T).T, np.bincount(compact, minlength=len(used))
 
     pair_bin = bins[pairs.gene]
-    count = bin_counts[pair_bin].astype(np.int64)
-    total = bin_sums[:, pair_bin]
+    count = sums.count[pair_bin].astype(np.int64)
+    total = sums.total[:, pair_bin]
     if len(used):
         wanted = excluded.of_node[pairs.node].astype(np.int64) * n_bins + pair_bin
         at = np.minimum(np.searchsorted(used, wanted), len(used) - 1)

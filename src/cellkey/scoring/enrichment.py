@@ -25,6 +25,7 @@ from cellkey.parameters import Parameters
 from cellkey.records.vocabulary import ScoreStatus
 from cellkey.scoring.branch_support import branch_support
 from cellkey.scoring.controls import (
+    BinSums,
     ControlMeans,
     Pairs,
     all_controls,
@@ -52,7 +53,10 @@ if TYPE_CHECKING:
     from cellkey.profiles.means import ClusterMeans
     from cellkey.scoring.key import MeasuredKey
 
-__all__ = ["RELEASED", "EnrichmentDetails", "EnrichmentScoring", "PanelSettings", "score_enrichment", "support_gate"]
+__all__ = [
+    "RELEASED", "Background", "EnrichmentDetails", "EnrichmentScoring", "PanelSettings", "score_enrichment",
+    "support_gate",
+]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 RELEASED = "hierannot-0.7"
@@ -197,8 +201,47 @@ class EnrichmentDetails:
     controls: tuple[ControlMeans, ControlMeans]
 
 
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What scores rest on whatever the markers are; made once for many hierarchies on the same means.
+
+    Attributes
+    ----------
+    means, panel
+        The means, and the settings for their panel.
+    positions
+        Column of each gene.
+    bins, eligible, sums
+        Bin of expression of each gene, whether it may be a control, and the sums over those by bin.
+    detected
+        Groups x genes.
+    """
+
+    means: ClusterMeans
+    panel: PanelSettings
+    positions: Mapping[str, int]
+    bins: NDArray[np.int64]
+    eligible: NDArray[np.bool_]
+    sums: BinSums
+    detected: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, means: ClusterMeans, parameters: EnrichmentScoring) -> Background:
+        """Return the background of means."""
+        bulk, panel = means.bulk, resolve_panel(means, parameters)
+        bins = expression_bins(bulk, panel.n_bins, low_limit=panel.low_limit if panel.collapse_low_tail else None)
+        eligible = eligible_controls(bulk, parameters.min_control_mean)
+        positions = dict(zip(means.genes.tolist(), range(len(means.genes)), strict=True))
+        return cls(means, panel, positions, bins, eligible, BinSums.of(means.values, bins, eligible),
+                   _detected(means, panel, parameters))
+
+
 def score_enrichment(
-    means: ClusterMeans, key: MeasuredKey, parameters: EnrichmentScoring | None = None
+    means: ClusterMeans,
+    key: MeasuredKey,
+    parameters: EnrichmentScoring | None = None,
+    *,
+    background: Background | None = None,
 ) -> Evidence:
     """Score every cell type of the key in every cluster.
 
@@ -210,6 +253,8 @@ def score_enrichment(
         The hierarchy, measured on (at least) the genes of ``means``.
     parameters
         Weights and rules; the defaults if None.
+    background
+        Of ``means`` and ``parameters``, if it was made before.
 
     Returns
     -------
@@ -223,8 +268,9 @@ def score_enrichment(
         that cannot be scored has NaN.
     """
     parameters = parameters or EnrichmentScoring()
-    panel = resolve_panel(means, parameters)
-    columns = _columns_by_name(key, means)
+    background = background or Background.of(means, parameters)
+    panel = background.panel
+    columns = _columns_by_name(key, background.positions)
     sets = choose_marker_sets(
         key, columns,
         effective_markers(key.hierarchy, roots=parameters.root_marker_strategy,
@@ -232,10 +278,9 @@ def score_enrichment(
         min_markers=parameters.min_markers_present, min_fraction=parameters.min_marker_fraction,
         fall_back=parameters.fall_back_to_listed, controls_for_fallback=parameters.controls_for_fallback,
     )
-    controls = _controls(means, key, columns, sets, panel, parameters)
-    detected = _detected(means, panel, parameters)
+    controls = _controls(background, key, columns, sets, parameters)
     positive, negative = (
-        sign_of(means, scored, pairs, found, detected, panel.clip_quantile)
+        sign_of(means, scored, pairs, found, background.detected, panel.clip_quantile)
         for scored, (pairs, found) in zip((sets.scored, sets.negative), controls, strict=True)
     )
     status = _final_status(sets, positive)
@@ -279,29 +324,25 @@ def support_gate(raw: NDArray[np.float64], end: float) -> NDArray[np.float64]:
     return np.where(known < 0, 0.0, ramp)
 
 
-def _columns_by_name(key: MeasuredKey, means: ClusterMeans) -> dict[str, int]:
+def _columns_by_name(key: MeasuredKey, positions: Mapping[str, int]) -> dict[str, int]:
     """Listed name to column of the means, for names that are measured and vary."""
     found = key.resolution.found
-    wanted = set(found.values())
-    positions = {g: i for i, g in enumerate(means.genes.tolist()) if g in wanted}
-    constant = set(key.var_names[~key.usable].astype(str))
+    constant = set(map(str, key.var_names[~key.usable]))
     return {n: positions[v] for n, v in found.items() if v in positions and v not in constant}
 
 
 def _controls(
-    means: ClusterMeans, key: MeasuredKey, columns: Mapping[str, int], sets: MarkerSets, panel: PanelSettings,
+    background: Background, key: MeasuredKey, columns: Mapping[str, int], sets: MarkerSets,
     parameters: EnrichmentScoring,
 ) -> list[tuple[Pairs, ControlMeans]]:
     """Controls of the markers and of the anti-markers."""
-    bulk = means.bulk
-    bins = expression_bins(bulk, panel.n_bins, low_limit=panel.low_limit if panel.collapse_low_tail else None)
-    eligible = eligible_controls(bulk, parameters.min_control_mean)
-    excluded = excluded_from_controls(key, columns, panel.control_exclusion, len(bulk))
+    means, panel, bins, eligible = background.means, background.panel, background.bins, background.eligible
+    excluded = excluded_from_controls(key, columns, panel.control_exclusion, len(bins))
     result = []
     for genes in (sets.with_controls, sets.negative):
         pairs = Pairs.of(genes)
         if parameters.controls == "all":
-            found = all_controls(means.values, bins, eligible, pairs, excluded)
+            found = all_controls(means.values, bins, eligible, pairs, excluded, background.sums)
         else:
             found = drawn_controls(
                 means.values, means.genes, bins, eligible, pairs, excluded, panel.control_sizes,
