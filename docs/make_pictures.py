@@ -12,8 +12,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from cellkey.annotation.run import load_tables
 from cellkey.plots import decision_path, marker_dots
+from cellkey.records.run_tables import run_tables
 from cellkey.report import write_report
 from cellkey.testing import Chromium
 
@@ -22,7 +22,7 @@ STATIC = Path(__file__).parent / "_static"
 
 def main(run: str, cluster: str) -> None:
     """Draw the walk of one cluster and the marker dots of all."""
-    tables = load_tables(run)
+    tables = run_tables(run, ("cluster_annotations", "decision_steps", "marker_evidence"))
     annotations = tables["cluster_annotations"]
     lineages = sorted(set(tables["decision_steps"].query("step_idx == 0")["child_label"]))
     figure = Figure(figsize=(10, 6.5), layout="constrained")

@@ -218,9 +218,12 @@ def spatial(
 def _tables(source: Any, *names: str) -> Mapping[str, pd.DataFrame]:
     """Tables of a result, of a run directory, or as they were given."""
     if isinstance(source, str | Path):
-        from cellkey.annotation.run import load_tables
+        from cellkey.records.run_tables import run_tables
 
-        held: Mapping[str, Any] = load_tables(source, ("cluster_annotations", "decision_steps", *names))
+        if not (Path(source) / "cluster_annotations.csv").is_file():
+            msg = f"{source} is not an annotation run: it holds no cluster_annotations.csv"
+            raise InputError(msg)
+        held: Mapping[str, Any] = run_tables(source, ("cluster_annotations", "decision_steps", *names))
     else:
         held = getattr(source, "tables", source)
     missing = [n for n in names if n not in held]

@@ -40,6 +40,27 @@ def finish(folder: Path, model: ScriptedModel | None = None, workflow: WorkflowP
     return result
 
 
+def test_a_finished_table_is_a_run_with_a_page(tmp_path) -> None:
+    """The page, the explanation and the list of calls show what the model named, without cells."""
+    from cellkey.annotation.explain import explain_run
+    from cellkey.records.run_tables import RunKind, run_calls, run_kind
+    from cellkey.report import write_report
+    from cellkey.report.reading import read_run
+
+    result = finish(tmp_path / "a")
+    assert run_kind(tmp_path / "a") is RunKind.MODEL_TABLE
+    calls = run_calls(tmp_path / "a")
+    assert calls["cluster_id"].tolist() == [c.cluster for c in result.clusters]
+    assert calls["n_cells"].tolist()[:2] == [20, 5]
+    page = read_run(tmp_path / "a").datasets[0]
+    assert page.clusters == calls["cluster_id"].tolist()
+    assert page.genes["0"]
+    assert page.conversations["clusters"]
+    assert "talks-0" in write_report(tmp_path / "a").read_text()
+    label = calls["final_annotation"].iloc[0]
+    assert explain_run(tmp_path / "a", ["0"]).startswith(f"Cluster 0: {label}")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 

@@ -37,7 +37,7 @@ _UNASSIGNED = frozenset({"Unassigned", "unknown"})
 
 
 def compare_runs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Return the comparison of two ``cluster_annotations`` tables by cluster id.
+    """Return the comparison of two ``cluster_annotations`` tables, or two from ``run_calls``, by cluster id.
 
     ``deeper`` and ``shallower`` mean that one path starts with the other; ``gained`` and ``lost`` that the
     cluster was Unassigned in the first or the second run.

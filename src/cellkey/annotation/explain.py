@@ -7,16 +7,93 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellkey.errors import InputError, did_you_mean
-from cellkey.records.vocabulary import FailReason, StopDetail
+from cellkey.records.run_tables import RunKind, run_calls, run_kind, run_tables, table_file, text_rows
+from cellkey.records.vocabulary import ConsensusStop, FailReason, StopDetail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
 
-__all__ = ["explain_cluster"]
+__all__ = ["explain_cluster", "explain_run"]
 
 _TOP_MARKERS = 8
+_TABLES = ("cluster_annotations", "decision_steps", "marker_evidence", "enrichment_calls", "confidence")
+
+
+def explain_run(run: str | Path, clusters: Sequence[str] = ()) -> str:
+    """Return how clusters of a run came by their labels, as readable text; of all clusters if none is named.
+
+    Parameters
+    ----------
+    run
+        Directory of an annotation, a consensus or a marker table. After refinement the refined clusters are explained;
+        a cluster that was split or united can still be named.
+    clusters
+        Their ids.
+
+    Raises
+    ------
+    InputError
+        If the directory holds no such run, or there is no such cluster.
+    """
+    calls = run_calls(run)
+    kind = run_kind(run)
+    if kind is RunKind.ANNOTATION:
+        now, first = (run_tables(run, _TABLES, current=c) for c in (True, False))
+        asked = list(clusters) or now["cluster_annotations"]["cluster_id"].tolist()
+        known = set(now["cluster_annotations"]["cluster_id"])
+        older = set(first["cluster_annotations"]["cluster_id"])
+        return "\n".join(explain_cluster(first if c in older - known else now, c) for c in asked)
+    asked = list(clusters) or calls["cluster_id"].tolist()
+    for cluster in asked:
+        _require_cluster(cluster, calls["cluster_id"].tolist())
+    if kind is RunKind.CONSENSUS:
+        tables = run_tables(run, ("consensus", "consensus_votes"))
+        return "\n".join(_agreement(tables, c) for c in asked)
+    rows = {str(r["cluster"]): r for r in text_rows(table_file(run))}
+    return "\n".join(_listed(rows[c]) for c in asked)
+
+
+def _agreement(tables: Mapping[str, pd.DataFrame], cluster: str) -> str:
+    """What the sources agree on, who voted for what, and where they part."""
+    row = next(r for r in tables["consensus"].to_dict("records") if r["cluster_id"] == cluster)
+    votes = tables["consensus_votes"]
+    lines = [f"Cluster {cluster}: {row['label']}  ({row['n_cells']:,} cells)"]
+    if row["path"]:
+        lines.append(f"  path        {row['path']}")
+    lines.append(f"  status      {row['status']}: {ConsensusStop(row['stop_reason']).meaning}")
+    lines.append(f"  sources     {row['n_sources']} voted, {row['n_abstained']} abstained")
+    lines.append(f"  agreement   {_percent(row['agreement'])} of the weight lies on one line with it")
+    if row["rival_label"]:
+        lines.append(f"  parted by   {row['rival_label']}, {_percent(row['rival_share'])} of the weight there")
+    if not np.isnan(row["confidence"]):
+        lines.append(f"  confidence  {row['confidence']:.2f}")
+    lines += ["", "Votes:"]
+    own = votes[votes["cluster_id"] == cluster]
+    width = max(map(len, own["source"]), default=0)
+    for vote in own.to_dict("records"):
+        for_it = "agrees" if vote["agrees"] else ("no vote" if not vote["path"] else "differs")
+        sure = "" if np.isnan(vote["confidence"]) else f", confidence {vote['confidence']:.2f}"
+        lines.append(f"  {vote['source']:<{width}}  {for_it:<8} {vote['label'] or 'no label'}"
+                     f" ({vote['path'] or vote['match']}); weight {vote['weight']:.2f}{sure}")
+    return "\n".join(lines) + "\n"
+
+
+def _listed(row: Mapping[str, str]) -> str:
+    """A row of the calls of a marker table, without what is empty."""
+    lines = [f"Cluster {row['cluster']}: {row.get('cell_type', '')}"]
+    shown = [(k.replace("_", " "), " ".join(v.split())) for k, v in row.items() if k not in ("cluster", "cell_type")]
+    width = max(len(k) for k, _ in shown)
+    return "\n".join([*lines, *(f"  {k:<{width}}  {v}" for k, v in shown if v not in ("", "nan"))]) + "\n"
+
+
+def _require_cluster(cluster: str, known: Sequence[str]) -> None:
+    if str(cluster) not in known:
+        hint = did_you_mean(str(cluster), known) or f"; clusters are {', '.join(known[:20])}"
+        msg = f"there is no cluster {cluster!r}{hint}"
+        raise InputError(msg)
 
 
 def explain_cluster(tables: Mapping[str, pd.DataFrame], cluster: str) -> str:
@@ -35,13 +112,8 @@ def explain_cluster(tables: Mapping[str, pd.DataFrame], cluster: str) -> str:
         If there is no such cluster.
     """
     annotations = tables["cluster_annotations"]
-    rows = annotations[annotations["cluster_id"] == str(cluster)]
-    if rows.empty:
-        known = annotations["cluster_id"].astype(str).tolist()
-        hint = did_you_mean(str(cluster), known) or f"; clusters are {', '.join(known[:20])}"
-        msg = f"there is no cluster {cluster!r}{hint}"
-        raise InputError(msg)
-    row = rows.iloc[0]
+    _require_cluster(cluster, annotations["cluster_id"].astype(str).tolist())
+    row = annotations[annotations["cluster_id"] == str(cluster)].iloc[0]
     steps = tables["decision_steps"]
     steps = steps[steps["cluster_id"] == str(cluster)]
     lines = [*_headline(row), *_reported(tables, str(cluster)), *_stability_lines(tables, str(cluster))]

@@ -25,7 +25,7 @@ from cellkey.records.tables import ALL_TABLES
 from cellkey.scoring.marker_evidence import MarkerScoring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from anndata import AnnData
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from cellkey.refinement.chained import Chained
     from cellkey.workers.connection import WorkerPlan
 
-__all__ = ["PROFILES_FILE", "RESAMPLES_FILE", "AnnotationRun", "annotate_file", "load_tables"]
+__all__ = ["PROFILES_FILE", "RESAMPLES_FILE", "AnnotationRun", "annotate_file"]
 
 PROFILES_FILE = "profiles.h5"
 RESAMPLES_FILE = "resamples.h5"
@@ -367,25 +367,6 @@ def _draw(
     folder = staging / "figures"
     return [*draw_run_figures(result.tables, folder, dpi=dpi),
             *draw_enrichment_figures(result.tables, folder, dpi=dpi)]
-
-
-_EXPLAINING = ("cluster_annotations", "decision_steps", "marker_evidence", "enrichment_calls", "confidence")
-
-
-def load_tables(run: str | Path, names: Sequence[str] = _EXPLAINING) -> dict[str, Any]:
-    """Read tables of a run directory.
-
-    Raises
-    ------
-    InputError
-        If the directory holds no annotation run.
-    """
-    directory = Path(run)
-    missing = [n for n in names[:2] if not (directory / f"{n}.csv").is_file()]
-    if missing:
-        msg = f"{directory} is not an annotation run: it holds no {missing[0]}.csv"
-        raise InputError(msg)
-    return {n: ALL_TABLES[n].read_csv(directory / f"{n}.csv") for n in names if (directory / f"{n}.csv").is_file()}
 
 
 def _say(progress: Callable[[str, float | None], None] | None, step: str) -> None:

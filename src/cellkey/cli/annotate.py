@@ -164,17 +164,16 @@ def explain(
 ) -> None:
     """Print the decision trace of clusters as readable text.
 
+    RUN may be an annotation (refined or not), a consensus, or the run of a marker table.
+
     \b
     Examples:
       cellkey explain run1 --cluster 3
       cellkey explain run1
     """
-    from cellkey.annotation.explain import explain_cluster
-    from cellkey.annotation.run import load_tables
+    from cellkey.annotation.explain import explain_run
 
-    tables = load_tables(run)
-    wanted = cluster or tables["cluster_annotations"]["cluster_id"].tolist()
-    typer.echo("\n".join(explain_cluster(tables, c) for c in wanted))
+    typer.echo(explain_run(run, cluster or ()))
 
 
 def compare(
@@ -185,17 +184,16 @@ def compare(
         Path | None, typer.Option(help="Draw which labels go together, weighted by cells, as a PNG file.")
     ] = None,
 ) -> None:
-    """Show which clusters changed their label between two runs.
+    """Show which clusters changed their label between two runs: annotations, consensus or marker tables.
 
     \b
     Example:
       cellkey compare run1 run2 --output changes.csv --figure changes.png
     """
     from cellkey.annotation.compare import COMPARISON, compare_runs, comparison_text, draw_comparison
-    from cellkey.annotation.run import load_tables
+    from cellkey.records.run_tables import run_calls
 
-    tables = [load_tables(r)["cluster_annotations"] for r in (first, second)]
-    comparison = compare_runs(*tables)
+    comparison = compare_runs(run_calls(first), run_calls(second))
     if output is not None:
         COMPARISON.write_csv(comparison, output)
     if figure is not None:

@@ -13,10 +13,10 @@ import pandas as pd
 from cellkey import _keys
 from cellkey.errors import InputError
 from cellkey.hierarchy.tree import Hierarchy
-from cellkey.records.tables import ALL_TABLES
+from cellkey.records.run_tables import run_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from anndata import AnnData
 
@@ -184,16 +184,5 @@ def open_labelled(run: str | Path) -> LabelledCells:
     refined = _keys.REFINED_LABEL in adata.obs
     return LabelledCells(
         adata, Hierarchy.from_dict(json.loads(str(stored))["source"]), path.resolve().name or file.stem,
-        _tables(path, _TABLES, refined=refined) if path.is_dir() else {}, dict(adata.uns.get(_keys.PARAMS, {})),
+        run_tables(path, _TABLES, current=refined) if path.is_dir() else {}, dict(adata.uns.get(_keys.PARAMS, {})),
     )
-
-
-def _tables(folder: Path, names: Sequence[str], *, refined: bool) -> dict[str, pd.DataFrame]:
-    tables = {}
-    for name in names:
-        plain = name.removeprefix("cluster_")
-        for candidate in ((f"refined_{plain}",) if refined else ()) + (name,):
-            if candidate in ALL_TABLES and (folder / f"{candidate}.csv").is_file():
-                tables[name] = ALL_TABLES[candidate].read_csv(folder / f"{candidate}.csv")
-                break
-    return tables

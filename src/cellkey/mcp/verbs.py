@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cellkey import _keys
-from cellkey.annotation.explain import explain_cluster
-from cellkey.annotation.run import load_tables
+from cellkey.annotation.explain import explain_run
 from cellkey.errors import CellkeyError, InputError, ParameterError, did_you_mean
 from cellkey.hierarchy.catalogue import get_builtin, list_builtin
 from cellkey.hierarchy.tree import Hierarchy
 from cellkey.records.run import MANIFEST, read_manifest
-from cellkey.records.tables import ALL_TABLES
+from cellkey.records.run_tables import run_tables
 from cellkey.refinement.plan import Plan
 from cellkey.refinement.plan_files import read_plan, write_plan
 
@@ -84,16 +83,7 @@ class RunFolder:
 
     def explain_cluster(self, run: str, cluster: str) -> str:
         """Return the walk of a cluster: every candidate of every step, and why it was not chosen."""
-        directory = self._run(run)
-        tables = load_tables(directory)
-        refined = directory / "refined_annotations.csv"
-        if refined.is_file():
-            tables |= {
-                "cluster_annotations": ALL_TABLES["refined_annotations"].read_csv(refined),
-                "decision_steps": ALL_TABLES["refined_decision_steps"].read_csv(
-                    directory / "refined_decision_steps.csv"),
-            }
-        return explain_cluster(tables, cluster)
+        return explain_run(self._run(run), [cluster])
 
     def list_hierarchies(self, name: str = "") -> dict[str, Any]:
         """Return the built-in hierarchies, or the cell types of one of them."""
@@ -198,9 +188,7 @@ class RunFolder:
 
 
 def _calls(directory: Path) -> pd.DataFrame:
-    name = next(n for n in ("refined_annotations", "cluster_annotations") if (directory / f"{n}.csv").is_file())
-    table: pd.DataFrame = ALL_TABLES[name].read_csv(directory / f"{name}.csv")
-    return table
+    return run_tables(directory, ("cluster_annotations",))["cluster_annotations"]
 
 
 def _hierarchy(directory: Path) -> Hierarchy:

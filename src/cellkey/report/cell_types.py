@@ -72,9 +72,8 @@ def _named_elsewhere(dataset: DatasetTables) -> Iterator[str]:
     for table, column in (("decision_steps", "child_path"), ("marker_evidence", "path")):
         if table in dataset.tables:
             yield from (str(p) for p in dataset.tables[table][column].unique() if p)
-    for row in (*dataset.beside.get("consensus", ()), *dataset.beside.get("consensus_votes", ())):
-        if row.get("path"):
-            yield row["path"]
+    for name in ("consensus", "consensus_votes", "calls"):
+        yield from (row["path"] for row in dataset.beside.get(name, ()) if row.get("path"))
 
 
 def _colours(paths: Iterable[str], of_hierarchy: Iterable[str]) -> dict[str, str]:

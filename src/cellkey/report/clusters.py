@@ -31,14 +31,16 @@ def cluster_rows(dataset: DatasetTables, place: Mapping[str, int]) -> list[dict[
     """
     calls = _by_cluster(dataset.tables["cluster_annotations"].to_dict("records")
                         if "cluster_annotations" in dataset.tables else [])
-    names = ("confidence", "consensus", "consensus_votes", "refinement_log")
-    sure, agreed, votes, log = (_grouped(dataset.beside.get(n, [])) for n in names)
+    names = ("confidence", "consensus", "consensus_votes", "refinement_log", "calls")
+    sure, agreed, votes, log, listed = (_grouped(dataset.beside.get(n, [])) for n in names)
     rows = []
     for cluster in dataset.clusters:
         call, answer = calls.get(cluster), dataset.answers.get(cluster)
         row = {"id": cluster, **(_of_call(call, place) if call else {}), **(_of_answer(answer) if answer else {})}
         if call is None and answer is None and cluster in agreed:
             row |= _of_consensus(agreed[cluster][0], place)
+        if cluster in listed:
+            row |= _of_marker_table(listed[cluster][0], place)
         row |= {
             "sure": _confidence(sure.get(cluster, []), str(row.get("path", ""))),
             "agreed": [_pairs(r) for r in agreed.get(cluster, [])],
@@ -121,6 +123,23 @@ def _of_consensus(row: Mapping[str, str], place: Mapping[str, int]) -> dict[str,
         "outcome": row.get("status", ""),
         "rival": row.get("rival_label", ""),
         "confidence": _number(row.get("confidence")),
+    }
+
+
+def _of_marker_table(row: Mapping[str, str], place: Mapping[str, int]) -> dict[str, Any]:
+    path = row.get("path", "")
+    return {
+        "label": row.get("cell_type", ""),
+        "path": path,
+        "type": place.get(path, -1),
+        "level": path.count(_SEPARATOR) if path else -1,
+        "score": _number(row.get("score")),
+        "outcome": row.get("status", ""),
+        "stopped": row.get("reason", ""),
+        "rival": row.get("runner_up", ""),
+        "rivalScore": _number(row.get("runner_up_score")),
+        "found": row.get("markers", "").replace(",", ", "),
+        "rows": row.get("n_genes", ""),
     }
 
 

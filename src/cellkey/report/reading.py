@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from cellkey.errors import CellkeyError, RunError
+from cellkey.errors import CellkeyError
 from cellkey.records.atomic import safe_name
 from cellkey.records.fingerprint import calls_fingerprint
+from cellkey.records.run_tables import RunKind, current_file, json_content, named_file, run_kind, text_rows
 from cellkey.records.tables import ALL_TABLES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
 __all__ = ["DatasetTables", "RunTables", "read_run"]
 
 _TABLES = ("cluster_annotations", "decision_steps", "marker_evidence", "marker_scores")
-_CURRENT = {name: f"refined_{name.removeprefix('cluster_')}" for name in _TABLES}
-"""Tables of the clusters after refinement, which replace those of the first clustering where a run holds them."""
+_ANSWER_FILES = ("markers.csv", "annotations.csv", "conversations.json")
+"""Leading genes, what a model answered, and how it came to it."""
 _TOP_GENES = 15
 _CELLS = ("output.h5ad", "refined.h5ad", "coarse_clusters.h5ad")
 
@@ -42,7 +43,8 @@ class DatasetTables:
     hierarchy
         Name of the hierarchy where no file of cells records it.
     beside
-        Rows of ``confidence``, ``consensus``, ``consensus_votes`` and ``refinement_log``, as text.
+        Rows of ``confidence``, ``consensus``, ``consensus_votes`` and ``refinement_log``, and those of the calls of a
+        marker table as ``calls``, as text.
     genes
         Leading genes of each cluster with their statistics, as text.
     answers
@@ -72,8 +74,9 @@ class DatasetTables:
         """Identifiers, in the order of the tables."""
         known = self.tables.get("cluster_annotations")
         ids = [] if known is None else [str(c) for c in known["cluster_id"]]
-        agreed = [r.get("cluster_id", "") for r in self.beside.get("consensus", [])] if known is None else []
-        return list(dict.fromkeys([*ids, *self.answers, *agreed]))
+        others = [*self.beside.get("consensus", []), *self.beside.get("calls", [])] if known is None else []
+        named = (r.get("cluster_id") or r.get("cluster", "") for r in others)
+        return list(dict.fromkeys([*ids, *self.answers, *named]))
 
 
 @dataclass
@@ -97,27 +100,16 @@ def read_run(directory: str | Path) -> RunTables:
     Raises
     ------
     RunError
-        If the directory is of no such kind.
+        If the directory is of no kind that is known.
     """
-    path = Path(directory)
-    if (path / "batch_summary.csv").is_file():
-        return _batch(path)
-    if (path / "cluster_annotations.csv").is_file() and (path / "decision_steps.csv").is_file():
-        return _annotation(path)
-    if (path / "consensus.csv").is_file():
-        return _consensus(path)
-    state = "does not exist" if not path.is_dir() else (
-        "holds neither batch_summary.csv nor cluster_annotations.csv"
-    )
-    msg = f"{path} is no run to report on: it {state}; give the directory that 'annotate', 'batch' or 'consensus' wrote"
-    raise RunError(msg)
+    return _READERS[run_kind(directory)](Path(directory))
 
 
 def _annotation(path: Path) -> RunTables:
-    manifest = _json(path / "manifest.json")
+    manifest = json_content(path / "manifest.json")
     parameters = manifest.get("parameters", {})
     dataset = DatasetTables(str(manifest.get("input", {}).get("name", path.resolve().name)))
-    _add_tables(dataset, path, "", refined=(path / "refined_annotations.csv").is_file())
+    _add_tables(dataset, {name: current_file(path, name) for name in _TABLES})
     dataset.notes += [str(m) for m in manifest.get("messages", [])]
     _add_beside(dataset, path)
     dataset.cells = next((path / n for n in _CELLS if (path / n).is_file()), None)
@@ -135,7 +127,7 @@ def _annotation(path: Path) -> RunTables:
 
 def _consensus(path: Path) -> RunTables:
     """A folder that holds a consensus without the run behind it."""
-    manifest = _json(path / "manifest.json")
+    manifest = json_content(path / "manifest.json")
     dataset = DatasetTables(str(manifest.get("input", {}).get("name", path.resolve().name)))
     _add_beside(dataset, path)
     dataset.notes += [str(m) for m in manifest.get("messages", [])]
@@ -151,14 +143,56 @@ def _consensus(path: Path) -> RunTables:
 
 def _add_beside(dataset: DatasetTables, folder: Path) -> None:
     for name in ("confidence", "consensus", "consensus_votes", "refinement_log"):
-        dataset.beside[name] = _rows(folder / f"{name}.csv")
+        file = current_file(folder, name)
+        dataset.beside[name] = [] if file is None else text_rows(file)
+
+
+def _marker_table(path: Path) -> RunTables:
+    """Clusters of a marker table, called without cells."""
+    manifest, file = json_content(path / "run_manifest.json"), named_file(path, "calls.csv")
+    name = Path(str(manifest.get("input", ""))).name
+    dataset = DatasetTables(name or path.resolve().name, hierarchy=str(manifest.get("hierarchy", "")))
+    dataset.beside["calls"] = [] if file is None else text_rows(file)
+    facts = {
+        "input": name,
+        "marker hierarchy": dataset.hierarchy,
+        "chosen because": manifest.get("hierarchy_chosen_because", ""),
+        "cellkey": manifest.get("versions", {}).get("cellkey", ""),
+    }
+    return RunTables(path.resolve().name, str(RunKind.MARKER_TABLE), facts, [dataset])
+
+
+def _model_table(path: Path) -> RunTables:
+    """Clusters of a marker table, named by a language model."""
+    manifest, spending = json_content(path / "run_manifest.json"), json_content(path / "token_tracking.json")
+    study, model = manifest.get("study", {}), manifest.get("model", {})
+    dataset = DatasetTables(str(study.get("dataset", path.resolve().name)), str(study.get("tissue") or ""))
+    _add_answers(dataset, {e: named_file(path, e) for e in _ANSWER_FILES})
+    facts = {
+        "input": Path(str(manifest.get("source", {}).get("input", ""))).name or dataset.name,
+        "species": study.get("species") or "",
+        "model": model.get("model", ""),
+        "finished": spending.get("finished_at", ""),
+        "cellkey": manifest.get("versions", {}).get("cellkey", ""),
+    }
+    return RunTables(path.resolve().name, str(RunKind.MODEL_TABLE), facts, [dataset], spending=spending)
+
+
+def _add_answers(dataset: DatasetTables, files: Mapping[str, Path | None]) -> None:
+    """Read what a model made of the clusters, by the ending of the file."""
+    markers, answers, said = (files[e] for e in _ANSWER_FILES)
+    if markers is not None:
+        dataset.genes = _leading_genes(markers)
+    listed = [] if answers is None else text_rows(answers)
+    dataset.answers = {a["cluster"]: a for a in listed if "cluster" in a}
+    dataset.conversations = {} if said is None else json_content(said)
 
 
 def _batch(path: Path) -> RunTables:
-    spending = _json(path / "token_tracking.json")
-    manifest = _json(path / "run_manifest.json")
+    spending = json_content(path / "token_tracking.json")
+    manifest = json_content(path / "run_manifest.json")
     settings = manifest.get("settings", {})
-    datasets = [_dataset(path, row) for row in _rows(path / "batch_summary.csv")]
+    datasets = [_dataset(path, row) for row in text_rows(path / "batch_summary.csv")]
     facts = {
         "annotator": settings.get("annotator", ""),
         "species": settings.get("species", ""),
@@ -179,11 +213,9 @@ def _dataset(run: Path, row: dict[str, str]) -> DatasetTables:
         return dataset
     prefix = safe_name(dataset.name)
     details = folder / "details"
-    _add_tables(dataset, details, f"{prefix}_")
-    dataset.genes = _leading_genes(folder / f"{prefix}_markers.csv")
-    answers = _rows(details / f"{prefix}_annotations.csv")
-    dataset.answers = {a["cluster"]: a for a in answers if "cluster" in a}
-    dataset.conversations = _json(details / f"{prefix}_conversations.json")
+    _add_tables(dataset, {name: details / f"{prefix}_{name}.csv" for name in _TABLES})
+    places = (folder, details, details)
+    _add_answers(dataset, {e: d / f"{prefix}_{e}" for e, d in zip(_ANSWER_FILES, places, strict=True)})
     dataset.notes += _notes(folder / f"{prefix}_summary.txt")
     annotated = folder / f"{prefix}_annotated.h5ad"
     dataset.cells = annotated if annotated.is_file() else None
@@ -200,28 +232,25 @@ def _folder(run: Path, row: dict[str, str]) -> Path | None:
     return None
 
 
-def _add_tables(dataset: DatasetTables, folder: Path, prefix: str, *, refined: bool = False) -> None:
-    """Read the tables of a folder; a damaged one is left out with a note.
+def _add_tables(dataset: DatasetTables, files: Mapping[str, Path | None]) -> None:
+    """Read tables by their plain names; a damaged one is left out with a note.
 
     Marker evidence of a refinement that did not write any is taken from the first clustering: the clusters that
     refinement left alone keep their identifiers and cells.
     """
-    for name in _TABLES:
-        files = [(name, folder / f"{prefix}{name}.csv")]
-        if refined:
-            files.insert(0, (_CURRENT[name], folder / f"{_CURRENT[name]}.csv"))
-        schema, file = next(((s, f) for s, f in files if f.is_file()), ("", None))
-        if file is None:
+    for name, file in files.items():
+        if file is None or not file.is_file():
             continue
+        schema = ALL_TABLES[file.stem if file.stem in ALL_TABLES else name]
         try:
-            dataset.tables[name] = ALL_TABLES[schema].read_csv(file)
+            dataset.tables[name] = schema.read_csv(file)
         except CellkeyError as error:
             dataset.notes.append(f"{file.name} is left out: {error}")
 
 
 def _leading_genes(path: Path) -> dict[str, list[dict[str, str]]]:
     genes: dict[str, list[dict[str, str]]] = {}
-    for row in _rows(path):
+    for row in text_rows(path):
         own = genes.setdefault(row.get("cluster", ""), [])
         if len(own) < _TOP_GENES:
             own.append(row)
@@ -237,22 +266,10 @@ def _notes(path: Path) -> list[str]:
     return [line for line in lines if line and line != "none"]
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a table as text, without the apostrophe that keeps spreadsheets from running a cell."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as handle:
-        return [{str(k): _plain(v) for k, v in row.items() if k is not None} for row in csv.DictReader(handle)]
-
-
-def _plain(value: Any) -> str:
-    text = value if isinstance(value, str) else ""
-    return text[1:] if text[:1] == "'" and text[1:2] in tuple("=+-@") else text
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+_READERS: Final = {
+    RunKind.ANNOTATION: _annotation,
+    RunKind.BATCH: _batch,
+    RunKind.CONSENSUS: _consensus,
+    RunKind.MARKER_TABLE: _marker_table,
+    RunKind.MODEL_TABLE: _model_table,
+}

@@ -91,6 +91,8 @@ function shortFacts(c) {
     ["score", c.score === undefined ? "" : `${decimal(c.score)}${c.band ? ` (${c.band.replace("_", " ")})` : ""}`],
     ["stopped", c.stopped || ""],
     ["markers measured", percent(c.coverage)],
+    ["markers found", c.found || ""],
+    ["genes in the table", c.rows || ""],
     ["votes of the cells", (c.votes || []).map(([name, share]) => `${name} ${percent(share)}`).join(", ")],
     ["holds when resampled", cells === undefined || cells === null ? "" : `${percent(cells)} of resamplings of the cells, ${percent(markers)} of markers left out one at a time`],
     ["fragile markers", (c.fragile || "").replaceAll(",", ", ")],
