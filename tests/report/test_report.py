@@ -210,7 +210,7 @@ def test_the_command_writes_beside_the_tables(tmp_path: Path) -> None:
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     """A directory without tables, and one that does not exist, with what was expected; exit code 2."""
-    with pytest.raises(RunError, match=r"neither batch_summary\.csv nor cluster_annotations\.csv"):
+    with pytest.raises(RunError, match=r"none of batch_summary\.csv, cluster_annotations\.csv"):
         write_report(tmp_path)
     done = CliRunner().invoke(build_app(), ["report", str(tmp_path / "absent")])
     assert done.exit_code == 2

@@ -220,6 +220,60 @@ def test_decisions_survive_a_reload_and_can_be_undone(browser: Chromium, run: Pa
     assert browser.problems == []
 
 
+def load(browser: Chromium, path: Path) -> str:
+    """Load a plan through the button; return what the page says."""
+    browser.run("for (const t of document.querySelectorAll('.toast')) t.remove()")
+    browser.run("document.getElementById('load').click()")
+    browser.choose_file("#plan-file", path)
+    return str(browser.wait("document.querySelector('.toast') && document.querySelector('.toast').textContent"))
+
+
+def test_a_saved_plan_is_loaded_and_a_foreign_one_refused(browser: Chromium, run: Path, tmp_path: Path) -> None:
+    """Decisions, remarks and merges come back as they were; what is no such plan changes nothing and says why."""
+    show(browser, run / "report.html")
+    first, second, third, fourth, *_ = rows(browser)
+    open_cluster(browser, first)
+    browser.press("l")
+    browser.type("ciliated")
+    browser.press("Enter", "c")
+    browser.type("<b>cilia</b>")
+    browser.press("Escape")
+    open_cluster(browser, second)
+    browser.press("s")
+    for cluster in (third, fourth):
+        browser.run(f"document.querySelector('#clusters tr[data-key={json.dumps('0/' + cluster)}]').focus()")
+        browser.press(" ")
+    browser.press("m")
+    browser.type("of my own")
+    browser.press("Enter")
+    state = "Array.from(document.querySelectorAll('#clusters tbody .decision'), (d) => d.textContent)"
+    decided = browser.run(state)
+    path = save(browser, tmp_path / "saved", "Ada")
+    plan = json.loads(path.read_text(encoding="utf-8"))
+
+    show(browser, run / "report.html")
+    assert not any(browser.run(state))
+    hostile = {
+        "not JSON": "oops", "no operations": "[]", "another run": {**plan, "metadata": {"calls_fingerprint": "0"}},
+        "nothing": {**plan, "operations": [None]},
+        "an object for text": {**plan, "operations": [{**plan["operations"][0], "reason": {"toString": "x"}}]},
+        "no such cluster": {**plan, "operations": [{"op_type": "skip", "cluster_id": "<img src=x onerror=alert(1)>"}]},
+        "an inherited name": {**plan, "operations": [{"op_type": "constructor", "cluster_id": first}]},
+        "no label": {**plan, "operations": [{"op_type": "override", "cluster_id": first}]},
+    }
+    for name, content in hostile.items():
+        bad = tmp_path / "bad.json"
+        bad.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        assert load(browser, bad).startswith("This "), name
+        assert not any(browser.run(state)), name
+    assert load(browser, path) == "Decisions taken over from the plan."
+    assert browser.run(state) == decided
+    open_cluster(browser, first)
+    assert browser.run("document.querySelector('.remark textarea').value") == "<b>cilia</b>"
+    assert json.loads(save(browser, tmp_path / "again", "Ada").read_text())["operations"] == plan["operations"]
+    assert browser.problems == []
+
+
 def test_rows_are_worked_by_arrows(browser: Chromium, run: Path) -> None:
     """One row is in the order of the Tab key; arrows, Home and End move; every control has a name."""
     show(browser, run / "report.html")

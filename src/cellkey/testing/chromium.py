@@ -265,6 +265,13 @@ class Chromium:
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=where[0], y=where[1], button="left", clickCount=1)
 
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Give a file to the first file input that a CSS selector finds, as if a person had chosen it."""
+        self.send("DOM.enable")
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.send("DOM.setFileInputFiles", files=[str(path.resolve())], nodeId=node)
+
     def resize(self, width: int, height: int) -> None:
         """Give the page another size in pixels."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)

@@ -48,6 +48,10 @@ const HAS_CONFIDENCE = CLUSTERS.some((c) => typeof c.confidence === "number");
 const HAS_MODEL = CLUSTERS.some((c) => c.answer);
 const N_CELLS = CLUSTERS.reduce((sum, c) => sum + c.n, 0);
 
+/** What a cluster counts for in figures: its cells or, where the run knows of none (marker tables), one. */
+const weight = (c) => (N_CELLS ? c.n : 1);
+const UNIT = N_CELLS ? "cell" : "cluster";
+
 for (const cluster of CLUSTERS) {
   cluster.words = [cluster.id, cluster.label, cluster.path, cluster.model, cluster.rival,
     RUN.datasets[cluster.d].name, RUN.datasets[cluster.d].tissue, (cluster.genes || []).map((g) => g[0]).join(" ")]

@@ -24,16 +24,16 @@ const plot = (width, height, label, ...content) =>
 function icicle(clusters, onPick) {
   const cells = new Map();
   for (const c of clusters) {
-    for (let t = TYPES[c.type]; t; t = TYPES[t.parent]) cells.set(t.index, (cells.get(t.index) || 0) + c.n);
+    for (let t = TYPES[c.type]; t; t = TYPES[t.parent]) cells.set(t.index, (cells.get(t.index) || 0) + weight(c));
   }
-  const total = clusters.reduce((sum, c) => sum + c.n, 0) || 1;
+  const total = clusters.reduce((sum, c) => sum + weight(c), 0) || 1;
   const depth = Math.max(0, ...[...cells.keys()].map((i) => TYPES[i].level)) + 1;
   const others = total - TYPES.filter((t) => t.parent < 0).reduce((sum, t) => sum + (cells.get(t.index) || 0), 0);
   return (width) => {
     const row = Math.max(26, Math.min(40, 150 / depth));
     const parts = [];
     const box = (x, level, w, colour, name, n, pick) => {
-      const shown = svg("g", { class: "block", onclick: pick, onmousemove: (e) => tip(e, h("b", {}, name), ` ${whole(n)} cells, ${percent(n / total, 1)}`), onmouseleave: () => tip() },
+      const shown = svg("g", { class: "block", onclick: pick, onmousemove: (e) => tip(e, h("b", {}, name), ` ${counted(n, UNIT)}, ${percent(n / total, 1)}`), onmouseleave: () => tip() },
         svg("rect", { x, y: level * (row + 3), width: Math.max(w - 1.5, 0.5), height: row, fill: colour, rx: 3 }));
       if (w > 34) {
         shown.append(svg("text", { x: x + 6, y: level * (row + 3) + row / 2 + 4, fill: inkOn(colour) }, shorten(name, Math.floor((w - 10) / 6.4))));

@@ -7,11 +7,12 @@ function buildFacts() {
 function buildOverview() {
   const pick = (c) => openCluster(c);
   const named = CLUSTERS.filter(isNamed);
+  const sum = (clusters) => clusters.reduce((s, c) => s + weight(c), 0);
   const tile = (value, text, title) => h("div", { class: "tile", title }, h("b", {}, value), h("span", {}, text));
   const sure = CLUSTERS.map(sureness).filter((v) => typeof v === "number" && Number.isFinite(v)).sort((a, b) => a - b);
   const tiles = h("div", { class: "tiles" },
-    tile(whole(N_CELLS), "cells"), tile(whole(CLUSTERS.length), SEVERAL ? `clusters in ${RUN.datasets.length} datasets` : "clusters"),
-    tile(N_CELLS ? percent(named.reduce((s, c) => s + c.n, 0) / N_CELLS, 1) : "–", "of the cells have a label"),
+    N_CELLS ? tile(whole(N_CELLS), "cells") : null, tile(whole(CLUSTERS.length), SEVERAL ? `clusters in ${RUN.datasets.length} datasets` : "clusters"),
+    tile(percent(sum(named) / (sum(CLUSTERS) || 1), 1), `of the ${UNIT}s have a label`),
     tile(whole(new Set(named.map((c) => c.path || c.label)).size), "different labels"),
     sure.length ? tile(HAS_CONFIDENCE ? percent(sure[Math.floor(sure.length / 2)]) : decimal(sure[Math.floor(sure.length / 2)]), HAS_CONFIDENCE ? "median confidence" : "median margin") : null,
     tile("0", "decided", "decided-tile"));
@@ -21,7 +22,7 @@ function buildOverview() {
     CLUSTERS.some((c) => c.type >= 0) ? figure("Lineages", "click to filter", icicle(CLUSTERS, (path) => setFilter("type", path)), 150) : null,
     stopFigure(),
     CLUSTERS.some((c) => typeof sureness(c) === "number") ? figure(HAS_CONFIDENCE ? "Confidence by depth" : "Margin by depth", "a dot is a cluster", surenessByDepth(CLUSTERS, pick), 150) : null,
-    figure("Cluster sizes", "cells, logarithmic", sizes(CLUSTERS, pick), 150),
+    N_CELLS ? figure("Cluster sizes", "cells, logarithmic", sizes(CLUSTERS, pick), 150) : null,
   ].filter(Boolean);
   replace(byId("overview"), tiles, h("div", { class: `figures ${figures[0].classList.contains("map") ? "with-map" : ""}` }, figures), notes());
 }
@@ -33,8 +34,8 @@ function stopFigure() {
   const rows = stops.length
     ? stops.map(([s, meaning, colour]) => ({ name: s.replaceAll("_", " "), title: meaning, colour, clusters: of((c) => c.stop === s), pick: () => setFilter("stop", s) }))
     : [...new Set(CLUSTERS.map((c) => c.outcome || "none"))].sort().map((o) => ({ name: o, colour: ["ok", "boosted", "resolved"].includes(o) ? "#44AA99" : "#E69F00", clusters: of((c) => (c.outcome || "none") === o) }));
-  for (const r of rows) Object.assign(r, { value: r.clusters.length, text: `${whole(r.clusters.length)} (${percent(r.clusters.reduce((s, c) => s + c.n, 0) / (N_CELLS || 1))})` });
-  return figure(stops.length ? "Why the walks stopped" : "Outcomes", "clusters (share of cells)", bars(rows, "Why the walks stopped"), rows.length * 27);
+  for (const r of rows) Object.assign(r, { value: r.clusters.length, text: `${whole(r.clusters.length)} (${percent(r.clusters.reduce((s, c) => s + weight(c), 0) / (N_CELLS || CLUSTERS.length || 1))})` });
+  return figure(stops.length ? "Why the walks stopped" : "Outcomes", `clusters (share of ${UNIT}s)`, bars(rows, "Why the walks stopped"), rows.length * 27);
 }
 
 function notes() {
@@ -93,8 +94,9 @@ function showSave() {
 }
 
 function chooseFile() {
-  const input = h("input", { type: "file", accept: ".json,application/json" });
-  input.addEventListener("change", async () => notify(loadPlan(await input.files[0].text()) || "Decisions taken over from the plan."));
+  const input = h("input", { type: "file", id: "plan-file", accept: ".json,application/json", hidden: true });
+  input.addEventListener("change", async () => { notify(loadPlan(await input.files[0].text()) || "Decisions taken over from the plan."); input.remove(); });
+  document.body.append(input);
   input.click();
 }
 

@@ -74,6 +74,21 @@ function saveDecisions(kind, reviewer) {
   announce();
 }
 
+const isText = (v) => v === undefined || v === null || typeof v === "string";
+
+/** The decision that an operation of a plan stands for, with its clusters; null if this page cannot show it. */
+function fromOperation(op) {
+  if (!op || ![op.op_type, op.reason, op.label, op.target_label].every(isText)) return null;
+  const ids = op.source_clusters === undefined ? [op.cluster_id] : op.source_clusters;
+  const action = Object.hasOwn(ACTIONS, op.op_type || "") ? ACTIONS[op.op_type] : "";
+  const label = op.label || op.target_label || "";
+  if (!action || !Array.isArray(ids) || !ids.every((id) => typeof id === "string" && BY_KEY.has(`0/${id}`))) return null;
+  if ((action === "label" || action === "merge") && !label) return null;
+  return { ids, action, label, comment: /(on the review page)$/.test(op.reason || "") ? "" : op.reason || "" };
+}
+
+const ACTIONS = { override: "label", subcluster: "split", merge: "merge", skip: "keep" };
+
 /** Take over the decisions of a plan that was saved from this page; returns what keeps it from being taken, or "". */
 function loadPlan(text) {
   let plan;
@@ -84,12 +99,11 @@ function loadPlan(text) {
   const next = new Map();
   let group = 0;
   for (const op of plan.operations) {
-    const comment = /(on the review page)$/.test(op.reason || "") ? "" : op.reason || "";
-    const ids = op.source_clusters || [op.cluster_id];
-    const action = { override: "label", subcluster: "split", merge: "merge", skip: "keep" }[op.op_type];
-    if (!action || !ids.every((id) => BY_KEY.has(`0/${id}`))) return `This plan holds an operation that this page cannot show: ${op.op_type}.`;
-    group += action === "merge";
-    for (const id of ids) next.set(`0/${id}`, { action, label: op.label || op.target_label || "", comment, group: action === "merge" ? group : 0 });
+    const found = fromOperation(op);
+    if (!found) return `This plan holds an operation that this page cannot show: ${shorten(JSON.stringify(op) || "", 80)}`;
+    const { ids, ...decision } = found;
+    group += decision.action === "merge";
+    for (const id of ids) next.set(`0/${id}`, { ...decision, group: decision.action === "merge" ? group : 0 });
   }
   decide((now) => { now.clear(); for (const [k, v] of next) now.set(k, v); });
   return "";
