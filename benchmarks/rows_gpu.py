@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from _pairs import Contestant, goal, measure, paired, ratios, spread
 from cellkey.clustering.neighbors import neighbor_recall
 from cellkey.device import device_name, why_no_gpu
 
-__all__ = ["gpu", "gpu_many_cells"]
+__all__ = ["NOTES", "agreement_goals", "gpu", "gpu_many_cells", "step_goals", "steps_name"]
 
 _STEPS = ("profiles", "profiles and resamples", "components", "neighbours")
 
@@ -31,36 +32,47 @@ def _row(setting: Setting, n_cells: int, n_genes: int, pairs: int) -> dict[str, 
     if why_no_gpu():
         return {"skipped": why_no_gpu()}
     cells, size = setting.counts(n_cells, n_genes), f"{n_cells:,} x {n_genes:,}"
-    parts = [_steps(setting, cells, size), _annotations(setting, cells, size, pairs)]
+    everywhere = len(os.sched_getaffinity(0))
+    parts = [_steps(setting, cells, size, cores) for cores in sorted({min(2, everywhere), everywhere})]
+    parts.append(_annotations(setting, cells, size, pairs))
     return {
         "card": device_name(), "sizes": {"cells": n_cells, "genes": n_genes}, "matrix_mb": csr_mb(cells),
-        "runs": parts[0]["runs"] | parts[1]["runs"], "failed": parts[0]["failed"] | parts[1]["failed"],
-        "goals": [g for part in parts for g in part["goals"]], "notes": list(_NOTES),
+        "runs": {name: runs for part in parts for name, runs in part["runs"].items()},
+        "failed": {name: why for part in parts for name, why in part["failed"].items()},
+        "goals": [g for part in parts for g in part["goals"]], "notes": list(NOTES),
     }
 
 
-_NOTES = (
-    "CPU and GPU are of one machine, with all its cores on either side. Steps start from counts in memory and are"
+NOTES = (
+    "CPU and GPU are of one machine, with the same cores on either side. Steps start from counts in memory and are"
     " timed the second time; annotations go from a file to all outputs, the start of the device included.",
-    "Reading, scaling, gathering genes, the eigenvectors, the graph and communities stay on the CPU.",
+    "Reading, taking logarithms, gathering genes, the graph and (without rapids-singlecell) communities stay on the"
+    " CPU.",
 )
 
 
-def _steps(setting: Setting, cells: Path, size: str) -> dict[str, Any]:
+def _steps(setting: Setting, cells: Path, size: str, cores: int) -> dict[str, Any]:
     outputs = {device: setting.new(f"steps_{device}.npz") for device in ("cpu", "gpu")}
-    contestants = [
-        Contestant(f"steps on the {d.upper()}, {size}", "gpu_steps.py", (cells, d, outputs[d])) for d in ("cpu", "gpu")
-    ]
-    found = paired(contestants, 1, warm=False)
-    names = [c.name for c in contestants]
-    if found["failed"]:
-        return {**found, "goals": []}
+    found = paired([
+        Contestant(steps_name(d, size, cores), "gpu_steps.py", (cells, d, outputs[d], cores)) for d in ("cpu", "gpu")
+    ], 1, warm=False)
+    goals = [] if found["failed"] else [*step_goals(found["runs"], size, cores), *_agreement(outputs, size, cores)]
+    return {**found, "goals": goals}
+
+
+def steps_name(device: str, size: str, cores: int) -> str:
+    """Name of a run of the steps."""
+    return f"steps on the {device.upper()}, {size}, {cores} cores"
+
+
+def step_goals(runs: dict[str, list[dict[str, Any]]], size: str, cores: int) -> list[dict[str, Any]]:
+    """How many times faster each step is (no goals were set)."""
     goals = []
     for step in _STEPS:
-        times = [[run["steps"][step] for run in found["runs"][name]] for name in names]
+        times = [[run["steps"][step] for run in runs[steps_name(d, size, cores)]] for d in ("cpu", "gpu")]
         faster = spread([a / max(b, 1e-4) for a, b in zip(*times, strict=True)])
-        goals.append(goal(f"{step}, {size}: times faster (wall)", faster, None, limit=_median_of(times)))
-    return {**found, "goals": [*goals, *_agreement(outputs, size, found["runs"][names[1]][0])]}
+        goals.append(goal(f"{step}, {size}, {cores} cores: times faster (wall)", faster, None, limit=_median_of(times)))
+    return goals
 
 
 def _median_of(times: list[list[float]]) -> str:
@@ -68,20 +80,26 @@ def _median_of(times: list[list[float]]) -> str:
     return f"{cpu:.3g} s on the CPU, {gpu:.3g} s on the GPU"
 
 
-def _agreement(outputs: dict[str, Path], size: str, run: dict[str, Any]) -> list[dict[str, Any]]:
+def _agreement(outputs: dict[str, Path], size: str, cores: int) -> list[dict[str, Any]]:
     """How far the results of the two devices agree."""
     with np.load(outputs["cpu"]) as a, np.load(outputs["gpu"]) as b:
         of = {kind: [n for n in a.files if n.startswith(f"{kind}.")] for kind in ("profiles", "profiles and resamples")}
         equal = {kind: float(all(np.array_equal(a[n], b[n]) for n in names)) for kind, names in of.items()}
         gap = float(np.abs(a["components.variance"] - b["components.variance"]).max() / a["components.variance"][0])
         recall = neighbor_recall(a["neighbours.indices"], b["neighbours.indices"])
+    return agreement_goals(equal["profiles"], equal["profiles and resamples"], gap, recall, f"{size}, {cores} cores")
+
+
+def agreement_goals(
+    profiles: float, resamples: float, gap: float, recall: float, where: str
+) -> list[dict[str, Any]]:
+    """Results of the GPU against those of the CPU."""
     return [
-        goal(f"profiles equal bit by bit, {size} (1: yes)", spread([equal["profiles"]]), 1, unit="", limit="1"),
-        goal(f"resamples equal bit by bit, {size} (1: yes)", spread([equal["profiles and resamples"]]), 1, unit="",
-             limit="1"),
-        goal(f"variances of components, {size} (largest difference / largest variance)", spread([gap]), 1e-6,
+        goal(f"profiles equal bit by bit, {where} (1: yes)", spread([profiles]), 1, unit="", limit="1"),
+        goal(f"resamples equal bit by bit, {where} (1: yes)", spread([resamples]), 1, unit="", limit="1"),
+        goal(f"variances of components, {where} (largest difference / largest variance)", spread([gap]), 1e-6,
              at_least=False, unit="", limit="rounding"),
-        goal(f"neighbours of the GPU ({run['search']}) that the CPU finds, {size}", spread([recall]), None, unit="",
+        goal(f"neighbours of the GPU that the CPU finds, {where}", spread([recall]), None, unit="",
              limit="1 up to ties and the rounding of components; the CPU's search is approximate above 200,000 cells"),
     ]
 

@@ -1,4 +1,4 @@
-"""gpu_steps.py CELLS DEVICE OUTPUT.npz: the steps that a GPU can take, each twice, from counts in memory.
+"""gpu_steps.py CELLS DEVICE OUTPUT.npz [CORES]: the steps that a GPU can take, each twice, from counts in memory.
 
 The second time counts; the first one compiles, starts the device and fills its memory pool.
 """
@@ -9,6 +9,9 @@ import os
 import sys
 import time
 from typing import Any
+
+if len(sys.argv) > 4:  # before libraries count the cores
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[4])])
 
 import anndata as ad
 import numpy as np
