@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,21 @@ def test_the_page_holds_goals_failures_and_steps(pairs: Any, tmp_path: Path) -> 
 
 def test_every_row_has_a_program_that_is_there(pairs: Any) -> None:
     """What rows name exists, and every program is named by a row."""
-    text = "".join((FOLDER / f"{name}.py").read_text() for name in ("rows_cells", "rows_other", "_data"))
+    text = "".join((FOLDER / f"{name}.py").read_text() for name in ("rows_cells", "rows_gpu", "rows_other", "_data"))
     programs = {p.name for p in (FOLDER / "programs").iterdir() if p.suffix in (".py", ".R")} - {"_clock.py"}
     assert {p for p in programs if p not in text} == set()
+
+
+def test_a_row_that_needs_a_gpu_is_skipped_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without one nothing is written, so that what a machine with a GPU measured stays."""
+    from cellkey.device import why_no_gpu
+
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    why_no_gpu.cache_clear()
+    run, data = importlib.import_module("run"), importlib.import_module("_data")
+    row = next(row for row in run.ROWS if row.key == "gpu")
+    assert row.measure(data.Setting(False, 1, tmp_path)) == {"skipped": "cupy is not installed"}
+    run._run(row, data.Setting(False, 1, tmp_path), tmp_path)
+    why_no_gpu.cache_clear()
+    assert not list(tmp_path.iterdir())
