@@ -193,6 +193,9 @@ def test_the_tables_of_one_run_agree(runs: dict[str, Path]) -> None:
                 assert "~" in note.assigned_label
             else:
                 assert (note.assigned_label, note.assigned_path, note.root_label) == ("Unassigned", "", "Unassigned")
+                assert (note.assigned_score, note.confidence) == (0, 0)
+            if note.assigned_level < 0 or note.is_ambiguous_root:
+                assert (note.resolved_markers, np.isnan(note.coverage)) == ("", True)
 
 
 def test_clusters_can_be_looked_up_from_table_to_table(runs: dict[str, Path]) -> None:

@@ -66,6 +66,11 @@ def test_a_higher_threshold_skips() -> None:
     assert diagnosed(score_threshold=2.0)[0].recommendation is Recommendation.SKIP
 
 
+def test_no_criterion_exceeds_three() -> None:
+    found = diagnosed(subtype_signal_threshold=0.1)[0]  # the best subtype scores 5.6 times as much
+    assert found.components[Criterion.HETEROGENEOUS_PARENT] == found.heterogeneity == 3.0
+
+
 def test_too_few_cells_keep_what_would_have_been() -> None:
     found = diagnosed(min_cells=9)[0]
     assert (found.recommendation, found.ideal) == (Recommendation.SKIP, Recommendation.SUBCLUSTER)

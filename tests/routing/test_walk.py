@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellkey.annotation.core import annotate_profiles
+from cellkey.annotation.core import annotate_profiles, undecided
 from cellkey.calls.call import CallStatus
 from cellkey.hierarchy import CellType, Hierarchy
 from cellkey.profiles.expression import Expression
@@ -95,12 +95,16 @@ def test_more_tied_roots_than_allowed_stay_unassigned() -> None:
     genes = [f"{c}{i}" for c in "abcd" for i in (1, 2)]
     X = np.vstack([rng.poisson(2, (40, 8)), rng.poisson(0.1, (40, 8))]).astype(float)
     labels = np.repeat(np.array(["0", "1"], object), 40)
-    call = run(X, labels, tree, genes, gating={"min_gap": {"0": 2.0}}).calls[0]
+    annotation = run(X, labels, tree, genes, gating={"min_gap": {"0": 2.0}})
+    assert undecided(annotation) == {}  # its cells do not vote
+    call = annotation.calls[0]
     assert (call.label, call.level, call.stop_reason) == ("Unassigned", -1, StopReason.LOW_MARGIN)
     assert (call.score, call.confidence, call.root_label) == (0.0, 0.0, "Unassigned")
     assert call.is_ambiguous_root
     assert len(call.tied) == 4
-    assert run(X, labels, tree, genes, gating={"min_gap": {"0": 2.0}, "max_ambiguity": 4}).calls[0].level == 0
+    wider = run(X, labels, tree, genes, gating={"min_gap": {"0": 2.0}, "max_ambiguity": 4})
+    assert wider.calls[0].level == 0
+    assert len(undecided(wider)["0"]) == 4
 
 
 def test_a_requirement_and_a_veto_remove_a_root() -> None:

@@ -148,3 +148,8 @@ def test_a_merged_cluster_stops_at_the_parent_and_its_cells_vote() -> None:
     assert (composition["T Cells"], composition["B Cells"]) == (0.5, 0.5)
     assert "Uncertain" not in composition
     assert ballot.minority_share() == 0.5
+    strict = vote(Expression(CELLS), np.arange(8), call.walk.last.tied, evidence,
+                  profiles.overall_mean, profiles.overall_std, threshold=1.5)
+    assert strict.winners.tolist() == [0, 0, -1, -1, 1, 1, 1, -1]  # three cells lead by 1.388 only
+    assert strict.composition(rule.scores[0])["Uncertain"] == 0.375
+    assert strict.minority_share() == pytest.approx(0.4)
