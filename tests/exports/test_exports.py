@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from cellkey import _keys
+from cellkey.annotation.agreement_files import consensus
 from cellkey.errors import InputError, ParameterError, RunError
 from cellkey.exports import FORMS, export_run
 from cellkey.exports.labelled import open_labelled
@@ -129,6 +130,33 @@ def test_seurat(run_directory: Path) -> None:
     assert found[0]["cellkey_level_1"] == found[0]["cellkey_label"]
     colours = rows(folder / "colours.csv")
     assert [c["label"] for c in colours if c["column"] == "cellkey_label"] == TYPES
+
+
+def test_a_consensus_is_exported_with_the_cells_of_its_run(run_directory: Path, tmp_path: Path) -> None:
+    """Every cell gets the label of its cluster's consensus; the run's own labels, and their margins, are gone."""
+    said = pd.read_csv(run_directory / "cluster_annotations.csv", dtype={"cluster_id": str})
+    doubtful = said["cluster_id"].iloc[0]
+    said["label"] = ["" if c == doubtful else label for c, label in zip(
+        said["cluster_id"], said["final_annotation"], strict=True)]
+    said.loc[said["cluster_id"] == doubtful, "label"] = next(t for t in TYPES if t != said["final_annotation"].iloc[0])
+    said[["cluster_id", "label"]].to_csv(tmp_path / "person.csv", index=False)
+    agreed = tmp_path / "agreed"
+    consensus([run_directory], tables=[f"{tmp_path / 'person.csv'}:label"], output_dir=agreed, figures=False,
+              rules={"weights": "equal"})
+    cells = open_labelled(agreed)
+    table = pd.read_csv(agreed / "consensus.csv", dtype={"cluster_id": str}).set_index("cluster_id")
+    clusters = cells.adata.obs["cluster_lvl0"].astype(str)
+    assert cells.labels.astype(str).tolist() == table["label"].reindex(clusters).tolist()
+    assert table.loc[doubtful, "label"] != said["final_annotation"].iloc[0]
+    assert "cell_type_auto_margin" not in cells.adata.obs
+    np.testing.assert_allclose(cells.confidence(), table["confidence"].reindex(clusters))
+    for form in ("seurat", "xenium", "vitessce", "cellbrowser"):
+        folder, _ = export_run(agreed, form)
+        assert (folder / "manifest.json").is_file()
+    assert [r["group"] for r in rows(agreed / "exports" / "xenium" / "label.csv")] == cells.labels.astype(str).tolist()
+    (run_directory / "coarse_clusters.h5ad").unlink()
+    with pytest.raises(InputError, match="holds no cells"):
+        export_run(agreed, "seurat")
 
 
 # --- viewers ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,8 @@ def consensus(
         ontology=None if ontology is None else read_ontology(ontology), n_cells=_sizes(runs, clusters),
     )
     if output_dir is not None:
-        _write(agreement, tree, Path(output_dir), parsed, [str(x) for x in (*runs, *obs, *tables)], figures=figures)
+        given = [str(x) for x in (*runs, *obs, *tables)]
+        _write(agreement, tree, Path(output_dir), parsed, given, runs, figures=figures)
     return agreement
 
 
@@ -361,8 +363,8 @@ def _path(text: str) -> tuple[str, ...]:
 
 
 def _write(
-    agreement: Agreement, hierarchy: Hierarchy, directory: Path, rules: ConsensusRules, given: Sequence[str], *,
-    figures: bool,
+    agreement: Agreement, hierarchy: Hierarchy, directory: Path, rules: ConsensusRules, given: Sequence[str],
+    runs: Sequence[str | Path], *, figures: bool,
 ) -> None:
     if (directory / "cluster_annotations.csv").is_file():
         msg = f"{directory} holds an annotation run: write the consensus to a directory of its own"
@@ -378,5 +380,6 @@ def _write(
             drawn.append(draw_confusion(tables["consensus_votes"], tables["consensus"], hierarchy, staging / "figures"))
         write_manifest(staging, {
             "kind": "consensus", "sources": list(given), "rules": rules.model_dump(mode="json"),
+            "runs": [os.path.relpath(r, directory) for r in runs],
             "hierarchy": hierarchy.name, "messages": list(agreement.messages), "figures": [p.name for p in drawn],
         })

@@ -12,8 +12,8 @@ __all__ = ["export"]
 
 def export(
     run: Annotated[
-        Path | None, typer.Argument(metavar="RUN", help="Run directory, or an .h5ad file that cellkey labelled.",
-                                    show_default=False)
+        Path | None, typer.Argument(metavar="RUN", help="Run directory, consensus, or an .h5ad file that cellkey"
+                                    " labelled.", show_default=False)
     ] = None,
     to: Annotated[
         str | None,

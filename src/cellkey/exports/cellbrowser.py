@@ -35,7 +35,9 @@ def write(cells: LabelledCells, folder: Path, settings: Mapping[str, str]) -> li
     obs = cells.adata.obs
     columns: dict[str, Any] = {_LABEL: cells.labels, _CLUSTER: obs[cells.cluster_key], "Status": cells.status()}
     columns |= {f"Level {i}": obs[c] for i, c in enumerate(cells.levels)}
-    columns["Margin"] = [f"{m:.4g}" for m in obs[f"{cells.key}_margin"]]
+    margin = cells.margin()
+    if margin is not None:
+        columns["Margin"] = [f"{m:.4g}" for m in margin]
     likely = cells.confidence()
     if likely is not None:
         columns["Confidence"] = [f"{c:.4g}" for c in likely]

@@ -146,7 +146,9 @@ def _author_columns(adata: AnnData, cells: LabelledCells, settings: Mapping[str,
         adata.obs[name] = values.astype("category").cat.remove_unused_categories().to_numpy()
         adata.obs[name] = pd.Categorical(adata.obs[name], [c for c in values.astype("category").cat.categories
                                                            if c in set(adata.obs[name])])
-    adata.obs["author_cell_type_margin"] = source.obs[f"{cells.key}_margin"].to_numpy(dtype=np.float32)
+    margin = cells.margin()
+    if margin is not None:
+        adata.obs["author_cell_type_margin"] = margin.to_numpy(dtype=np.float32)
     likely = cells.confidence()
     if likely is not None:
         adata.obs["author_cell_type_confidence"] = likely.to_numpy(dtype=np.float32)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from cellkey import _keys
 from cellkey.errors import InputError
+from cellkey.exports.agreed import cells_behind, label_by_consensus, tree_of_consensus
 from cellkey.hierarchy.tree import Hierarchy
 from cellkey.records.run_tables import run_tables
 
@@ -91,6 +92,11 @@ class LabelledCells:
         status: pd.Series = self.adata.obs[f"{self.key}_status"].astype(str)
         return status
 
+    def margin(self) -> pd.Series | None:
+        """Lead of each cell's label over its closest rival, in units of the score; None for a consensus."""
+        found: pd.Series | None = self.adata.obs.get(f"{self.key}_margin")
+        return found
+
     def confidence(self) -> pd.Series | None:
         """Probability (0 to 1) that the label of each cell's cluster is right; None where it was not measured."""
         found: pd.Series | None = self.adata.obs.get(f"{self.key}_confidence")
@@ -156,7 +162,7 @@ class LabelledCells:
 
 
 def open_labelled(run: str | Path) -> LabelledCells:
-    """Open a run directory, or a file of cells that cellkey labelled.
+    """Open a run directory, a consensus of runs that kept their cells, or a file of cells that cellkey labelled.
 
     Raises
     ------
@@ -166,8 +172,9 @@ def open_labelled(run: str | Path) -> LabelledCells:
     from cellkey.io.read import read_cells
 
     path = Path(run)
-    file = path
-    if path.is_dir() and not (path / "zarr.json").exists() and not (path / ".zgroup").exists():
+    agreed = (path / "consensus.csv").is_file() and not (path / "cluster_annotations.csv").is_file()
+    file = cells_behind(path) if agreed else path
+    if path.is_dir() and not agreed and not (path / "zarr.json").exists() and not (path / ".zgroup").exists():
         found = next((path / name for name in _CELLS if (path / name).is_file()), None)
         if found is None:
             why = "it was written with --skip-cells" if (path / "manifest.json").is_file() else "it is no run directory"
@@ -182,7 +189,11 @@ def open_labelled(run: str | Path) -> LabelledCells:
         msg = f"{file} holds no labels of this version: it lacks {lacks}; run 'cellkey annotate' on it first"
         raise InputError(msg)
     refined = _keys.REFINED_LABEL in adata.obs
+    tree = Hierarchy.from_dict(json.loads(str(stored))["source"])
+    if agreed:
+        tree = tree_of_consensus(path, tree)
+        label_by_consensus(adata, path, tree)
     return LabelledCells(
-        adata, Hierarchy.from_dict(json.loads(str(stored))["source"]), path.resolve().name or file.stem,
+        adata, tree, path.resolve().name or file.stem,
         run_tables(path, _TABLES, current=refined) if path.is_dir() else {}, dict(adata.uns.get(_keys.PARAMS, {})),
     )
