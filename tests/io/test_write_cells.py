@@ -255,3 +255,47 @@ def test_labels_are_updated_in_a_copy(tmp_path):
     assert set(changed.obs["new"]) == {"x"}
     assert changed.uns["note"] == "n"
     np.testing.assert_array_equal(changed.X.toarray(), rich().X.toarray())
+
+
+def test_a_copy_made_ahead_is_the_file_byte_by_byte(tmp_path, monkeypatch):
+    from cellkey.io import update
+
+    monkeypatch.setattr(update, "_PIECE", 1000)
+    source = tmp_path / "a.h5ad"
+    source.write_bytes(os.urandom(10_123))
+    with update.CopyAhead(source, tmp_path) as ahead:
+        ahead.take(tmp_path / "b.h5ad")
+    assert (tmp_path / "b.h5ad").read_bytes() == source.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.h5ad", "b.h5ad"]
+
+
+def test_labels_go_into_a_copy_made_ahead(tmp_path):
+    from cellkey.io.update import CopyAhead, update_copy
+
+    write_cells(rich(), tmp_path / "a.h5ad")
+    with CopyAhead(tmp_path / "a.h5ad", tmp_path) as ahead:
+        update_copy(tmp_path / "a.h5ad", tmp_path / "b.h5ad", obs={"new": [1.0] * 30}, uns={}, ahead=ahead)
+    assert (ad.read_h5ad(tmp_path / "b.h5ad").obs["new"] == 1).all()
+    assert "new" not in ad.read_h5ad(tmp_path / "a.h5ad").obs
+
+
+def test_a_copy_is_given_up_when_the_work_fails(tmp_path, monkeypatch):
+    """A long copy neither holds the message back nor stays behind."""
+    from cellkey.io import update
+
+    monkeypatch.setattr(update, "_PIECE", 1)
+    source = tmp_path / "a.h5ad"
+    with source.open("wb") as file:
+        file.truncate(2**40)  # takes no space, and days to copy byte by byte
+    with pytest.raises(KeyError), update.CopyAhead(source, tmp_path):
+        raise KeyError
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5ad"]
+
+
+def test_a_copy_that_failed_is_told_where_it_is_needed(tmp_path):
+    from cellkey.io.update import CopyAhead, update_copy
+
+    gone = tmp_path / "gone.h5ad"
+    with pytest.raises(RunError, match=r"cannot write .*No such file"), CopyAhead(gone, tmp_path) as ahead:
+        update_copy(gone, tmp_path / "b.h5ad", obs={}, uns={}, ahead=ahead)
+    assert not list(tmp_path.iterdir())

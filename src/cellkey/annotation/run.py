@@ -15,6 +15,7 @@ from cellkey.annotation.evidence import evidence_record, known_hashes, settings_
 from cellkey.annotation.memory import parse_bytes, tile_budget
 from cellkey.annotation.result import AnnotationResult, outdated_levels
 from cellkey.errors import InputError, MissingFieldError
+from cellkey.io.update import CopyAhead
 from cellkey.io.write import link_or_copy
 from cellkey.profiles.resample_storage import save_resamples, stored_resamples
 from cellkey.profiles.resampling import N_RESAMPLES
@@ -120,10 +121,13 @@ def annotate_file(
     path = Path(source)
     part = {"table": table, "modality": modality}
     new_job = _Job(path, annotation_only, cluster_key, memory_limit, options, part, on_disk=workers is not None)
-    with staged(output_dir) as staging, contextlib.closing(new_job) as job:
+    with staged(output_dir) as staging, contextlib.closing(new_job) as job, contextlib.ExitStack() as beside:
         adata, profiles = job.open(progress)
         if cells and hasattr(adata, "check_form"):
             adata.check_form(x_format)
+        ahead = None
+        if cells and profiles is None and _can_be_copied(adata, x_format):
+            ahead = beside.enter_context(CopyAhead(path, staging))
         if hierarchy is None and annotation_only:
             hierarchy = _earlier_hierarchy(adata)
         if profiles is not None and options.get("resamples", N_RESAMPLES):
@@ -139,7 +143,7 @@ def annotate_file(
             ALL_TABLES[name].write_csv(frame, staging / f"{name}.csv")
         stamp = job.stamp(adata, result)
         if cells:
-            _write_cells(job, adata, result, staging, x_format=x_format, slim=slim)
+            _write_cells(job, adata, result, staging, x_format=x_format, slim=slim, ahead=ahead)
         refined = None
         if refinement is not None or diagnostic:
             from cellkey.refinement.chained import refine_annotated
@@ -321,6 +325,7 @@ def _write_cells(
     *,
     x_format: Literal["csr", "as-input"],
     slim: bool,
+    ahead: CopyAhead | None,
 ) -> None:
     """Write the cells with their labels: as a copy of the input file where its matrix may stay as it is."""
     from cellkey.annotation.result import embeddings, graphs, write_result
@@ -333,9 +338,9 @@ def _write_cells(
     outdated = outdated_fields(adata)
     if _keys.PARAMS in adata.uns:
         outdated += [f"obs/{c}" for c in outdated_levels(adata.obs.columns, result.obs)]
-    if isinstance(adata, OpenedCells) and adata.can_be_copied(x_format):
+    if _can_be_copied(adata, x_format):
         more = {} if slim else {"obsm": embeddings(result), "obsp": graphs(result)}
-        update_copy(job.path, target, obs=result.obs, uns=dict(result.uns), drop=outdated, **more)
+        update_copy(job.path, target, obs=result.obs, uns=dict(result.uns), drop=outdated, ahead=ahead, **more)
     else:
         matrix = None
         if isinstance(adata, OpenedCells):
@@ -345,6 +350,12 @@ def _write_cells(
         write_result(adata, result, slim=slim)
         write_cells(adata, target, x_format=x_format, matrix=matrix)
     link_or_copy(target, staging / _OUTPUT_FILE)
+
+
+def _can_be_copied(adata: Any, x_format: str) -> bool:
+    from cellkey.io.opened import OpenedCells
+
+    return isinstance(adata, OpenedCells) and adata.can_be_copied(x_format)
 
 
 def _remove_refinement(directory: Path, *, keep_diagnosis: bool) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from cellkey import _keys
@@ -16,9 +20,59 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["update_copy"]
+__all__ = ["CopyAhead", "update_copy"]
 
 _COMPRESSED = {"compression": "lzf"}
+_PIECE = 8 * 2**20
+
+
+class CopyAhead:
+    """A copy of a file, made and flushed to disk on a thread of its own while other work goes on.
+
+    It lasts as long as the block of ``with``: at its end a copy that is not finished is given up, and one that nobody
+    took is removed.
+
+    Parameters
+    ----------
+    source
+        The file.
+    folder
+        Where the copy is made; on the file system of the final place.
+    """
+
+    def __init__(self, source: Path, folder: Path) -> None:
+        self._source, self._copy = source, folder / f".copy-{secrets.token_hex(4)}"
+        self._given_up = threading.Event()
+        self._pool = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> CopyAhead:
+        self._finished = self._pool.submit(self._make)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._given_up.set()
+        self._pool.shutdown()
+        self._copy.unlink(missing_ok=True)
+
+    def take(self, target: Path) -> None:
+        """Wait for the copy and put it at ``target``.
+
+        Raises
+        ------
+        OSError
+            If the copy failed.
+        """
+        self._finished.result()
+        self._copy.replace(target)
+
+    def _make(self) -> None:
+        buffer = memoryview(bytearray(_PIECE))
+        with self._source.open("rb", buffering=0) as original, self._copy.open("wb", buffering=0) as copy:
+            while not self._given_up.is_set() and (size := original.readinto(buffer)):
+                written = 0
+                while written < size:
+                    written += copy.write(buffer[written:size])
+            os.fsync(copy.fileno())
 
 
 def update_copy(
@@ -30,10 +84,12 @@ def update_copy(
     obsm: Mapping[str, Any] | None = None,
     obsp: Mapping[str, Any] | None = None,
     drop: Iterable[str] = (),
+    ahead: CopyAhead | None = None,
 ) -> None:
     """Copy an ``.h5ad`` file and replace or add columns of ``obs``, entries of ``uns``, ``obsm``, ``obsp`` in the copy.
 
-    ``drop`` names fields to remove first, such as ``"uns/key"`` or ``"obs/column"``.
+    ``drop`` names fields to remove first, such as ``"uns/key"`` or ``"obs/column"``; ``ahead`` is a copy of the source
+    that is being made already.
 
     The copy is made by the operating system, byte for byte, so the cost does not depend on how the matrix is
     stored. A user's column with the name of a new one is kept as ``<name>_input``; embeddings and graphs are only
@@ -43,7 +99,10 @@ def update_copy(
 
     with atomic_path(target) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*orward slash.*")  # names of clusters are the user's
-        shutil.copyfile(source, temporary)
+        if ahead is None:
+            shutil.copyfile(source, temporary)
+        else:
+            ahead.take(temporary)
         with new_hdf5(temporary, "r+") as file:
             frame = read_elem(file["obs"])
             for field in drop:
