@@ -173,7 +173,7 @@ def test_disk_full_leaves_nothing(ctr, cells_file, map_file, tmp_path, monkeypat
     def full(*_a: object, **_k: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    monkeypatch.setattr("cellkey.records.schema.csv.writer", full)
     fails(ctr("annotate", cells_file, "-o", tmp_path / "r", "--marker-map", map_file, *QUICK), "No space left")
     assert not (tmp_path / "r").exists()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["CopyAhead", "update_copy"]
 
 _COMPRESSED = {"compression": "lzf"}
-_PIECE = 8 * 2**20
+_PIECE = 2**20  # fits the cache of a core
 
 
 class CopyAhead:
