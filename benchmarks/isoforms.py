@@ -1,6 +1,7 @@
 """Isoform modules: how well every backend finds planted modules, what it costs, and what chance gives.
 
-    python benchmarks/isoforms.py recover spectral [--suites core_v1 ...] [--seeds 5]
+    python benchmarks/isoforms.py recover spectral [--suites core_v1 ...] [--seeds 5] [--fixtures NAME ...]
+    python benchmarks/isoforms.py recover vae --label vae-leiden --set vae.leiden_resolution=1
     python benchmarks/isoforms.py noise | order | traits | cost | wgcna [--pywgcna-python PATH] | features
     python benchmarks/isoforms.py page
 
@@ -34,6 +35,7 @@ from cellkey.isoforms.bundle_io import write_bundle
 from cellkey.isoforms.correlation import unit_rows
 from cellkey.isoforms.feature_matrix import FeatureMatrix, zscore_rows
 from cellkey.isoforms.memory import measured_memory
+from cellkey.isoforms.overrides import parse_overrides
 from cellkey.isoforms.quantification import read_transcript_counts
 from cellkey.isoforms.settings import FitParameters, PrepareParameters, TraitParameters, WgcnaParameters
 from cellkey.isoforms.synthetic.catalogue import pure_noise
@@ -55,6 +57,8 @@ def main() -> None:
     parser.add_argument("--suites", nargs="+", default=list(SMALL_SUITES))
     parser.add_argument("--fixtures", nargs="*", help="only these fixtures")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--set", nargs="*", default=[], help="settings of the fit, block.key=value")
+    parser.add_argument("--label", help="name of the results in place of the backend's")
     parser.add_argument("--output", type=Path, default=Path("artifacts/isoforms"))
     parser.add_argument("--pywgcna-python", type=Path, help="Python of an environment with PyWGCNA")
     options = parser.parse_args()
@@ -78,10 +82,11 @@ def recover(options: argparse.Namespace) -> None:
                     dataset_suite=suite,
                     fixture_filter=fixture,
                     backend=options.backend,
-                    stage_name=f"{options.backend}-{suite}" + (f"-{fixture}" if fixture else ""),
+                    stage_name=f"{options.label or options.backend}-{suite}" + (f"-{fixture}" if fixture else ""),
                     n_seeds=options.seeds,
                     artifacts_root=str(options.output),
-                )
+                ),
+                parse_overrides(options.set),
             )
             print(next(p for p in report.files if p.suffix == ".md").read_text(), report.gate_failures)
 
