@@ -83,7 +83,7 @@ def stored_profiles(
     Profiles or None, the digest of the matrix (``""`` if unknown), and why there are no profiles.
     """
     try:
-        names = np.array([str(name) for name in cells.var_names], dtype=object)
+        names = np.asarray(cells.var_names.astype(str), dtype=object)
         profiles = load_profiles(profiles_file, quantiles=quantiles, var_names=names)
     except RunError as error:
         return None, "", str(error)

@@ -60,7 +60,7 @@ def resolve_markers(
 
     _warn_of_unknown_roots(key, gating)
     also = merge_gating(key.gating, gating, names=("marker map", "gating parameters")).markers()
-    names = [str(v) for v in adata.var_names]
+    names = adata.var_names.astype(str).tolist()
     resolution = resolve_names([*key.all_markers(), *also], names, var_columns=var_columns)
     if not any(m in resolution.found for node in key.nodes for m in node.markers):
         named = f"hierarchy {key.name!r}" if key.name else "the marker map"

@@ -224,6 +224,7 @@ class _Job:
         self.messages: list[str] = []
         self.digest = ""
         self._cells: OpenedCells | None = None
+        self._stored: ClusterProfiles | None = None
         if memory_limit is not None:
             parse_bytes(memory_limit)  # a mistyped amount shows before any file is read
 
@@ -266,6 +267,7 @@ class _Job:
         )
         if profiles is None:
             self.messages.append(f"The profiles beside {self.path.name} are not used ({reason}): the matrix is read.")
+        self._stored = profiles
         return profiles
 
     def stamp(self, adata: Any, result: AnnotationResult) -> str:
@@ -273,6 +275,8 @@ class _Job:
         from cellkey.clustering import pick_layer
 
         profiles = result.annotation.profiles
+        if profiles is self._stored:  # compared with all of these when they were read
+            return str(profiles.info["fingerprint"])
         if not self.digest:
             self.digest = matrix_digest(pick_layer(adata, str(result.facts["layer"]))[1])
         return evidence_stamp(self.digest, result.labels, adata.var_names, **settings_of(profiles))

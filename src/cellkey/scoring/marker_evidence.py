@@ -12,7 +12,7 @@ or above the marker's threshold, :math:`D` the differential bonus and :math:`A` 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -189,16 +189,16 @@ def score_markers(
     frequency = _document_frequency(key)
     idf = np.maximum(np.log(key.n_nodes / (frequency + 1.0)), 0.1) if parameters.use_idf else np.ones(profiles.n_vars)
     de_weight, de_k, n_positive = _differential_weights(profiles, key, parameters, features, hidden)
-    discounted = de_weight / np.maximum(frequency, 1.0) ** parameters.de_commonness_alpha
-
     listed, against = _Membership.of(key.markers, hidden), _Membership.of(key.anti_markers, hidden)
-    enrichment = listed.means(statistics.enrichment, idf)
-    positive = listed.means(statistics.positive, idf)
-    detection = listed.means(_expressed(profiles, statistics))
+    at, opposed = listed.columns, against.columns
+    discounted = de_weight[:, at] / np.maximum(frequency[at], 1.0) ** parameters.de_commonness_alpha
+    enrichment = listed.means(statistics.enrichment[:, at], idf[at])
+    positive = listed.means(statistics.positive[:, at], idf[at])
+    detection = listed.means(_expressed(profiles, statistics, at))
     bonus = parameters.de_bonus * listed.means(discounted)
     frac_on = _frac_on(on, listed, key.levels)
-    anti_enrichment = against.combined(np.maximum(statistics.enrichment, 0.0), parameters.anti_agg)
-    anti_positive = against.combined(statistics.positive, parameters.anti_agg)
+    anti_enrichment = against.combined(np.maximum(statistics.enrichment[:, opposed], 0.0), parameters.anti_agg)
+    anti_positive = against.combined(statistics.positive[:, opposed], parameters.anti_agg)
     penalty = parameters.anti_weight * (anti_enrichment + anti_positive)
     coverage = np.broadcast_to(listed.sizes / np.maximum(key.n_listed, 1), enrichment.shape)
     lost = parameters.coverage_weight * (1.0 - coverage)
@@ -222,9 +222,12 @@ def score_markers(
     )
 
 
-def _expressed(profiles: ClusterProfiles, statistics: MarkerStatistics) -> NDArray[np.float64]:
+def _expressed(
+    profiles: ClusterProfiles, statistics: MarkerStatistics, at: NDArray[np.intp]
+) -> NDArray[np.float64]:
     """Share of cells above zero; for values without a natural zero (intensities) the positive fraction."""
-    return np.where(profiles.zero_share < _NO_NATURAL_ZERO, statistics.positive, profiles.detection)
+    no_zero = profiles.zero_share[..., at] < _NO_NATURAL_ZERO
+    return np.where(no_zero, statistics.positive[:, at], profiles.detection[:, at])
 
 
 def _document_frequency(key: MeasuredKey) -> NDArray[np.float64]:
@@ -269,7 +272,7 @@ def _differential_weights(
 
 @dataclass(frozen=True, slots=True)
 class _Membership:
-    """Which genes make up the score of each node.
+    """Which genes make up the score of each node; values are given for ``columns`` alone.
 
     Attributes
     ----------
@@ -306,15 +309,13 @@ class _Membership:
             return np.asarray(member.sum(axis=1)).ravel()
         return np.asarray((member @ self.measured.T.astype(np.float64)).T)
 
-    def means(self, values: NDArray[Any], weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    def means(self, values: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Mean over each node's genes, clusters x nodes; 0 for an empty set."""
-        member = self.member if weights is None else self.member * weights[self.columns]
-        inside = values[:, self.columns].astype(np.float64, copy=False)
-        if self.measured is not None:
-            inside = np.where(self.measured, inside, 0.0)
+        member = self.member if weights is None else self.member * weights
+        known = values if self.measured is None else np.where(self.measured, values, 0.0)
         total = self._total(member)
         means: NDArray[np.float64] = np.zeros((len(values), member.shape[0]))
-        np.divide((member @ inside.T).T, total, out=means, where=total > 0)
+        np.divide((member @ known.T).T, total, out=means, where=total > 0)
         return means
 
     def combined(self, values: NDArray[np.float64], how: str) -> NDArray[np.float64]:
@@ -322,9 +323,7 @@ class _Membership:
         if how == "mean":
             return self.means(values)
         top = 1 if how == "max" else 2
-        inside = values[:, self.columns]
-        if self.measured is not None:
-            inside = np.where(self.measured, inside, -np.inf)
+        inside = values if self.measured is None else np.where(self.measured, values, -np.inf)
         result = np.zeros((len(values), len(self.sets)))
         for node, places in enumerate(np.split(self.member.indices, self.member.indptr[1:-1])):
             if len(places):
@@ -337,5 +336,5 @@ class _Membership:
 
 def _frac_on(on: NDArray[np.bool_], listed: _Membership, levels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Share of each node's markers that are on by the limit of its level; ``on`` is levels x clusters x genes."""
-    by_level = np.stack([listed.means(level) for level in on])
+    by_level = np.stack([listed.means(level[:, listed.columns].astype(np.float64)) for level in on])
     return by_level[levels, :, np.arange(len(levels))].T
