@@ -90,7 +90,8 @@ def profiles(setting: Setting) -> dict[str, Any]:
                  reason="cellkey's profiles also hold ranks, medians and ten quantiles of every gene, which need its "
                         "values sorted; scanpy's hold sums, means and detection"),
             goal("at least 10 times less memory above the libraries", ratios(found, theirs.name, ours.name, "above_mb"),
-                 10, limit="one block", reason="the work space of sorting genes, see above"),
+                 10, limit="one block",
+                 reason="blocks of cells in flight while the file is read, one for each thread and the reader"),
         ],
         "notes": [f"CPU and memory of the work, without imports; streaming holds {_STREAMED_MIB} MiB of the matrix.",
                   "The check of the values and the normalisation are part of both."],
