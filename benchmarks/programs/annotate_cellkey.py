@@ -8,7 +8,7 @@ from _clock import Clock, load
 
 from cellkey.annotation.run import annotate_file
 
-load("anndata", "anndata.io", "faiss", "igraph", "pandas", "cellkey.clustering.pipeline", "cellkey.clustering.inspect",
+load("anndata", "anndata.io", "igraph", "pandas", "cellkey.clustering.pipeline", "cellkey.clustering.inspect",
      "cellkey.io.write")
 with Clock() as clock:
     run = annotate_file(
