@@ -115,7 +115,9 @@ def prepare(
         err=True,
     )
     for reason, n in report["dropped_by_reason"].items():
-        _tell(f"left out: {n} transcripts ({reason}): {', '.join(report['dropped_examples'][reason])}, ...")
+        examples = report["dropped_examples"][reason]
+        more = ", ..." if n > len(examples) else ""
+        _tell(f"left out: {n} transcripts ({reason}): {', '.join(examples)}{more}")
     for what in ("samples_without_counts", "samples_not_in_sheet"):
         if report[what]:
             typer.echo(
