@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-__all__ = ["DATASETS", "Measures", "Truth", "data_folder", "judge", "load"]
+__all__ = ["DATASETS", "Measures", "Truth", "data_folder", "judge", "load", "shared_terms"]
 
 DATASETS = (
     "pbmc3k", "kang_ifnb_pbmc", "zeisel_mouse_cortex", "mca_mouse_stomach", "zilionis_mouse_lung_immune",
@@ -97,20 +97,25 @@ class Measures:
     n_cells: int
 
 
+def shared_terms(truth: Truth, term: str, own: str, also: str) -> tuple[int, int, int]:
+    """Terms that a prediction and a truth share, those of the prediction, and those of the truth."""
+    ours = ancestors(truth.folder, term)
+    # Of several right terms, the one nearest to the prediction counts.
+    right = (own, *filter(None, also.split(";")))
+    theirs = max((ancestors(truth.folder, r) for r in right), key=lambda a: len(a & ours) / max(len(a | ours), 1))
+    return len(ours & theirs), len(ours), len(theirs)
+
+
 def judge(truth: Truth, predicted: NDArray[np.object_]) -> Measures:
     """Judge predicted ontology ids (empty = abstained), one per cell."""
-    common = predicted_size = true_size = exact = abstained = 0
+    counts = np.zeros(3)
+    exact = abstained = 0
     frame = pd.DataFrame({"p": predicted, "t": truth.term, "a": truth.also})[truth.scored]
     for (p, t, also), n in frame.value_counts().items():
-        right = [t, *filter(None, also.split(";"))]
-        ours = ancestors(truth.folder, p)
-        # Of several right terms, the one nearest to the prediction counts.
-        theirs = max((ancestors(truth.folder, r) for r in right), key=lambda a: len(a & ours) / max(len(a | ours), 1))
-        common += n * len(ours & theirs)
-        predicted_size += n * len(ours)
-        true_size += n * len(theirs)
-        exact += n * (p in right)
+        counts += n * np.array(shared_terms(truth, p, t, also))
+        exact += n * (p in (t, *filter(None, also.split(";"))))
         abstained += n * (not p)
+    common, predicted_size, true_size = counts.tolist()
     precision = common / predicted_size if predicted_size else 0.0
     recall = common / true_size if true_size else 0.0
     f1 = 2 * precision * recall / (precision + recall) if common else 0.0

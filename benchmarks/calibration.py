@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cellkey.hierarchy.tree import CellType, Hierarchy
 
 FAMILIES = ("markers", "enrichment")
-INPUTS = ("held", "without_marker", "lead", "breadth")
+INPUTS = ("held", "without_marker", "lead", "breadth", "genes")
 _RESOLUTIONS = (0.6, 1.5)
 _COVERAGES = (0.1, 0.25, 0.5, 0.75, 1.0)
 _ROOT = Path(__file__).parents[1]

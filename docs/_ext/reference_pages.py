@@ -41,7 +41,7 @@ TABLE_GROUPS = (
          "confidence"),
     ),
     ("Enrichment", ("enrichment_calls", "enrichment_scores", "method_comparison", "hierarchy_fit")),
-    ("Consensus", ("consensus", "consensus_votes", "consensus_labels")),
+    ("Consensus", ("consensus", "consensus_cells", "consensus_votes", "consensus_labels")),
     (
         "Refinement",
         (

@@ -126,6 +126,40 @@ def test_consensus_lies_on_the_tree_and_order_of_sources_means_nothing() -> None
     pd.testing.assert_frame_equal(agree(sources[::-1], tree()).tables["consensus"], base)
 
 
+def test_a_source_without_confidence_is_rated_in_the_votes_it_casts(run: Path) -> None:
+    always = labelled(run, lambda t: "T Cells")
+    votes = cellkey.consensus([run], obs=[always]).tables["consensus_votes"]
+    of_b = votes[votes["cluster_id"] == "B Cells"].set_index("source")["confidence"]
+    assert of_b["theirs:theirs"] < 0.6 < of_b["run (markers)"]
+    given = cellkey.consensus([run], obs=[always], rules={"unrated": 0.9}).tables["consensus_votes"]
+    assert given.loc[given["source"] == "theirs:theirs", "confidence"].isna().all()
+
+
+def test_runs_with_other_clusters_are_asked_cell_by_cell(run: Path, tmp_path: Path) -> None:
+    cells = ad.read_h5ad(tmp_path / "cells.h5ad")
+    truth = cells.obs["truth"].astype(str)
+    halves = np.where(np.arange(cells.n_obs) % 2, "odd", "even")
+    cells.obs["fine"] = [f"{t} {h}" if t == "T Cells" else t for t, h in zip(truth, halves, strict=True)]
+    cells[5:].copy().write_h5ad(tmp_path / "other.h5ad")
+    source = json.loads(ad.read_h5ad(run / "coarse_clusters.h5ad").uns["stage_h_marker_map"])["source"]
+    annotate_file(tmp_path / "other.h5ad", tmp_path / "fine", hierarchy=source, cluster_key="fine", figures=False,
+                  resamples=0)
+    found = cellkey.consensus([run, tmp_path / "fine"], output_dir=tmp_path / "agreed")
+    table = ALL_TABLES["consensus_cells"].read_csv(tmp_path / "agreed" / "consensus_cells.csv").set_index("cell_id")
+    assert len(table) == cells.n_obs - 5
+    kept = truth[5:]
+    of_t = table.loc[kept.index[kept == "T Cells"]]
+    assert (of_t["label"] == "T Cells").all()
+    assert set(of_t["cluster_id"]) == {"T Cells+T Cells odd", "T Cells+T Cells even"}
+    sizes = found.tables["consensus"].set_index("cluster_id")["n_cells"]
+    pd.testing.assert_series_equal(sizes.sort_index(), table["cluster_id"].value_counts().sort_index(),
+                                   check_names=False, check_dtype=False, check_index_type=False)
+    assert any("5 cell(s) are not in all runs" in m for m in found.messages)
+    pd.DataFrame({"cluster": ["T Cells"], "expert": ["B Cells"]}).to_csv(tmp_path / "people.csv", index=False)
+    with pytest.raises(InputError, match="different clusters, so that labels of clusters"):
+        cellkey.consensus([run, tmp_path / "fine"], tables=[f"{tmp_path / 'people.csv'}:expert"])
+
+
 def test_two_sources_of_different_names_are_needed() -> None:
     one = Source("a", {"0": [Statement("T")]})
     with pytest.raises(InputError, match="two sources or more"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from cellkey.calls.consensus import ConsensusRules, Vote, find_consensus, vote_weights
+from cellkey.calls.consensus import ConsensusRules, Vote, find_consensus, rate_sources, vote_weights
 from cellkey.errors import ParameterError
 from cellkey.hierarchy import Hierarchy, read_hierarchy
 
@@ -97,6 +99,44 @@ def test_a_source_without_confidence_weighs_like_the_median(tree: Hierarchy) -> 
 def test_what_is_assumed_of_a_source_without_confidence_can_be_said(tree: Hierarchy) -> None:
     weights = vote_weights(votes(CD4, CD8, confidence=(0.9, np.nan)), ConsensusRules(unrated=0.6))
     np.testing.assert_allclose(weights[1], np.log(1.5))
+
+
+def test_a_broad_vote_is_no_surer_than_a_narrow_one_for_being_broad(tree: Hierarchy) -> None:
+    broad = Vote("broad", T, (0.9, 0.85))
+    narrow = Vote("narrow", CD4, (0.9, 0.85, 0.6))
+    three = [replace(broad, source="a"), replace(broad, source="b"), narrow]
+    assert find_consensus(three, tree).path == CD4  # one of three, as with equal weights
+    four = [*three, replace(broad, source="c")]
+    assert find_consensus(four, tree).stop == "no_quorum"
+    doubtful = replace(narrow, confidence=(0.9, 0.6, 0.6))  # already at the level that all of them name
+    assert find_consensus([*three[:2], doubtful], tree).stop == "no_quorum"
+
+
+def test_a_source_without_confidence_is_rated_by_its_agreement_with_the_others_elsewhere() -> None:
+    rated = Vote("scorer", T, (0.9, 0.8))
+    said = {"a": T, "b": B, "c": CD4, "d": ()}
+    found = rate_sources({g: [rated, Vote("tool", path)] for g, path in said.items()})
+    confidence = {g: own[1].confidence for g, own in found.items()}
+    # Laplace's rule over the other groups; at the second level b speaks against it with 1 - 0.8.
+    np.testing.assert_allclose(confidence["a"], [(1 + 0.9 + 0.9) / 4, (1 + 0.2 + 0.8) / 4])
+    np.testing.assert_allclose(confidence["b"], [(1 + 0.9 + 0.9) / 4, (1 + 0.8 + 0.8) / 4])
+    np.testing.assert_allclose(confidence["c"], [0.7, 0.5, 0.5])  # nobody judges its third level: one half
+    assert confidence["d"] == ()
+    assert all(own[0] == rated for own in found.values())
+
+
+def test_a_tool_that_gives_every_group_the_same_label_is_not_believed(tree: Hierarchy) -> None:
+    truth = [T, B, ("Epithelium",), B, T, ("Epithelium",)]
+    polls = {str(i): [Vote("scorer", p, (0.8,) * len(p)), Vote("one", CD8), Vote("two", CD8)]
+             for i, p in enumerate(truth)}
+    found = {g: find_consensus(own, tree).path for g, own in rate_sources(polls).items()}
+    assert [found[str(i)] for i in (1, 2, 3, 5)] == [B, ("Epithelium",), B, ("Epithelium",)]
+    assert find_consensus(polls["2"], tree).path[:1] == ("Immune",)  # as long as it weighs like the scorer
+
+
+def test_without_any_confidence_nobody_is_rated() -> None:
+    polls = {"a": votes(CD4, B), "b": votes(T, T)}
+    assert rate_sources(polls) == polls
 
 
 def test_order_of_votes_means_nothing(tree: Hierarchy) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cellkey.calls.calibration import Calibration, bundled_calibration
 from cellkey.calls.call import UNASSIGNED
-from cellkey.calls.consensus import Consensus, ConsensusRules, Vote, find_consensus, vote_weights
+from cellkey.calls.consensus import Consensus, ConsensusRules, Vote, find_consensus, rate_sources, vote_weights
 from cellkey.calls.label_mapping import LabelMapper, MappedLabel
 from cellkey.errors import InputError
 from cellkey.profiles.profile import natural_key
@@ -145,15 +145,15 @@ def agree(
         raise InputError(msg)
     rules = rules or ConsensusRules()
     mapper = LabelMapper(hierarchy, aliases, ontology)
-    found: dict[str, Consensus] = {}
-    rows: list[dict[str, Any]] = []
-    votes_of: dict[str, list[Vote]] = {}
-    for cluster in clusters:
-        said = [(s, x, _mapped(mapper, s, x)) for s in sources for x in s.statements.get(cluster, (Statement(""),))]
-        votes = [_vote(s, x, m) for s, x, m in said]
-        found[cluster] = find_consensus(votes, hierarchy, rules)
-        votes_of[cluster] = votes
-        rows += _vote_rows(cluster, said, votes, found[cluster], rules)
+    said = {
+        c: [(s, x, _mapped(mapper, s, x)) for s in sources for x in s.statements.get(c, (Statement(""),))]
+        for c in clusters
+    }
+    votes_of = {c: [_vote(*one) for one in own] for c, own in said.items()}
+    if rules.weights == "confidence" and rules.unrated is None:
+        votes_of = rate_sources(votes_of)
+    found = {c: find_consensus(votes, hierarchy, rules) for c, votes in votes_of.items()}
+    rows = [row for c in clusters for row in _vote_rows(c, said[c], votes_of[c], found[c], rules)]
     label_table = _label_table(sources, mapper)
     fitted = calibration or bundled_calibration()
     tables = {
@@ -218,7 +218,7 @@ def _vote_rows(
         {
             "cluster_id": cluster, "source": source.name, "label": statement.label, "path": " / ".join(vote.path),
             "match": mapped.match, "share": statement.share,
-            "confidence": statement.confidence[-1] if statement.confidence else np.nan,
+            "confidence": vote.confidence[-1] if vote.confidence else np.nan,
             "weight": weight.get(id(vote), 0.0), "agrees": _on_line(vote.path, outcome.path),
         }
         for (source, statement, mapped), vote in zip(said, votes, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from cellkey import _keys
 from cellkey.annotation.agreement import Agreement, Source, Statement, agree
+from cellkey.annotation.shared_cells import shared_cells
 from cellkey.calls.consensus import ConsensusRules
 from cellkey.errors import InputError, MissingFieldError, RunError, did_you_mean
 from cellkey.records.run import staged, write_manifest
@@ -51,7 +53,9 @@ def consensus(
     Parameters
     ----------
     runs
-        Directories of annotation runs on the same clusters. A run by both methods is two sources.
+        Directories of annotation runs on the same cells. A run by both methods is two sources. If their clusters
+        differ (repeats with other settings of clustering), the cells that share their cluster in every run are
+        asked together, and ``consensus_cells`` has the label of every cell.
     obs
         ``FILE.h5ad:COLUMN``: labels of cells, of CellTypist, SingleR, popV, Azimuth or a person. Cells are matched
         by name with those of the first run; without a run, ``cluster_key`` names their clusters.
@@ -77,7 +81,8 @@ def consensus(
     Returns
     -------
     Agreement
-        With tables ``consensus``, ``consensus_votes`` and ``consensus_labels``.
+        With tables ``consensus``, ``consensus_votes`` and ``consensus_labels``, and ``consensus_cells`` where
+        clusters differ.
 
     Raises
     ------
@@ -88,10 +93,15 @@ def consensus(
     from cellkey.hierarchy.ontology import read_ontology
 
     parsed = rules if isinstance(rules, ConsensusRules) else ConsensusRules.parse(rules, option="consensus rules")
+    memberships = [_clusters_of(Path(run)) for run in runs]
+    known = [m for m in memberships if m is not None]
+    shared = shared_cells(known) if len(known) == len(runs) > 1 else None
+    if shared is not None:
+        _only_cells(sources, tables)
+    clusters = shared.groups if shared is not None else memberships[0] if runs else None
     found = [*sources]
-    for run in runs:
-        found += run_sources(run)
-    clusters = _clusters_of(Path(runs[0])) if runs else None
+    for i, run in enumerate(runs):
+        found += [s if shared is None else shared.asked(s, i) for s in run_sources(run)]
     found += [_obs_file(spec, clusters, cluster_key) for spec in obs]
     found += [table_source(*_split(spec, ".csv")) for spec in tables]
     tree = read_hierarchy(hierarchy) if isinstance(hierarchy, str | Path | dict) else hierarchy
@@ -101,10 +111,22 @@ def consensus(
         _named_apart(found), tree, rules=parsed, aliases=_aliases(aliases),
         ontology=None if ontology is None else read_ontology(ontology), n_cells=_sizes(runs, clusters),
     )
+    if shared is not None:
+        of_cells = shared.table(agreement.tables["consensus"])
+        agreement = replace(agreement, tables={**agreement.tables, "consensus_cells": of_cells},
+                            messages=(*agreement.messages, *shared.messages()))
     if output_dir is not None:
         given = [str(x) for x in (*runs, *obs, *tables)]
         _write(agreement, tree, Path(output_dir), parsed, given, runs, figures=figures)
     return agreement
+
+
+def _only_cells(sources: Sequence[Source], tables: Sequence[str]) -> None:
+    if sources or tables:
+        named = ", ".join([*(s.name for s in sources), *map(str, tables)])
+        msg = (f"the runs have different clusters, so that labels of clusters ({named}) belong to none of them: give"
+               " labels of cells (obs), or runs on the same clusters")
+        raise InputError(msg)
 
 
 # --- sources ---

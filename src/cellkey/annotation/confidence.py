@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["call_measurements", "columns_to_hold", "confidence_by_group", "confidence_table", "measure_stability"]
 
 _SMALL_PANEL = 1000  # up to this many genes all are held, so that the controls of enrichment are resampled as well
+_FEW_GENES = 100  # genes that speak half as much for a call as a whole transcriptome
 
 
 def columns_to_hold(resolution: Resolution, var_names: Sequence[str] | NDArray[np.object_]) -> NDArray[np.int64]:
@@ -73,9 +74,11 @@ def call_measurements(annotation: Annotation, stability: Stability) -> dict[str,
     ``held`` and ``without_marker`` are those of the stability (1 without markers). ``lead`` is the least margin
     down to the level in proportion, margin / (margin + 1); 0 where no step had a sibling to lead over, and where
     the walk did not come by (a label that a person set).
-    ``breadth`` is 1 / (1 + level): a broad claim is easier to get right than a narrow one.
+    ``breadth`` is 1 / (1 + level): a broad claim is easier to get right than a narrow one. ``genes`` is
+    n / (n + 100) for n genes in the data: a targeted panel leaves more types alike.
     """
     path = stability.path
+    n_genes = len(annotation.profiles.var_names)
     group = annotation.profiles.groups.index(stability.group)
     walk = _walk(annotation, stability.method, group)
     least = np.fmin.accumulate([_margin(walk, level, node) for level, node in enumerate(path)])
@@ -84,6 +87,7 @@ def call_measurements(annotation: Annotation, stability: Stability) -> dict[str,
         "without_marker": np.nan_to_num(stability.without_marker, nan=1.0),
         "lead": np.where(np.isnan(least), 0.0, least / (least + 1.0)),
         "breadth": 1.0 / (1.0 + np.arange(len(path))),
+        "genes": np.full(len(path), n_genes / (n_genes + _FEW_GENES)),
     }
 
 

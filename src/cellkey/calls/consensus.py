@@ -13,12 +13,13 @@ With ``weights="confidence"`` a vote that is right with probability :math:`p` at
 .. math:: w = \log\frac{p}{1 - p}
 
 there, at least that of :math:`p = 0.55`, which is the best weighting of independent voters (Nitzan & Paroush 1982).
+A source that gives no probability gets one from how often it agrees with those that do (:func:`rate_sources`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from cellkey.hierarchy.tree import Hierarchy
 
-__all__ = ["Consensus", "ConsensusRules", "Vote", "find_consensus", "vote_weights"]
+__all__ = ["Consensus", "ConsensusRules", "Vote", "find_consensus", "rate_sources", "vote_weights"]
 
 Path = tuple[str, ...]
 _LEAST, _MOST = 0.55, 0.99
@@ -54,8 +55,8 @@ class ConsensusRules(Parameters):
     weights
         ``confidence``: votes weigh by their probability of being right; ``equal``: all alike.
     unrated
-        Probability to assume for a source that gives no confidence; None takes the median of the votes that have
-        one, so that a source nobody has measured is as good as the usual one.
+        Probability to assume for a source that gives no confidence; None rates it by its agreement with the sources
+        that give one (:func:`rate_sources`).
     """
 
     min_share: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.5
@@ -121,10 +122,69 @@ class Consensus:
     rival_share: float = 0.0
 
 
+def rate_sources(votes: Mapping[str, Sequence[Vote]]) -> dict[str, list[Vote]]:
+    """Return the votes with a confidence for those that have none, by agreement with the sources that give one.
+
+    A vote of confidence :math:`p` for the same type says that another is right with probability :math:`p` at that
+    level, a vote for another type that it is right with probability :math:`1 - p`. The mean of that over all other
+    groups, with one success and one failure added (Laplace), is the confidence of a source at that level. The group
+    itself is left out, so that a vote is not believed because it agrees.
+
+    Parameters
+    ----------
+    votes
+        Of all sources, by group. They stay as they are if none has a confidence.
+    """
+    heard: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
+    for group, own in votes.items():
+        rated = [v for v in own if v.path and _is_rated(v)]
+        said: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+        for vote in (v for v in own if v.path and not _is_rated(v)):
+            for level in range(len(vote.path)):
+                judged = [(j, r.share) for r in rated if (j := _judged(vote.path, level, r)) == j]
+                if judged:
+                    said[vote.source, level].append((_mean(judged), vote.share))
+        for key, values in said.items():
+            heard[key][group] = _mean(values)
+    if not any(v.path and _is_rated(v) for own in votes.values() for v in own):
+        return {group: list(own) for group, own in votes.items()}
+    total = {key: (sum(by_group.values()), len(by_group)) for key, by_group in heard.items()}
+
+    def rating(source: str, level: int, group: str) -> float:
+        right, n = total.get((source, level), (0.0, 0))
+        here = heard[source, level].get(group) if n else None
+        return (1.0 + right - (here or 0.0)) / (2.0 + n - (here is not None))
+
+    def with_rating(vote: Vote, group: str) -> Vote:
+        if not vote.path or _is_rated(vote):
+            return vote
+        found = np.minimum.accumulate([rating(vote.source, level, group) for level in range(len(vote.path))])
+        return replace(vote, confidence=tuple(map(float, found)))
+
+    return {group: [with_rating(v, group) for v in own] for group, own in votes.items()}
+
+
+def _mean(weighted: Sequence[tuple[float, float]]) -> float:
+    """Mean of values with their weights."""
+    return sum(x * w for x, w in weighted) / sum(w for _, w in weighted)
+
+
+def _is_rated(vote: Vote) -> bool:
+    return any(p == p for p in vote.confidence)
+
+
+def _judged(path: Path, level: int, by: Vote) -> float:
+    """Probability that ``path`` is right at a level if one trusts another vote; NaN if that vote says nothing of it."""
+    shared = next((i for i, (a, b) in enumerate(zip(path, by.path, strict=False)) if a != b), len(path))
+    if shared > level:
+        return by.confidence[level] if len(by.path) > level and len(by.confidence) > level else float("nan")
+    return 1.0 - by.confidence[shared] if len(by.path) > shared and len(by.confidence) > shared else float("nan")
+
+
 def vote_weights(votes: Sequence[Vote], rules: ConsensusRules) -> list[tuple[float, ...]]:
     """Return the weight of each vote at each level of its path.
 
-    A source without confidence weighs, at each level, as ``unrated`` says, else like the median of the votes that
+    A vote without confidence weighs, at each level, as ``unrated`` says, else like the median of the votes that
     have one; if none has, all weigh alike.
     """
     if rules.weights == "equal":
@@ -196,17 +256,22 @@ def find_consensus(votes: Iterable[Vote], hierarchy: Hierarchy, rules: Consensus
 def _shares_below(
     path: Path, votes: Sequence[Vote], weights: Sequence[tuple[float, ...]]
 ) -> tuple[Mapping[Path, float], float]:
-    """Share of each child among the votes that speak below ``path``, and what share of all votes they are."""
+    """Share of each child among the votes that speak below ``path``, and what share of all votes they are.
+
+    How much of all votes speak is counted in their weights at the level of ``path``, where broad and narrow votes
+    still say the same: a vote that stops there is no surer than one that goes on.
+    """
     level = len(path)
     found: dict[Path, float] = defaultdict(float)
-    everything = 0.0
+    speaking = everything = 0.0
     for vote, weight in zip(votes, weights, strict=True):
-        speaks = len(vote.path) > level and vote.path[:level] == path
-        everything += weight[level] if len(vote.path) > level else weight[-1]
-        if speaks:
+        voice = weight[min(max(level - 1, 0), len(weight) - 1)]
+        everything += voice
+        if len(vote.path) > level and vote.path[:level] == path:
             found[vote.path[: level + 1]] += weight[level]
+            speaking += voice
     total = sum(found.values())
-    return {k: v / total for k, v in found.items()}, total / everything if everything else 0.0
+    return {k: v / total for k, v in found.items()}, speaking / everything if everything else 0.0
 
 
 def _stop(

@@ -13,8 +13,8 @@ __all__ = ["consensus"]
 def consensus(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RUN...", help="Run directories on the same clusters; a run by both methods is two "
-                       "sources.", show_default=False),
+        typer.Argument(metavar="RUN...", help="Run directories on the same cells; a run by both methods is two "
+                       "sources. Runs with different clusters are asked cell by cell.", show_default=False),
     ] = None,
     obs: Annotated[
         list[str] | None,
@@ -45,8 +45,8 @@ def consensus(
         str, typer.Option(help="confidence: votes weigh by their probability of being right; or equal.")
     ] = "confidence",
     unrated: Annotated[
-        float | None, typer.Option(help="Probability to assume for a source that gives none; that of the others if not "
-                                   "given.")
+        float | None, typer.Option(help="Probability to assume for a source that gives none; rated by its agreement "
+                                   "with the others if not given.")
     ] = None,
     skip_figures: Annotated[bool, typer.Option("--skip-figures", help="Draw no figure.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
@@ -61,6 +61,7 @@ def consensus(
       cellkey consensus run_markers run_enrichment -o agreed
       cellkey consensus run1 --obs cells.h5ad:celltypist_label --table experts.csv:label -o agreed
       cellkey consensus --obs a.h5ad:popv --obs a.h5ad:azimuth --cluster-key leiden --hierarchy blood -o agreed
+      cellkey consensus run_0.6 run_1.0 run_1.5 -o agreed      (three clusterings of the same cells)
       cellkey consensus run1 run2 --max-breadth 5 --weights equal -o agreed
     """
     from cellkey.annotation.agreement_files import consensus as agree_on

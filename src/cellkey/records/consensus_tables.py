@@ -5,7 +5,7 @@ from __future__ import annotations
 from cellkey.records.schema import Column, TableSchema
 from cellkey.records.vocabulary import CallStatus, ConsensusStop, LabelMatch
 
-__all__ = ["CONSENSUS", "CONSENSUS_LABELS", "CONSENSUS_VOTES"]
+__all__ = ["CONSENSUS", "CONSENSUS_CELLS", "CONSENSUS_LABELS", "CONSENSUS_VOTES"]
 
 CONSENSUS = TableSchema(
     "consensus",
@@ -43,9 +43,22 @@ CONSENSUS_VOTES = TableSchema(
         Column("path", "string", "Type of the hierarchy that it stands for, joined by ' / '; empty if it is no vote."),
         Column("match", "string", "How the label was found in the hierarchy.", tuple(LabelMatch)),
         Column("share", "float", "Share (0 to 1) of the source's cells in the cluster that bear the label."),
-        Column("confidence", "float", "Probability (0 to 1) that the source gives its label; empty if it gives none."),
+        Column("confidence", "float", "Probability (0 to 1) that the vote is right: the source's own, or by its"
+               " agreement with sources that give one; empty if there is neither."),
         Column("weight", "float", "Weight of the vote at its own level; 0 if it is no vote."),
         Column("agrees", "bool", "Whether the vote lies on one line with the consensus."),
+    ),
+)
+
+CONSENSUS_CELLS = TableSchema(
+    "consensus_cells",
+    "One row per cell, where runs with different clusters were asked.",
+    (
+        Column("cell_id", "string", "Name of the cell."),
+        Column("cluster_id", "string", "Its clusters in all runs, in the order of the runs, joined by '+'."),
+        Column("label", "string", "Consensus of the cells that share these clusters."),
+        Column("path", "string", "Labels from the top-level type to the consensus, joined by ' / '."),
+        Column("confidence", "float", "Probability (0 to 1) that the consensus is right; empty without a consensus."),
     ),
 )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cellkey.records.confidence_tables import CONFIDENCE
-from cellkey.records.consensus_tables import CONSENSUS, CONSENSUS_LABELS, CONSENSUS_VOTES
+from cellkey.records.consensus_tables import CONSENSUS, CONSENSUS_CELLS, CONSENSUS_LABELS, CONSENSUS_VOTES
 from cellkey.records.enrichment_tables import (
     ENRICHMENT_CALLS,
     ENRICHMENT_SCORES,
@@ -36,6 +36,7 @@ __all__ = [
     "CLUSTER_ANNOTATIONS",
     "CONFIDENCE",
     "CONSENSUS",
+    "CONSENSUS_CELLS",
     "CONSENSUS_LABELS",
     "CONSENSUS_VOTES",
     "DECISION_STEPS",
@@ -364,6 +365,7 @@ ALL_TABLES: dict[str, TableSchema] = {
         METHOD_COMPARISON,
         HIERARCHY_FIT,
         CONSENSUS,
+        CONSENSUS_CELLS,
         CONSENSUS_VOTES,
         CONSENSUS_LABELS,
         DIAGNOSTIC_REPORT,

@@ -1,0 +1,88 @@
+"""Runs on the same cells with different clusters: cells that share their cluster in every run are asked together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cellkey.errors import InputError
+from cellkey.records.consensus_tables import CONSENSUS_CELLS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from cellkey.annotation.agreement import Source
+
+__all__ = ["SharedCells", "shared_cells"]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedCells:
+    """Cells of several runs in groups that no clustering divides.
+
+    Attributes
+    ----------
+    groups
+        Group of each cell, by name of the cell: its clusters in all runs, joined by ``+``.
+    clusters
+        Cluster of each group in each run; groups x runs.
+    n_left_out
+        Cells that some run lacks.
+    """
+
+    groups: pd.Series
+    clusters: pd.DataFrame
+    n_left_out: int
+
+    def asked(self, source: Source, run: int) -> Source:
+        """Return a source of a run with what it says of the groups, which is what it says of their clusters."""
+        sizes = self.groups.value_counts()
+        said = {
+            str(group): [replace(s, n_cells=int(sizes[str(group)])) for s in source.statements.get(str(cluster), ())]
+            for group, cluster in self.clusters[run].items()
+        }
+        return replace(source, statements={group: statements for group, statements in said.items() if statements})
+
+    def messages(self) -> tuple[str, ...]:
+        """Say that clusters differ, and how many cells could not be asked."""
+        text = (f"The runs have different clusters: {len(self.clusters)} groups of cells that share theirs in every run"
+                " were asked; consensus_cells.csv has the label of every cell.")
+        if self.n_left_out:
+            text += f" {self.n_left_out} cell(s) are not in all runs and are left out."
+        return (text,)
+
+    def table(self, consensus: pd.DataFrame) -> pd.DataFrame:
+        """Return the table ``consensus_cells`` for a consensus of the groups."""
+        found = consensus.set_index("cluster_id").loc[self.groups.to_numpy(), ["label", "path", "confidence"]]
+        found = found.rename_axis("cluster_id").reset_index()
+        return CONSENSUS_CELLS.conform(found.assign(cell_id=self.groups.index.astype(str)))
+
+
+def shared_cells(memberships: Sequence[pd.Series]) -> SharedCells | None:
+    """Return the groups that no clustering divides; None if all runs have the same clusters.
+
+    Parameters
+    ----------
+    memberships
+        Cluster of each cell, by name of the cell, for each run.
+
+    Raises
+    ------
+    InputError
+        If no cell is in all runs.
+    """
+    import pandas as pd
+
+    frame = pd.concat([m.dropna().astype(str).rename(i) for i, m in enumerate(memberships)], axis=1, join="inner")
+    if frame.empty:
+        names = " and ".join(repr(m.index[0]) for m in memberships[:2])
+        msg = f"no cell is in all runs: the names of their cells look like {names}"
+        raise InputError(msg)
+    if frame.eq(frame[0], axis=0).all(axis=None):
+        return None
+    groups = frame.agg("+".join, axis=1)
+    clusters = frame.set_axis(groups, axis=0)
+    clusters = clusters[~clusters.index.duplicated()]
+    return SharedCells(groups, clusters, max(map(len, memberships)) - len(frame))
