@@ -372,8 +372,8 @@ markers name nothing and a single other method does (protein panels): an abstent
 decides. Markers alone stay the best single source on the mean.
 
 What was chosen after results on these data had been seen: to rate sources by agreement (instead of the median), to
-count the quorum at the level that all votes name, and to repeat on three clusterings. None of them has a constant that was
-fitted to these data; the three resolutions are the default, the finer one that confidence is calibrated to, and one
+count the quorum at the level that all votes name, and to repeat on three clusterings. None of them has a constant
+that was fitted to these data; the three resolutions are the default, the finer one that confidence is calibrated to, and one
 between them. Also looked at and left out, because they were not better on data sets left out: to take the type of
 greatest expected F1 by a map fitted to the agreement of votes, to stop where a vote is less likely right than wrong,
 and five clusterings instead of three."""
@@ -385,8 +385,8 @@ against the best source of each case."""
 
 _CONFIDENCE = """\
 By a map fitted without the data set, on consensus of four methods and of both scorers on the same clusters; the same
-map is applied to consensus of three clusterings, which it has not seen. There the number of levels says little: cells that
-share three clusters come in many small groups, and a third of them are of one data set (`starmap_mouse_mpfc`)."""
+map is applied to consensus of three clusterings, which it has not seen. There the number of levels says little: cells
+that share three clusters come in many small groups, and a third of them are of one data set (`starmap_mouse_mpfc`)."""
 
 
 def _markdown(frame: pd.DataFrame) -> str:
