@@ -373,9 +373,9 @@ decides. Markers alone stay the best single source on the mean.
 
 What was chosen after results on these data had been seen: to rate sources by agreement (instead of the median), to
 count the quorum at the level that all votes name, and to repeat on three clusterings. None of them has a constant
-that was fitted to these data; the three resolutions are the default, the finer one that confidence is calibrated to, and one
-between them. Also looked at and left out, because they were not better on data sets left out: to take the type of
-greatest expected F1 by a map fitted to the agreement of votes, to stop where a vote is less likely right than wrong,
+that was fitted to these data; the three resolutions are the default, the finer one that confidence is calibrated to,
+and one between them. Also looked at and left out, because they were not better on data sets left out: to take the type
+of greatest expected F1 by a map fitted to the agreement of votes, to stop where a vote is less likely right than wrong,
 and five clusterings instead of three."""
 
 _POSSIBLE = """\
