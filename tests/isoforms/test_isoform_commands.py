@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cellkey.cli.isoforms import app
-from cellkey.errors import BundleError, ParameterError
-from cellkey.isoforms.parquet import read_parquet
+from cellkey.errors import BundleError, InputError, ParameterError
+from cellkey.isoforms.parquet import read_parquet, write_parquet
 
 RUN = CliRunner()
 
@@ -102,6 +102,36 @@ def test_fit_options_and_overrides(here: Path) -> None:
         _run("fit", "--dataset-path", "bundle", "--", "spectrl.min_cosine=0.5")
     with pytest.raises(ParameterError, match="unknown backend"):
         _run("fit", "--dataset-path", "bundle", "--backend", "nothing")
+
+
+def test_two_fits_compare(here: Path) -> None:
+    """A fit agrees with itself; with another seed and half of the samples eigengenes are matched on those shared."""
+    for name, seed in (("one", 7), ("two", 8)):
+        _run("fit", "--dataset-path", "bundle", "--output-dir", name, "--", f"seed={seed}")
+    eigengenes = read_parquet(Path("two/eigengenes.parquet"))
+    write_parquet(eigengenes.drop(columns=eigengenes.columns[-10:]), Path("two/eigengenes.parquet"))
+    for other in ("one", "two"):
+        _run("compare", "--reference", "one", "--candidate", other, "--output-path", f"{other}.json")
+        found = json.loads(Path(f"{other}.json").read_text())
+        assert found["ari"] == 1.0
+        assert [m["best"] for m in found["modules"]] == ["M000", "M001"]
+        assert all(m["jaccard"] == 1.0 and m["abs_r_eigengene"] > 0.999 for m in found["modules"])
+    modules = read_parquet(Path("two/modules.parquet"))
+    write_parquet(modules[modules["module_id"] == "M001"], Path("two/modules.parquet"))
+    _run("compare", "--reference", "one", "--candidate", "two", "--output-path", "less.json")
+    first, second = json.loads(Path("less.json").read_text())["modules"]
+    assert (first["best"], first["jaccard"], first["abs_r_eigengene"]) == (None, 0.0, None)
+    assert second["best"] == "M001"
+
+
+@pytest.mark.parametrize(
+    ("candidate", "words"), [("bundle/manifest.json", "cannot compare a fit with a report"), ("none", "no such file")]
+)
+def test_what_cannot_be_compared(here: Path, candidate: str, words: str) -> None:
+    """Unlike kinds and missing paths are named."""
+    _run("fit", "--dataset-path", "bundle", "--output-dir", "one")
+    with pytest.raises(InputError, match=words):
+        _run("compare", "--reference", "one", "--candidate", candidate)
 
 
 def test_benchmark_and_compare(here: Path) -> None:

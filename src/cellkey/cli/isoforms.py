@@ -374,15 +374,16 @@ def benchmark(
 
 @app.command()
 def compare(
-    reference: Annotated[Path, typer.Option(help="Snapshot directory or benchmark JSON.")],
+    reference: Annotated[Path, typer.Option(help="Fit, snapshot directory or benchmark JSON.")],
     candidate: Annotated[Path, typer.Option(help="The same kind, to compare with it.")],
     output_path: Annotated[Path, typer.Option(help="JSON report to write.")] = Path(
         "artifacts/reports/comparison.json"
     ),
 ) -> None:
-    """Compare two snapshots or two benchmark reports.
+    """Compare two fits, two snapshots or two benchmark reports.
 
     \b
+    cellkey isoforms compare --reference fit_a --candidate fit_b --output-path agreement.json
     cellkey isoforms compare --reference artifacts/benchmarks/a/toy_v1 --candidate artifacts/benchmarks/b/toy_v1
     """
     from cellkey.isoforms.comparing import compare as run
