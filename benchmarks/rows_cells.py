@@ -148,12 +148,14 @@ def subclusters(setting: Setting) -> dict[str, Any]:
     cells = setting.counts(setting.pick(50_000, 2000), setting.pick(20_000, 2000))
     ours, theirs = (Contestant(n, "subclusters.py", (cells, n, n_clusters)) for n in ("cellkey", "scanpy"))
     found = paired([ours, theirs], setting.pairs)
+    slow = ("cells of one kind have a flat spectrum: Lanczos takes some 280 products with the covariance of 2,000 "
+            "features for 30 components, a third of the time")
     return {
         "sizes": {**_sizes(cells), "clusters": n_clusters}, **found,
         "goals": [
             goal("at least 3 times faster (wall)", ratios(found, "scanpy", "cellkey", "work_wall"), 3,
-                 limit="PCA and neighbours of the subsets"),
-            goal("CPU seconds", ratios(found, "scanpy", "cellkey", "work_cpu"), 3, limit="the same"),
+                 limit="PCA and neighbours of the subsets", reason=slow),
+            goal("CPU seconds", ratios(found, "scanpy", "cellkey", "work_cpu"), 3, limit="the same", reason=slow),
         ],
         "notes": ["From counts (cellkey) and from logged values (scanpy) in memory; features chosen in each cluster."],
     }
