@@ -182,7 +182,9 @@ def large(setting: Setting) -> dict[str, Any]:
         runs[f"profiles from disk, {n_cells:,} x {n_genes:,}"] = [found]
         peaks.append(found["peak_mb"])
     goals.append(goal("streaming: peak memory with ten times the cells / with one", spread([peaks[1] / peaks[0]]), 1.2,
-                      at_least=False, limit="1", reason="labels, factors and the pieces of genes grow with the cells"))
+                      at_least=False, limit="1",
+                      reason="names and columns of the cells, labels, factors and the pieces of genes grow with the "
+                             "cells, 350 bytes each"))
     return {"sizes": {"shapes": shapes, "streaming": [base, 10 * base, n_genes]}, "runs": runs, "failed": failed,
             "goals": goals, "notes": ["One run each, since they take minutes."]}
 
@@ -209,8 +211,8 @@ def scaling_cells(setting: Setting) -> dict[str, Any]:
                           unit="", limit="1"))
         goals.append(goal(f"the same over the two largest ({sizes[-2]:,} to {sizes[-1]:,} {axis})",
                           spread([curves[axis]["last"]]), 1.1, at_least=False, unit="", limit="1",
-                          reason="exact neighbour search, used up to 200,000 cells, is quadratic"
-                          if axis == "cells" else ""))
+                          reason="neighbours: above 200,000 cells the inverted lists grow with the square root of the "
+                                 "number of cells" if axis == "cells" else ""))
     return {"sizes": {"cells": cells, "genes": genes}, "curves": curves, "runs": runs, "failed": {}, "goals": goals,
             "notes": ["Cells with 500 genes; genes with 10,000 cells. CPU seconds of the work, one run each."]}
 
