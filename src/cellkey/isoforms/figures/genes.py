@@ -226,7 +226,7 @@ def summary_panel(
     with drawing_style():
         figure = NewFigure(figsize=(15, 14), layout="constrained")
         # A subfigure each: long names and legends of one panel take no room from the others.
-        axes = [part.subplots() for part in figure.subfigures(3, 2).ravel()]
+        axes = [part.subplots() for part in np.asarray(figure.subfigures(3, 2)).ravel()]
         driver_ranking(drivers, names=names, ax=axes[0])
         high_vs_low(contrast, names=names, ax=axes[1])
         transcript_polarity(polarity, names=names, ax=axes[2])
