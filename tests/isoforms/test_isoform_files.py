@@ -290,7 +290,7 @@ def test_compare_reports(bench: Path, tmp_path: Path) -> None:
     assert rows[0]["delta_runtime_seconds"] == pytest.approx(
         rows[0]["runtime_seconds_right"] - rows[0]["runtime_seconds_left"]
     )
-    with pytest.raises(InputError, match="directory with a file"):
+    with pytest.raises(InputError, match="a snapshot with a report"):
         compare(bench, reports[0], tmp_path / "c.json")
     with pytest.raises(InputError, match="no benchmark report"):
         compare(bench / "reports" / "first-calibration.json", reports[0], tmp_path / "c.json")
