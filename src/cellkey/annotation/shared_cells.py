@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cellkey.errors import InputError
 from cellkey.records.consensus_tables import CONSENSUS_CELLS
 
@@ -71,10 +73,14 @@ def shared_cells(memberships: Sequence[pd.Series]) -> SharedCells | None:
     Raises
     ------
     InputError
-        If no cell is in all runs.
+        If no cell is in all runs, or names of cells repeat.
     """
     import pandas as pd
 
+    repeated = [str(m.index[m.index.duplicated()][0]) for m in memberships if not m.index.is_unique]
+    if repeated:
+        msg = f"cells of the runs cannot be matched: names repeat, such as {repeated[0]!r}; make the names unique"
+        raise InputError(msg)
     frame = pd.concat([m.dropna().astype(str).rename(i) for i, m in enumerate(memberships)], axis=1, join="inner")
     if frame.empty:
         names = " and ".join(repr(m.index[0]) for m in memberships[:2])
@@ -82,7 +88,12 @@ def shared_cells(memberships: Sequence[pd.Series]) -> SharedCells | None:
         raise InputError(msg)
     if frame.eq(frame[0], axis=0).all(axis=None):
         return None
-    groups = frame.agg("+".join, axis=1)
-    clusters = frame.set_axis(groups, axis=0)
-    clusters = clusters[~clusters.index.duplicated()]
-    return SharedCells(groups, clusters, max(map(len, memberships)) - len(frame))
+    # Names are made once per group, not per cell.
+    group_of = frame.groupby(list(frame.columns), sort=False).ngroup()
+    clusters = frame[~group_of.duplicated()]
+    names = ["+".join(row) for row in clusters.to_numpy()]
+    if len(set(names)) < len(names):  # names of clusters may hold a "+" themselves
+        names = [f"{name} ({i})" for i, name in enumerate(names)]
+    groups = pd.Series(np.array(names, dtype=object)[group_of.to_numpy()], index=frame.index)
+    everywhere = set().union(*(m.index for m in memberships))
+    return SharedCells(groups, clusters.set_axis(names, axis=0), len(everywhere) - len(frame))
