@@ -91,9 +91,9 @@ def shared_cells(memberships: Sequence[pd.Series]) -> SharedCells | None:
     # Names are made once per group, not per cell.
     group_of = frame.groupby(list(frame.columns), sort=False).ngroup()
     clusters = frame[~group_of.duplicated()]
-    names = ["+".join(row) for row in clusters.to_numpy()]
-    if len(set(names)) < len(names):  # names of clusters may hold a "+" themselves
-        names = [f"{name} ({i})" for i, name in enumerate(names)]
-    groups = pd.Series(np.array(names, dtype=object)[group_of.to_numpy()], index=frame.index)
+    titles = ["+".join(row) for row in clusters.to_numpy()]
+    if len(set(titles)) < len(titles):  # names of clusters may hold a "+" themselves
+        titles = [f"{name} ({i})" for i, name in enumerate(titles)]
+    groups = pd.Series(np.array(titles, dtype=object)[group_of.to_numpy()], index=frame.index)
     everywhere = set().union(*(m.index for m in memberships))
-    return SharedCells(groups, clusters.set_axis(names, axis=0), len(everywhere) - len(frame))
+    return SharedCells(groups, clusters.set_axis(titles, axis=0), len(everywhere) - len(frame))
