@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cellkey import _keys
 from cellkey.errors import InputError, MissingFieldError, did_you_mean
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from cellkey.annotation.result import AnnotationResult
 
-    Source = AnnotationResult | str | Path | Mapping[str, pd.DataFrame]
+    Source: TypeAlias = AnnotationResult | str | Path | Mapping[str, pd.DataFrame]
 
 __all__ = [
     "composition", "confidence_by_depth", "confusion", "coverage", "decision_path", "marker_dots", "scores", "spatial",

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cellkey._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from cellkey.batch.discovery import Dataset, discover
-    from cellkey.batch.run import BatchRun, resume_batch, run_batch
-    from cellkey.batch.settings import Annotator, BatchSettings
-    from cellkey.batch.workers import DaskCluster, InThisProcess, LocalProcesses
+    from cellkey.batch.discovery import Dataset as Dataset
+    from cellkey.batch.discovery import discover as discover
+    from cellkey.batch.run import BatchRun as BatchRun
+    from cellkey.batch.run import resume_batch as resume_batch
+    from cellkey.batch.run import run_batch as run_batch
+    from cellkey.batch.settings import Annotator as Annotator
+    from cellkey.batch.settings import BatchSettings as BatchSettings
+    from cellkey.batch.workers import DaskCluster as DaskCluster
+    from cellkey.batch.workers import InThisProcess as InThisProcess
+    from cellkey.batch.workers import LocalProcesses as LocalProcesses
 
-_HOMES = {
+__getattr__, __dir__, __all__ = lazy_names(__name__, {
     "Annotator": "settings",
     "BatchRun": "run",
     "BatchSettings": "settings",
@@ -21,30 +29,4 @@ _HOMES = {
     "discover": "discovery",
     "resume_batch": "run",
     "run_batch": "run",
-}
-
-__all__ = [
-    "Annotator",
-    "BatchRun",
-    "BatchSettings",
-    "DaskCluster",
-    "Dataset",
-    "InThisProcess",
-    "LocalProcesses",
-    "discover",
-    "resume_batch",
-    "run_batch",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    from importlib import import_module
-
-    return getattr(import_module(f"cellkey.batch.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+})

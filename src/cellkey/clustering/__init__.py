@@ -5,10 +5,9 @@ Arrays in, arrays out, except :func:`pick_layer`, which looks into an AnnData ob
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from cellkey._lazy import lazy_names
 
-_WHERE = {
+__getattr__, __dir__, __all__ = lazy_names(__name__, {
     "Clustering": "pipeline",
     "ClusteringParameters": "parameters",
     "Components": "pca",
@@ -40,17 +39,4 @@ _WHERE = {
     "technical_intensities": "technical",
     "umap_embedding": "umap",
     "working_scale": "normalise",
-}
-
-__all__ = sorted(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(import_module(f"cellkey.clustering.{_WHERE[name]}"), name)
-    msg = f"module 'cellkey.clustering' has no attribute {name!r}"
-    raise AttributeError(msg)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+})

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from cellkey._lazy import lazy_names
 
-_WHERE = {
+__getattr__, __dir__, __all__ = lazy_names(__name__, {
     "SyntheticCells": "synthetic",
     "large_counts": "large",
     "marker_map": "known_tree",
@@ -13,17 +12,4 @@ _WHERE = {
     "synthetic_protein": "synthetic",
     "synthetic_rna": "synthetic",
     "write_large_counts": "large",
-}
-
-__all__ = sorted(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(import_module(f"cellkey.datasets.{_WHERE[name]}"), name)
-    msg = f"module 'cellkey.datasets' has no attribute {name!r}"
-    raise AttributeError(msg)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+})

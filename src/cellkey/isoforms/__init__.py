@@ -41,10 +41,9 @@ Adding a backend is one file in ``backends`` with a parameter model and a ``Back
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from cellkey._lazy import lazy_names
 
-_WHERE = {
+__getattr__, __dir__, __all__ = lazy_names(__name__, {
     "Bundle": "bundle",
     "BundleManifest": "bundle",
     "FeatureMatrix": "feature_matrix",
@@ -62,17 +61,4 @@ _WHERE = {
     "validate_bundle_inputs": "validation",
     "write_bundle": "bundle_io",
     "write_fit": "fit_files",
-}
-
-__all__ = sorted(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(import_module(f"cellkey.isoforms.{_WHERE[name]}"), name)
-    msg = f"module 'cellkey.isoforms' has no attribute {name!r}"
-    raise AttributeError(msg)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+})

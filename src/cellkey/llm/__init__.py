@@ -5,31 +5,51 @@ Nothing here runs unless a provider is named. The room knows marker tables and l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cellkey._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from cellkey.llm.accounting import Call, Price, PriceTable, token_tracking
-    from cellkey.llm.agreement import Agreement, agreement_of
-    from cellkey.llm.annotate import annotate_markers
-    from cellkey.llm.budget import Budget
-    from cellkey.llm.cache import AnswerCache, default_cache_file
-    from cellkey.llm.client import ModelClient, Origin
-    from cellkey.llm.evidence import Study
-    from cellkey.llm.journal import Journal, read_calls
-    from cellkey.llm.knowledge import Knowledge, bundled_knowledge
-    from cellkey.llm.lane import Lane
-    from cellkey.llm.marker_selection import SelectionParameters, select_markers
-    from cellkey.llm.marker_tables import MARKERS, marker_table, read_marker_table
-    from cellkey.llm.prompts import prompt_hash
-    from cellkey.llm.providers import PROVIDERS, Provider, provider_from
-    from cellkey.llm.result_tables import ANNOTATIONS
-    from cellkey.llm.results import AnnotationResult
-    from cellkey.llm.retry import Attempt, RetryPolicy
-    from cellkey.llm.rule_checks import RuleChecks
-    from cellkey.llm.transport import LiveTransport, MockTransport, RecordedTransport, Timeouts
-    from cellkey.llm.workflow import State, WorkflowParameters
+    from cellkey.llm.accounting import Call as Call
+    from cellkey.llm.accounting import Price as Price
+    from cellkey.llm.accounting import PriceTable as PriceTable
+    from cellkey.llm.accounting import token_tracking as token_tracking
+    from cellkey.llm.agreement import Agreement as Agreement
+    from cellkey.llm.agreement import agreement_of as agreement_of
+    from cellkey.llm.annotate import annotate_markers as annotate_markers
+    from cellkey.llm.budget import Budget as Budget
+    from cellkey.llm.cache import AnswerCache as AnswerCache
+    from cellkey.llm.cache import default_cache_file as default_cache_file
+    from cellkey.llm.client import ModelClient as ModelClient
+    from cellkey.llm.client import Origin as Origin
+    from cellkey.llm.evidence import Study as Study
+    from cellkey.llm.journal import Journal as Journal
+    from cellkey.llm.journal import read_calls as read_calls
+    from cellkey.llm.knowledge import Knowledge as Knowledge
+    from cellkey.llm.knowledge import bundled_knowledge as bundled_knowledge
+    from cellkey.llm.lane import Lane as Lane
+    from cellkey.llm.marker_selection import SelectionParameters as SelectionParameters
+    from cellkey.llm.marker_selection import select_markers as select_markers
+    from cellkey.llm.marker_tables import MARKERS as MARKERS
+    from cellkey.llm.marker_tables import marker_table as marker_table
+    from cellkey.llm.marker_tables import read_marker_table as read_marker_table
+    from cellkey.llm.prompts import prompt_hash as prompt_hash
+    from cellkey.llm.providers import PROVIDERS as PROVIDERS
+    from cellkey.llm.providers import Provider as Provider
+    from cellkey.llm.providers import provider_from as provider_from
+    from cellkey.llm.result_tables import ANNOTATIONS as ANNOTATIONS
+    from cellkey.llm.results import AnnotationResult as AnnotationResult
+    from cellkey.llm.retry import Attempt as Attempt
+    from cellkey.llm.retry import RetryPolicy as RetryPolicy
+    from cellkey.llm.rule_checks import RuleChecks as RuleChecks
+    from cellkey.llm.transport import LiveTransport as LiveTransport
+    from cellkey.llm.transport import MockTransport as MockTransport
+    from cellkey.llm.transport import RecordedTransport as RecordedTransport
+    from cellkey.llm.transport import Timeouts as Timeouts
+    from cellkey.llm.workflow import State as State
+    from cellkey.llm.workflow import WorkflowParameters as WorkflowParameters
 
-_HOMES = {
+__getattr__, __dir__, __all__ = lazy_names(__name__, {
     "ANNOTATIONS": "result_tables",
     "MARKERS": "marker_tables",
     "PROVIDERS": "providers",
@@ -68,58 +88,4 @@ _HOMES = {
     "read_marker_table": "marker_tables",
     "select_markers": "marker_selection",
     "token_tracking": "accounting",
-}
-
-__all__ = [
-    "ANNOTATIONS",
-    "MARKERS",
-    "PROVIDERS",
-    "Agreement",
-    "AnnotationResult",
-    "AnswerCache",
-    "Attempt",
-    "Budget",
-    "Call",
-    "Journal",
-    "Knowledge",
-    "Lane",
-    "LiveTransport",
-    "MockTransport",
-    "ModelClient",
-    "Origin",
-    "Price",
-    "PriceTable",
-    "Provider",
-    "RecordedTransport",
-    "RetryPolicy",
-    "RuleChecks",
-    "SelectionParameters",
-    "State",
-    "Study",
-    "Timeouts",
-    "WorkflowParameters",
-    "agreement_of",
-    "annotate_markers",
-    "bundled_knowledge",
-    "default_cache_file",
-    "marker_table",
-    "prompt_hash",
-    "provider_from",
-    "read_calls",
-    "read_marker_table",
-    "select_markers",
-    "token_tracking",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    from importlib import import_module
-
-    return getattr(import_module(f"cellkey.llm.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+})

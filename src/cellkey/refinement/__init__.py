@@ -12,10 +12,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from cellkey._lazy import lazy_names
 
-_WHERE = {
+__getattr__, __dir__, __all__ = lazy_names(__name__, {
     "Focus": "policies",
     "Plan": "plan",
     "RefinementParameters": "parameters",
@@ -27,17 +26,4 @@ _WHERE = {
     "undo": "cells",
     "undo_run": "run",
     "write_plan": "plan_files",
-}
-
-__all__ = sorted(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(import_module(f"cellkey.refinement.{_WHERE[name]}"), name)
-    msg = f"module 'cellkey.refinement' has no attribute {name!r}"
-    raise AttributeError(msg)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+})

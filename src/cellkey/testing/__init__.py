@@ -3,26 +3,21 @@ a browser for the review page."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cellkey._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from cellkey.testing.chromium import Chromium, find_chromium
-    from cellkey.testing.clocks import InstantClock
-    from cellkey.testing.model_server import Fault, ModelServer, every_nth
-    from cellkey.testing.scripted_model import ScriptedModel, scripted_transport
+    from cellkey.testing.chromium import Chromium as Chromium
+    from cellkey.testing.chromium import find_chromium as find_chromium
+    from cellkey.testing.clocks import InstantClock as InstantClock
+    from cellkey.testing.model_server import Fault as Fault
+    from cellkey.testing.model_server import ModelServer as ModelServer
+    from cellkey.testing.model_server import every_nth as every_nth
+    from cellkey.testing.scripted_model import ScriptedModel as ScriptedModel
+    from cellkey.testing.scripted_model import scripted_transport as scripted_transport
 
-__all__ = [
-    "Chromium",
-    "Fault",
-    "InstantClock",
-    "ModelServer",
-    "ScriptedModel",
-    "every_nth",
-    "find_chromium",
-    "scripted_transport",
-]
-
-_HOMES = {
+__getattr__, __dir__, __all__ = lazy_names(__name__, {
     "Chromium": "chromium",
     "Fault": "model_server",
     "InstantClock": "clocks",
@@ -31,13 +26,4 @@ _HOMES = {
     "every_nth": "model_server",
     "find_chromium": "chromium",
     "scripted_transport": "scripted_model",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    from importlib import import_module
-
-    return getattr(import_module(f"cellkey.testing.{_HOMES[name]}"), name)
+})

@@ -11,10 +11,9 @@ by cluster, bundles keep their programs, missing clusters are left out instead o
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from cellkey._lazy import lazy_names
 
-_WHERE = {
+__getattr__, __dir__, __all__ = lazy_names(__name__, {
     "ClusterAnnotation": "result",
     "CompiledMarkerProgram": "programs",
     "ControlGeneExclusionPolicy": "result",
@@ -58,17 +57,4 @@ _WHERE = {
     "score_records": "result",
     "suggest_builtin_hierarchies": "hierarchies",
     "summarize_hierarchy_fit": "fit",
-}
-
-__all__ = sorted(_WHERE)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+})
