@@ -29,7 +29,8 @@ from cellkey.calls.calibration import Calibration, CalibrationMap, expected_cali
 from cellkey.hierarchy.catalogue import get_builtin
 
 if TYPE_CHECKING:
-    from cellkey.hierarchy.tree import CellType, Hierarchy
+    from cellkey.hierarchy.cell_type import CellType
+    from cellkey.hierarchy.tree import Hierarchy
 
 FAMILIES = ("markers", "enrichment")
 INPUTS = ("held", "without_marker", "lead", "breadth", "genes")

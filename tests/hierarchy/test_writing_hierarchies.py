@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cellkey.errors import HierarchyError, RunError
 from cellkey.hierarchy import CellType, Hierarchy, format_hierarchy, get_builtin, read_hierarchy, write_hierarchy
-from cellkey.hierarchy.tree import label_problem
+from cellkey.hierarchy.cell_type import label_problem
 
 LABELS = (
     st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=8)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cellkey.hierarchy import Hierarchy
-    from cellkey.hierarchy.tree import CellType
+    from cellkey.hierarchy.cell_type import CellType
 
 __all__ = ["TableCall", "call_marker_table"]
 

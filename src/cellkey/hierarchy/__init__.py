@@ -5,6 +5,7 @@ Nothing here knows of expression data; names of measured genes and proteins are 
 """
 
 from cellkey.hierarchy.catalogue import DEFAULT, builtin_names, get_builtin, list_builtin
+from cellkey.hierarchy.cell_type import CellType, Path, as_path, label_problem, path_text
 from cellkey.hierarchy.compiling import CompiledHierarchy, compile_for_panel
 from cellkey.hierarchy.findings import Finding
 from cellkey.hierarchy.identifiability import identifiability, separating_genes
@@ -14,15 +15,7 @@ from cellkey.hierarchy.reading import lint_hierarchy, read_hierarchy
 from cellkey.hierarchy.resolution import Resolution, no_marker_measured, resolve_names
 from cellkey.hierarchy.show import tree_text
 from cellkey.hierarchy.tables import TableOptions
-from cellkey.hierarchy.tree import (
-    CellType,
-    Hierarchy,
-    Path,
-    UnknownNodeError,
-    as_path,
-    label_problem,
-    path_text,
-)
+from cellkey.hierarchy.tree import Hierarchy, UnknownNodeError
 from cellkey.hierarchy.writing import format_hierarchy, write_hierarchy
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cellkey.errors import did_you_mean
 from cellkey.hierarchy.aliases import compact_key, only_gene
-from cellkey.hierarchy.tree import Path, path_text
+from cellkey.hierarchy.cell_type import Path, path_text
 
 if TYPE_CHECKING:
     from cellkey.hierarchy.draft import Draft, DraftHierarchy, ListedName

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from cellkey.hierarchy.cell_type import CellType
     from cellkey.hierarchy.resolution import Resolution
-    from cellkey.hierarchy.tree import CellType
     from cellkey.records.schema import TableSchema
 
 __all__ = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cellkey.hierarchy.tree import CellType, Hierarchy, Path
+from cellkey.hierarchy.cell_type import CellType, Path
+from cellkey.hierarchy.tree import Hierarchy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

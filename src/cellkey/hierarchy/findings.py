@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from cellkey.errors import Problem
-from cellkey.hierarchy.tree import path_text
+from cellkey.hierarchy.cell_type import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,15 +12,16 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 from cellkey.hierarchy.catalogue import get_builtin
+from cellkey.hierarchy.cell_type import path_text
 from cellkey.hierarchy.resolution import Resolution, resolve_names
-from cellkey.hierarchy.tree import Hierarchy, path_text
+from cellkey.hierarchy.tree import Hierarchy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     import pandas as pd
 
-    from cellkey.hierarchy.tree import CellType, Path
+    from cellkey.hierarchy.cell_type import CellType, Path
     from cellkey.records.schema import TableSchema
 
 __all__ = ["identifiability", "identifiability_schema", "separating_genes", "separating_genes_schema"]

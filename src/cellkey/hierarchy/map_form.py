@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from cellkey.errors import did_you_mean
+from cellkey.hierarchy.cell_type import NODE_KEYS, Path, label_problem
 from cellkey.hierarchy.draft import Draft, DraftHierarchy, ListedName
 from cellkey.hierarchy.located import (
     PLACEHOLDER,
@@ -21,7 +22,6 @@ from cellkey.hierarchy.located import (
     Scalar,
     plain,
 )
-from cellkey.hierarchy.tree import NODE_KEYS, Path, label_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cellkey.hierarchy.cell_type import CellType
     from cellkey.hierarchy.resolution import Resolution
-    from cellkey.hierarchy.tree import CellType, Hierarchy
+    from cellkey.hierarchy.tree import Hierarchy
     from cellkey.records.schema import TableSchema
 
 __all__ = ["panel_report", "panel_schema"]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cellkey.hierarchy.tree import CellType, Hierarchy
+    from cellkey.hierarchy.cell_type import CellType
+    from cellkey.hierarchy.tree import Hierarchy
 
 __all__ = ["tree_text"]
 

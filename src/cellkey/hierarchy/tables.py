@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from cellkey.errors import did_you_mean
+from cellkey.hierarchy.cell_type import PATH_SEPARATOR, Path, label_problem
 from cellkey.hierarchy.draft import Draft, DraftHierarchy, ListedName
-from cellkey.hierarchy.tree import PATH_SEPARATOR, Path, label_problem
 
 if TYPE_CHECKING:
     from cellkey.hierarchy.findings import Findings

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from cellkey.hierarchy.tree import CellType, Hierarchy
+    from cellkey.hierarchy.cell_type import CellType
+    from cellkey.hierarchy.tree import Hierarchy
 
 __all__ = ["WriteFormat", "format_hierarchy", "write_hierarchy"]
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellkey.hierarchy.tree import CellType, Hierarchy
+    from cellkey.hierarchy.cell_type import CellType
+    from cellkey.hierarchy.tree import Hierarchy
 
 __all__ = ["MeasuredKey", "measure_key"]
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellkey.hierarchy.tree import CellType, Hierarchy
+    from cellkey.hierarchy.cell_type import CellType
+    from cellkey.hierarchy.tree import Hierarchy
     from cellkey.scoring.key import MeasuredKey
     from cellkey.scoring.panel_presets import ControlExclusion
 

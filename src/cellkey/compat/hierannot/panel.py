@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 from cellkey.compat.hierannot.programs import MarkerProgram, as_programs
 from cellkey.hierarchy.catalogue import get_builtin
 from cellkey.hierarchy.compiling import Status, keep_supported, panel_tier
-from cellkey.hierarchy.tree import CellType, Hierarchy
+from cellkey.hierarchy.tree import Hierarchy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     import pandas as pd
+
+    from cellkey.hierarchy.cell_type import CellType
 
 __all__ = ["REPORT_COLUMNS", "compile_builtin_hierarchy_for_panel"]
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import HierarchyError
-from cellkey.hierarchy.tree import CellType, Hierarchy
+from cellkey.hierarchy.cell_type import CellType
+from cellkey.hierarchy.tree import Hierarchy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
