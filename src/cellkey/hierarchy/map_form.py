@@ -6,50 +6,23 @@ raised: whatever is wrong is added to the findings and reading goes on, so that 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from cellkey.errors import did_you_mean
 from cellkey.hierarchy.cell_type import NODE_KEYS, Path, label_problem
-from cellkey.hierarchy.draft import Draft, DraftHierarchy, ListedName
-from cellkey.hierarchy.located import (
-    PLACEHOLDER,
-    PLACEHOLDER_FIX,
-    Array,
-    Entry,
-    Located,
-    Object,
-    Scalar,
-    plain,
-)
+from cellkey.hierarchy.draft import Draft, DraftHierarchy
+from cellkey.hierarchy.located import Array, Entry, Located, Object, Scalar, kind, plain
+from cellkey.hierarchy.node_settings import MARKER_KEYS, read_node_setting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable
 
     from cellkey.hierarchy.findings import Findings
 
-__all__ = ["OVERRIDES", "read_list_form", "read_map_form"]
+__all__ = ["read_list_form", "read_map_form"]
 
-_MARKER_KEYS: Final = {"markers": "markers", "positive_markers": "markers"}
-_ANTI_KEYS: Final = {"anti_markers": "anti", "Anti_markers": "anti", "negative_markers": "anti"}
 _CHILD_KEYS: Final = ("children", "subtypes")
 _LIST_KEYS: Final = ("name", "positive_markers", "negative_markers", *NODE_KEYS)
-
-OVERRIDES: Final[Mapping[str, str]] = {
-    "min_coverage": "fraction",
-    "min_pos_frac": "fraction",
-    "min_frac_markers_on": "fraction",
-    "min_enrichment": "number",
-    "min_gap": "limit",
-    "max_ambiguity": "count",
-    "on_limit": "fraction",
-    "child_support": "truth",
-    "require_anti_markers_off": "truth",
-}
-"""Settings that a node's ``gating_overrides`` may hold, and what kind of value each takes."""
-
-_ONTOLOGY_ID: Final = re.compile(r"^CL:\d{7}$")
-
 
 def read_map_form(root: Object, findings: Findings) -> DraftHierarchy:
     """Return what a marker map says: flat, or with all roots inside one ``children`` object."""
@@ -87,7 +60,7 @@ def _read_setting(entry: Entry, draft: DraftHierarchy, findings: Findings) -> No
         findings.note(f"setting {entry.key!r} is not used{hint}", entry.line)
         return
     if not isinstance(entry.value, Object):
-        findings.error(f"{entry.key} must be an object, but is {_kind(entry.value)}", entry.line)
+        findings.error(f"{entry.key} must be an object, but is {kind(entry.value)}", entry.line)
         return
     getattr(draft, places[entry.key]).update(plain(entry.value))
     if entry.key == "_gating_params":
@@ -131,7 +104,7 @@ def _read_node(entry: Entry, above: Path, draft: DraftHierarchy, findings: Findi
     _check_label(entry.key, path, entry.line, findings)
     if not isinstance(entry.value, Object):
         fix = f'write {{"markers": {_kind_example(entry.value)}}}'
-        findings.error(f"a cell type must be an object, but is {_kind(entry.value)}", entry.line, path, fix)
+        findings.error(f"a cell type must be an object, but is {kind(entry.value)}", entry.line, path, fix)
         return
     node = Draft(path, entry.line)
     draft.nodes.append(node)
@@ -140,7 +113,7 @@ def _read_node(entry: Entry, above: Path, draft: DraftHierarchy, findings: Findi
     for inner in entry.value:
         if inner.key in _CHILD_KEYS:
             children += _child_entries(inner, path, findings)
-        elif not _read_node_setting(inner, node, findings):
+        elif not read_node_setting(inner, node, findings):
             children += _inline_child(inner, path, findings)
     _report_repeated_keys(Object(tuple(children)), path, findings, across=True)
     for child in children:
@@ -158,7 +131,7 @@ def _child_entries(entry: Entry, path: Path, findings: Findings) -> list[Entry]:
         return []
     if isinstance(entry.value, Array) and not entry.value.items:
         return []
-    findings.error(f"{entry.key} must be an object of cell types, but is {_kind(entry.value)}", entry.line, path)
+    findings.error(f"{entry.key} must be an object of cell types, but is {kind(entry.value)}", entry.line, path)
     return []
 
 
@@ -169,7 +142,7 @@ def _inline_child(entry: Entry, path: Path, findings: Findings) -> list[Entry]:
         return []
     if isinstance(entry.value, Object):
         shown = {e.key for e in entry.value}
-        if shown & {*_MARKER_KEYS, *_CHILD_KEYS}:
+        if shown & {*MARKER_KEYS, *_CHILD_KEYS}:
             return [entry]
         findings.error(
             f"{entry.key!r} is neither a setting nor a cell type (it holds no markers, children or subtypes)",
@@ -184,149 +157,6 @@ def _inline_child(entry: Entry, path: Path, findings: Findings) -> list[Entry]:
     return []
 
 
-def _read_node_setting(entry: Entry, node: Draft, findings: Findings) -> bool:
-    """Read one of a node's own settings; False if the key is none."""
-    if entry.key in _MARKER_KEYS:
-        node.markers += _names(entry, node.path, findings)
-    elif entry.key in _ANTI_KEYS:
-        node.anti_markers += _names(entry, node.path, findings)
-    elif entry.key in _SETTING_READERS:
-        if not (isinstance(entry.value, Scalar) and entry.value.value is None):
-            _SETTING_READERS[entry.key](entry, node, findings)
-    else:
-        return False
-    return True
-
-
-def _names(entry: Entry, path: Path, findings: Findings) -> list[ListedName]:
-    """Return the names of a list; a bare text counts as one name."""
-    if isinstance(entry.value, Array):
-        items: tuple[Located, ...] = entry.value.items
-    elif isinstance(entry.value, Scalar) and entry.value.value is None:
-        items = ()
-    elif isinstance(entry.value, Scalar) and isinstance(entry.value.value, str):
-        items = (entry.value,)
-        if re.search(r"[,;]", entry.value.value):
-            findings.warning(
-                f"{entry.key} is one text with several names: {entry.value.value!r}",
-                entry.line,
-                path,
-                'write a list such as ["CD3D", "CD3E"]',
-            )
-    else:
-        findings.error(f"{entry.key} must be a list of names, but is {_kind(entry.value)}", entry.line, path)
-        return []
-    return [n for item in items if (n := _name(item, entry, path, findings)) is not None]
-
-
-def _name(item: Located, entry: Entry, path: Path, findings: Findings) -> ListedName | None:
-    line = item.line or entry.line
-    value = item.value if isinstance(item, Scalar) else None
-    if not isinstance(value, str):
-        shown = repr(value) if isinstance(item, Scalar) else _kind(item)
-        findings.error(f"{entry.key} holds {shown}, which is not a name", line, path, "put names in quotes")
-        return None
-    name = value.strip()
-    if name in ("...", "…"):
-        findings.error(PLACEHOLDER, line, path, PLACEHOLDER_FIX)
-        return None
-    if not name:
-        findings.error(f"{entry.key} holds an empty name", line, path, "remove it")
-        return None
-    if name != value:
-        findings.note(f"spaces around {name!r} were dropped", line, path)
-    return ListedName(name, line)
-
-
-# --- settings of a node ---
-
-
-def _text_setting(entry: Entry, node: Draft, findings: Findings) -> None:
-    value = plain(entry.value)
-    if isinstance(value, str):
-        node.settings[entry.key] = value
-    else:
-        findings.error(f"{entry.key} must be text, but is {_kind(entry.value)}", entry.line, node.path)
-
-
-def _ontology_setting(entry: Entry, node: Draft, findings: Findings) -> None:
-    value = plain(entry.value)
-    if not isinstance(value, str):
-        findings.error(f"ontology_id must be text, but is {_kind(entry.value)}", entry.line, node.path)
-        return
-    node.settings["ontology_id"] = value.strip().replace("_", ":") or None
-    if not _ONTOLOGY_ID.match(value.strip().replace("_", ":")):
-        findings.warning(
-            f"ontology_id {value!r} is not a Cell Ontology id",
-            entry.line,
-            node.path,
-            "ids look like CL:0000084",
-        )
-
-
-def _alias_setting(entry: Entry, node: Draft, findings: Findings) -> None:
-    names = [n.name for n in _names(entry, node.path, findings)]
-    node.settings["aliases"] = tuple(dict.fromkeys(names))
-
-
-def _count_setting(entry: Entry, node: Draft, findings: Findings) -> None:
-    value = plain(entry.value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        node.settings[entry.key] = value
-    else:
-        findings.error(f"{entry.key} must be a whole number from 0, but is {value!r}", entry.line, node.path)
-
-
-def _metadata_setting(entry: Entry, node: Draft, findings: Findings) -> None:
-    if isinstance(entry.value, Object):
-        node.settings["metadata"] = {**node.settings.get("metadata", {}), **plain(entry.value)}
-    else:
-        findings.error(f"metadata must be an object, but is {_kind(entry.value)}", entry.line, node.path)
-
-
-def _overrides_setting(entry: Entry, node: Draft, findings: Findings) -> None:
-    if not isinstance(entry.value, Object):
-        findings.error(f"gating_overrides must be an object, but is {_kind(entry.value)}", entry.line, node.path)
-        return
-    values: dict[str, float | bool] = {}
-    for inner in entry.value:
-        value = plain(inner.value)
-        problem = _override_problem(inner.key, value)
-        if problem:
-            findings.error(f"gating_overrides: {problem}", inner.line, node.path)
-        else:
-            values[inner.key] = value
-    node.settings["gating_overrides"] = values
-
-
-def _override_problem(name: str, value: Any) -> str:
-    if name not in OVERRIDES:
-        return f"unknown setting {name!r}{did_you_mean(name, OVERRIDES)}; known are {', '.join(OVERRIDES)}"
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if OVERRIDES[name] == "truth" and not isinstance(value, bool):
-        return f"{name} must be true or false, but is {value!r}"
-    if OVERRIDES[name] != "truth" and not is_number:
-        return f"{name} must be a number, but is {value!r}"
-    if OVERRIDES[name] == "fraction" and not 0 <= value <= 1:
-        return f"{name} must lie between 0 and 1, but is {value}"
-    if OVERRIDES[name] == "limit" and value < 0:
-        return f"{name} must not be negative, but is {value}"
-    if OVERRIDES[name] == "count" and (value < 1 or value != int(value)):
-        return f"{name} must be a whole number from 1, but is {value}"
-    return ""
-
-
-_SETTING_READERS: Final[Mapping[str, Callable[[Entry, Draft, Findings], None]]] = {
-    "description": _text_setting,
-    "source": _text_setting,
-    "ontology_id": _ontology_setting,
-    "aliases": _alias_setting,
-    "min_markers_present": _count_setting,
-    "metadata": _metadata_setting,
-    "gating_overrides": _overrides_setting,
-}
-
-
 # --- list form ---
 
 
@@ -334,7 +164,7 @@ def _read_programs(programs: Array, above: Path, draft: DraftHierarchy, findings
     seen: dict[str, int | None] = {}
     for item in programs.items:
         if not isinstance(item, Object):
-            findings.error(f"a program must be an object, but is {_kind(item)}", item.line, above)
+            findings.error(f"a program must be an object, but is {kind(item)}", item.line, above)
             continue
         label = _program_name(item, above, findings)
         if label is None:
@@ -361,7 +191,7 @@ def _read_program(item: Object, path: Path, draft: DraftHierarchy, findings: Fin
     draft.nodes.append(node)
     _report_repeated_keys(item, path, findings)
     for entry in item:
-        if entry.key in (*_CHILD_KEYS, "name") or _read_node_setting(entry, node, findings):
+        if entry.key in (*_CHILD_KEYS, "name") or read_node_setting(entry, node, findings):
             continue
         if isinstance(entry.value, Object):
             hint = did_you_mean(entry.key, _LIST_KEYS)
@@ -400,19 +230,6 @@ def _report_repeated_keys(value: Object, path: Path, findings: Findings, *, acro
 def _repeated_text(name: str, first_line: int | None) -> str:
     where = f" (first on line {first_line})" if first_line else ""
     return f"{name!r} is given more than once{where}"
-
-
-def _kind(value: Located) -> str:
-    if isinstance(value, Object):
-        return "an object"
-    if isinstance(value, Array):
-        return "a list"
-    return "null" if value.value is None else f"the {_type_word(value.value)} {value.value!r}"
-
-
-def _type_word(value: Any) -> str:
-    words: Mapping[type, str] = {str: "text", bool: "truth value", int: "number", float: "number"}
-    return words.get(type(value), type(value).__name__)
 
 
 def _kind_example(value: Located) -> str:

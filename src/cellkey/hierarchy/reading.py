@@ -14,7 +14,8 @@ from cellkey.errors import CellkeyWarning, HierarchyError, MissingDependencyErro
 from cellkey.hierarchy.checks import check_draft
 from cellkey.hierarchy.draft import DraftHierarchy
 from cellkey.hierarchy.findings import Finding, Findings
-from cellkey.hierarchy.located import Array, Located, Object, from_json, from_plain, from_yaml
+from cellkey.hierarchy.located import Array, Located, Object, from_plain, from_yaml
+from cellkey.hierarchy.located_json import from_json
 from cellkey.hierarchy.map_form import read_list_form, read_map_form
 from cellkey.hierarchy.tables import (
     Row,
