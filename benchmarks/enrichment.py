@@ -26,9 +26,11 @@ from cellkey.calls.export import ExportRules, export_labels
 from cellkey.calls.route_table import PATH_JOIN, CandidateBy, route_table
 from cellkey.hierarchy import CellType, Hierarchy, get_builtin
 from cellkey.profiles.means import ClusterMeans, means_from_table, normalise_means
-from cellkey.routing.branch_support import BranchGating, route_branches
+from cellkey.routing.branch_rule import BranchGating
+from cellkey.routing.branch_support import route_branches
 from cellkey.scoring.controls import expression_bins
-from cellkey.scoring.enrichment import RELEASED, EnrichmentScoring, score_enrichment
+from cellkey.scoring.enrichment import score_enrichment
+from cellkey.scoring.enrichment_settings import RELEASED, EnrichmentScoring
 from cellkey.scoring.key import measure_key
 from pure_clusters import PureClusters, pure_clusters
 

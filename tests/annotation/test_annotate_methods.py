@@ -27,7 +27,7 @@ from cellkey.hierarchy import Hierarchy
 from cellkey.profiles.means import means_from_profiles
 from cellkey.records.tables import ALL_TABLES
 from cellkey.records.vocabulary import MethodAgreement
-from cellkey.scoring.enrichment import EnrichmentScoring
+from cellkey.scoring.enrichment_settings import EnrichmentScoring
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*holds counts:cellkey.errors.CellkeyWarning")
 SHARED = ("cluster_annotations", "marker_scores", "decision_steps", "gating_details", "marker_evidence")

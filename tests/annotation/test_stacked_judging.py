@@ -14,7 +14,8 @@ from cellkey.annotation import stability as stability_module
 from cellkey.annotation.cells import AnnotationResult, annotate
 from cellkey.annotation.stability import _without as key_without
 from cellkey.annotation.stability import key_columns, stability_of_enrichment
-from cellkey.routing.branch_support import BranchGating, BranchRule, Routes
+from cellkey.routing.branch_rule import BranchGating, BranchRule
+from cellkey.routing.branch_support import Routes
 from cellkey.routing.limits import merge_gating
 from cellkey.routing.marker_gates import MarkerRule
 from cellkey.routing.walk import walk_key, walk_paths

@@ -9,14 +9,9 @@ import pytest
 
 from cellkey.hierarchy import CellType, Hierarchy
 from cellkey.records.vocabulary import BranchStop, FailReason, ScoreStatus, StopDetail, StopReason
-from cellkey.routing.branch_support import (
-    BranchGating,
-    ancestor_or_self,
-    best_nodes,
-    lineage_of,
-    related_nodes,
-    route_branches,
-)
+from cellkey.routing.branch_rule import BranchGating
+from cellkey.routing.branch_support import route_branches
+from cellkey.routing.lineages import ancestor_or_self, best_nodes, lineage_of, related_nodes
 from cellkey.scoring.evidence import Evidence
 from cellkey.scoring.key import measure_key
 

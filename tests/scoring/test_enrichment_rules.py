@@ -21,8 +21,10 @@ from cellkey.profiles.expression import Expression
 from cellkey.profiles.means import means_from_profiles, means_from_table
 from cellkey.profiles.profile import profile_clusters
 from cellkey.records.vocabulary import BranchStop
-from cellkey.routing.branch_support import BranchGating, route_branches
-from cellkey.scoring.enrichment import EnrichmentScoring, score_enrichment
+from cellkey.routing.branch_rule import BranchGating
+from cellkey.routing.branch_support import route_branches
+from cellkey.scoring.enrichment import score_enrichment
+from cellkey.scoring.enrichment_settings import EnrichmentScoring
 from cellkey.scoring.evidence import Evidence
 from cellkey.scoring.key import measure_key
 from cellkey.scoring.panel_presets import choose_preset

@@ -14,10 +14,12 @@ from enrichment_example import CLUSTERS, SCORE_NAMES, SCORES, TREE, raw_means
 from cellkey.calls.export import ExportRules, export_labels
 from cellkey.calls.route_table import ROUTE_COLUMNS, route_table
 from cellkey.profiles.means import ClusterMeans, means_from_table
-from cellkey.routing.branch_support import BranchGating, Routes, confidence_tier, route_branches
+from cellkey.routing.branch_rule import BranchGating
+from cellkey.routing.branch_support import Routes, confidence_tier, route_branches
 from cellkey.scoring.branch_support import branch_support
 from cellkey.scoring.controls import expression_bins
-from cellkey.scoring.enrichment import EnrichmentScoring, score_enrichment, support_gate
+from cellkey.scoring.enrichment import score_enrichment, support_gate
+from cellkey.scoring.enrichment_settings import EnrichmentScoring
 from cellkey.scoring.evidence import Evidence
 from cellkey.scoring.key import measure_key
 from cellkey.scoring.marker_sets import effective_markers

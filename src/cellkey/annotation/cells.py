@@ -102,8 +102,8 @@ def annotate(
         Parameters, as models, mappings, JSON text or file names. Those of the marker score are
         :class:`~cellkey.scoring.marker_evidence.MarkerScoring` and
         :func:`~cellkey.routing.limits.merge_gating`, those of enrichment
-        :class:`~cellkey.scoring.enrichment.EnrichmentScoring`,
-        :class:`~cellkey.routing.branch_support.BranchGating` and :class:`~cellkey.calls.export.ExportRules`;
+        :class:`~cellkey.scoring.enrichment_settings.EnrichmentScoring`,
+        :class:`~cellkey.routing.branch_rule.BranchGating` and :class:`~cellkey.calls.export.ExportRules`;
         for both methods at once ``{"markers": {...}, "enrichment": {...}}``.
     technical_markers
         Markers that describe the stain and not the cell; moved to ``obs`` and not used for clustering.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.profiles.expression import Expression
     from cellkey.profiles.profile import ClusterProfiles
-    from cellkey.routing.branch_support import BranchRule
+    from cellkey.routing.branch_rule import BranchRule
     from cellkey.scoring.evidence import Evidence
 
 __all__ = ["Annotation", "annotate_profiles", "hold_votes"]

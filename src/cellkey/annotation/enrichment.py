@@ -12,7 +12,8 @@ from cellkey.calls.call import calls_from_walks
 from cellkey.calls.export import ExportRules, export_labels
 from cellkey.calls.route_table import CandidateBy, route_table
 from cellkey.records.vocabulary import CallStatus, ScoreStatus
-from cellkey.routing.branch_support import BranchGating, Routes, route_branches
+from cellkey.routing.branch_rule import BranchGating
+from cellkey.routing.branch_support import Routes, route_branches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from cellkey.annotation.core import Annotation
     from cellkey.annotation.methods import MethodPlan
     from cellkey.profiles.profile import ClusterProfiles
-    from cellkey.scoring.enrichment import EnrichmentScoring
+    from cellkey.scoring.enrichment_settings import EnrichmentScoring
     from cellkey.scoring.evidence import Evidence
     from cellkey.scoring.key import MeasuredKey
 

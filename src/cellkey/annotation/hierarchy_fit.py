@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellkey.records.enrichment_tables import HIERARCHY_FIT
-from cellkey.routing.branch_support import BranchGating, route_branches
+from cellkey.routing.branch_support import route_branches
 from cellkey.scoring.controls import expression_bins
-from cellkey.scoring.enrichment import EnrichmentScoring, resolve_panel, score_enrichment
+from cellkey.scoring.enrichment import score_enrichment
+from cellkey.scoring.enrichment_settings import EnrichmentScoring, resolve_panel
 from cellkey.scoring.key import MeasuredKey, measure_key
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.profiles.means import ClusterMeans
+    from cellkey.routing.branch_rule import BranchGating
 
 __all__ = ["HierarchyFit", "hierarchy_fit", "rank_hierarchies"]
 

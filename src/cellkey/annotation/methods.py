@@ -9,13 +9,13 @@ from cellkey.annotation.registry import BOTH, METHODS, Method, get_method
 from cellkey.calls.export import ExportRules
 from cellkey.errors import ParameterError, did_you_mean
 from cellkey.parameters import Parameters, read_mapping
-from cellkey.routing.branch_support import BranchGating
+from cellkey.routing.branch_rule import BranchGating
 from cellkey.routing.limits import check_gating
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellkey.scoring.enrichment import EnrichmentScoring
+    from cellkey.scoring.enrichment_settings import EnrichmentScoring
     from cellkey.scoring.marker_evidence import MarkerScoring
 
 __all__ = ["MethodPlan", "plan_methods"]

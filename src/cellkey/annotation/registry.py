@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cellkey.errors import ParameterError, did_you_mean
 from cellkey.parameters import Parameters, read_mapping
-from cellkey.scoring.enrichment import RELEASED, EnrichmentScoring, score_enrichment
+from cellkey.scoring.enrichment import score_enrichment
+from cellkey.scoring.enrichment_settings import RELEASED, EnrichmentScoring
 from cellkey.scoring.marker_evidence import MarkerScoring, score_markers
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _marker_rule(evidence: Evidence, gating: Any) -> Rule:
 
 
 def _branch_rule(evidence: Evidence, gating: Any) -> Rule:
-    from cellkey.routing.branch_support import BranchRule
+    from cellkey.routing.branch_rule import BranchRule
 
     return BranchRule(evidence, gating)
 

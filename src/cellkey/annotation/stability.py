@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from cellkey.profiles.means import ResampledMeans, means_from_profiles
-from cellkey.routing.branch_support import BranchRule, route_branches
+from cellkey.routing.branch_rule import BranchRule
+from cellkey.routing.branch_support import route_branches
 from cellkey.routing.marker_gates import MarkerRule
 from cellkey.routing.walk import walk_paths
 from cellkey.scoring.enrichment import Background, score_enrichment
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from cellkey.profiles.profile import ClusterProfiles
     from cellkey.profiles.resampling import Resamples
     from cellkey.routing.walk import Rule
-    from cellkey.scoring.enrichment import EnrichmentScoring
+    from cellkey.scoring.enrichment_settings import EnrichmentScoring
     from cellkey.scoring.evidence import Evidence
     from cellkey.scoring.key import MeasuredKey
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cellkey.records.vocabulary import BranchStop, ConfidenceTier, RouteStatus
-from cellkey.routing.branch_support import best_nodes, lineage_of
+from cellkey.routing.lineages import best_nodes, lineage_of
 
 if TYPE_CHECKING:
     import pandas as pd

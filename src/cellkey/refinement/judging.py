@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from cellkey.calls.export import ExportRules
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.profiles.profile import ClusterProfiles
-    from cellkey.routing.branch_support import BranchGating
+    from cellkey.routing.branch_rule import BranchGating
     from cellkey.routing.walk import Rule
-    from cellkey.scoring.enrichment import EnrichmentScoring
+    from cellkey.scoring.enrichment_settings import EnrichmentScoring
     from cellkey.scoring.evidence import Evidence
     from cellkey.scoring.key import MeasuredKey
     from cellkey.scoring.marker_evidence import MarkerScoring

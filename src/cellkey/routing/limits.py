@@ -140,20 +140,14 @@ def merge_gating(*sources: Mapping[str, Any] | None, names: Iterable[str] = ()) 
     ParameterError
         For unknown settings, levels that are not numbers, and values out of range; all at once.
     """
-    problems: list[Problem] = []
-    leaves: dict[tuple[str, int], Any] = {}
-    open_ended: dict[str, tuple[int, Any]] = {}
-    single: dict[str, Any] = {}
-    by_root: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in _BY_ROOT}
-    titles = [*names, *[""] * len(sources)]
-    for source, title in zip(sources, titles, strict=False):
-        _read_source(dict(source or {}), title, leaves, open_ended, single, by_root, problems)
-    levels = _levels(leaves, open_ended, single.pop("root_gap_threshold", _ROOT_GAP), problems)
-    values = {**single, **_rules(by_root, problems)}
-    if problems:
-        msg = f"{len(problems)} invalid gating setting(s)"
-        raise ParameterError(msg, problems)
-    return Gating.parse({"levels": levels, **values}, option="gating parameters")
+    settings = _Settings()
+    for source, title in zip(sources, [*names, *[""] * len(sources)], strict=False):
+        settings.read(source or {}, title)
+    values = {"levels": settings.levels(), **settings.single, **settings.rules()}
+    if settings.problems:
+        msg = f"{len(settings.problems)} invalid gating setting(s)"
+        raise ParameterError(msg, settings.problems)
+    return Gating.parse(values, option="gating parameters")
 
 
 def check_gating(settings: Mapping[str, Any], name: str = "") -> None:
@@ -174,68 +168,147 @@ def check_gating(settings: Mapping[str, Any], name: str = "") -> None:
     merge_gating(left_open, settings, names=("", name))
 
 
-def _read_source(
-    source: dict[str, Any],
-    title: str,
-    leaves: dict[tuple[str, int], Any],
-    open_ended: dict[str, tuple[int, Any]],
-    single: dict[str, Any],
-    by_root: dict[str, dict[str, dict[str, Any]]],
-    problems: list[Problem],
-) -> None:
-    def note(what: str, *where: str) -> None:
-        problems.append(Problem(what, ".".join(w for w in (title, *where) if w)))
+class _Settings:
+    """Gating settings as they are read, leaf by leaf, and all that is wrong with them.
 
-    def store(name: str, level: Any, value: Any, *where: str) -> None:
-        number = _level_number(level)
-        if number is None:
-            note(f"level {level!r} is not a number, '3+' or 'default'", *where)
-        elif number[1]:
-            open_ended[name] = (number[0], value)
-            for key in [k for k in leaves if k[0] == name and k[1] >= number[0]]:
-                del leaves[key]
-        else:
-            leaves[name, number[0]] = value
+    Attributes
+    ----------
+    leaves
+        Value of a setting at a level.
+    open_ended
+        Value of a setting from a level on.
+    single
+        Settings without levels.
+    by_root
+        Fields of the rules for top-level types, by setting and type.
+    problems
+        What cannot be used.
+    """
 
-    for name in source:
-        if name not in _KNOWN:
-            hint = did_you_mean(str(name), _KNOWN)
-            note(f"unknown setting{hint or f' (known: {chr(44).join(sorted(_KNOWN))})'}", str(name))
-    for name in _PER_LEVEL:
-        value = source.get(name)
+    def __init__(self) -> None:
+        self.leaves: dict[tuple[str, int], Any] = {}
+        self.open_ended: dict[str, tuple[int, Any]] = {}
+        self.single: dict[str, Any] = {}
+        self.by_root: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in _BY_ROOT}
+        self.problems: list[Problem] = []
+        self._title = ""
+
+    def read(self, source: Mapping[str, Any], title: str) -> None:
+        """Read a source; what it says replaces what was said before."""
+        self._title = title
+        for name in source:
+            if name not in _KNOWN:
+                hint = did_you_mean(str(name), _KNOWN) or f" (known: {','.join(sorted(_KNOWN))})"
+                self._note(f"unknown setting{hint}", str(name))
+        for name in _PER_LEVEL:
+            self._read_setting(name, source.get(name))
+        for level, limits in self._mapping(source.get("level_defaults"), "level_defaults").items():
+            self._read_level(level, limits)
+        self.single.update({name: source[name] for name in _SINGLE if name in source})
+        for name in _BY_ROOT:
+            for root, rule in self._mapping(source.get(name), name).items():
+                self._read_rule(name, str(root), rule)
+
+    def _read_setting(self, name: str, value: Any) -> None:
         if isinstance(value, Mapping):
             for level, leaf in value.items():
-                store(name, level, leaf, name)
+                self._store(name, level, leaf, name)
         elif isinstance(value, list | tuple):
             for level, leaf in enumerate(value):
-                store(name, level, leaf, name)
+                self._store(name, level, leaf, name)
         elif value is not None:
-            store(name, "default", value, name)
-            store(name, 0, value, name)
-    for level, limits in _mapping(source.get("level_defaults"), note, "level_defaults").items():
-        for name, leaf in _mapping(limits, note, "level_defaults", str(level)).items():
+            self._store(name, "default", value, name)
+            self._store(name, 0, value, name)
+
+    def _read_level(self, level: Any, limits: Any) -> None:
+        for name, leaf in self._mapping(limits, "level_defaults", str(level)).items():
             if name in _PER_LEVEL:
-                store(name, level, leaf, "level_defaults", name)
+                self._store(name, level, leaf, "level_defaults", name)
             else:
                 hint = did_you_mean(str(name), _PER_LEVEL)
-                note(f"unknown setting{hint}", "level_defaults", str(level), str(name))
-    single.update({name: source[name] for name in _SINGLE if name in source})
-    for name in _BY_ROOT:
-        for root, rule in _mapping(source.get(name), note, name).items():
-            merged = by_root[name].setdefault(str(root), {})
-            if name == "root_hard_requirements" and isinstance(rule, list | tuple):
-                by_root[name][str(root)] = {"__all__": list(rule)}
-            else:
-                merged.update(_mapping(rule, note, name, str(root)))
+                self._note(f"unknown setting{hint}", "level_defaults", str(level), str(name))
 
+    def _read_rule(self, name: str, root: str, rule: Any) -> None:
+        if name == "root_hard_requirements" and isinstance(rule, list | tuple):
+            self.by_root[name][root] = {"__all__": list(rule)}
+        else:
+            self.by_root[name].setdefault(root, {}).update(self._mapping(rule, name, root))
 
-def _mapping(value: Any, note: Any, *where: str) -> Mapping[str, Any]:
-    if value is None:
+    def _store(self, name: str, level: Any, value: Any, *where: str) -> None:
+        number = _level_number(level)
+        if number is None:
+            self._note(f"level {level!r} is not a number, '3+' or 'default'", *where)
+            return
+        first, and_deeper = number
+        if not and_deeper:
+            self.leaves[name, first] = value
+            return
+        self.open_ended[name] = (first, value)
+        for key in [k for k in self.leaves if k[0] == name and k[1] >= first]:
+            del self.leaves[key]
+
+    def _mapping(self, value: Any, *where: str) -> Mapping[str, Any]:
+        if value is None:
+            return {}
+        if isinstance(value, Mapping):
+            return value
+        self._note(f"must hold names and values, but holds {value!r}", *where)
         return {}
-    if isinstance(value, Mapping):
-        return value
-    note(f"must hold names and values, but holds {value!r}", *where)
-    return {}
+
+    def _note(self, what: str, *where: str) -> None:
+        self.problems.append(Problem(what, ".".join(w for w in (self._title, *where) if w)))
+
+    def levels(self) -> list[LevelLimits]:
+        """Return the limits of every level that a setting speaks of, at least four."""
+        root_gap = self.single.pop("root_gap_threshold", _ROOT_GAP)
+        deepest = max([3, *(level for _, level in self.leaves), *(level for level, _ in self.open_ended.values())])
+        chosen: dict[str, list[Any]] = {}
+        for name, defaults in _PER_LEVEL.items():
+            given = {level: value for (n, level), value in self.leaves.items() if n == name}
+            chosen[name] = _filled(defaults, given, self.open_ended.get(name), deepest)
+        if ("min_gap", 0) not in self.leaves and self.open_ended.get("min_gap", (1, None))[0] > 0:
+            chosen["min_gap"][0] = root_gap
+        rows = [{name: values[level] for name, values in chosen.items()} for level in range(deepest + 1)]
+        return [limits for level, row in enumerate(rows) if (limits := self._limits(level, row)) is not None]
+
+    def _limits(self, level: int, values: dict[str, Any]) -> LevelLimits | None:
+        usual = {name: defaults[min(level, 3)] for name, defaults in _PER_LEVEL.items()}
+        if "min_frac_markers_on" not in {*self.open_ended, *(name for name, _ in self.leaves)}:
+            values["min_frac_markers_on"] = _scaled(usual["min_frac_markers_on"], values, usual, "min_coverage")
+        values["on_limit"] = _scaled(_ON_LIMIT, values, usual, "min_pos_frac")
+        try:
+            return LevelLimits(**values)
+        except ValidationError as error:
+            for detail in error.errors():
+                what = f"{detail['msg'][0].lower()}{detail['msg'][1:]}, but got {detail['input']!r}"
+                problem = Problem(what, f"level {level}.{detail['loc'][0]}")
+                if problem not in self.problems:
+                    self.problems.append(problem)
+            return None
+
+    def rules(self) -> dict[str, Any]:
+        """Return the requirements and vetoes of top-level types."""
+        required: dict[str, tuple[Requirement, ...]] = {}
+        vetoes: dict[str, Veto] = {}
+        for root, rule in self.by_root["root_hard_requirements"].items():
+            parts = rule.get("__all__", [rule])
+            where = f"root_hard_requirements.{root}"
+            required[root] = tuple(r for part in parts if (r := self._parsed(Requirement, part, where)))
+        for root, rule in self.by_root["root_veto_markers"].items():
+            veto = self._parsed(Veto, rule, f"root_veto_markers.{root}")
+            if veto is not None:
+                vetoes[root] = veto
+        return {"root_hard_requirements": required, "root_veto_markers": vetoes}
+
+    def _parsed(self, model: type[_Rule], values: Any, where: str) -> _Rule | None:
+        if isinstance(values, Mapping) and isinstance(values.get("markers"), str):
+            values = {**values, "markers": [values["markers"]]}
+        try:
+            return model.parse(values if isinstance(values, Mapping) else {"marker": values})
+        except ParameterError as error:
+            self.problems.extend(Problem(p.what, ".".join(x for x in (where, p.where) if x), p.fix)
+                                 for p in error.problems)
+            return None
 
 
 def _level_number(level: Any) -> tuple[int, bool] | None:
@@ -246,37 +319,6 @@ def _level_number(level: Any) -> tuple[int, bool] | None:
     open_ended = text.endswith("+")
     text = text.removesuffix("+")
     return (int(text), open_ended) if text.isdecimal() else None
-
-
-def _levels(
-    leaves: dict[tuple[str, int], Any],
-    open_ended: dict[str, tuple[int, Any]],
-    root_gap: Any,
-    problems: list[Problem],
-) -> list[LevelLimits]:
-    deepest = max([3, *(level for _, level in leaves), *(level for level, _ in open_ended.values())])
-    chosen: dict[str, list[Any]] = {}
-    for name, defaults in _PER_LEVEL.items():
-        given = {level: value for (n, level), value in leaves.items() if n == name}
-        chosen[name] = _filled(defaults, given, open_ended.get(name), deepest)
-    if ("min_gap", 0) not in leaves and open_ended.get("min_gap", (1, None))[0] > 0:
-        chosen["min_gap"][0] = root_gap
-    limits: list[LevelLimits] = []
-    for level in range(deepest + 1):
-        values = {name: chosen[name][level] for name in _PER_LEVEL}
-        usual = {name: _PER_LEVEL[name][min(level, 3)] for name in _PER_LEVEL}
-        if not any(n == "min_frac_markers_on" for n, _ in leaves) and "min_frac_markers_on" not in open_ended:
-            values["min_frac_markers_on"] = _scaled(usual["min_frac_markers_on"], values, usual, "min_coverage")
-        values["on_limit"] = _scaled(_ON_LIMIT, values, usual, "min_pos_frac")
-        try:
-            limits.append(LevelLimits(**values))
-        except ValidationError as error:
-            for detail in error.errors():
-                what = f"{detail['msg'][0].lower()}{detail['msg'][1:]}, but got {detail['input']!r}"
-                problem = Problem(what, f"level {level}.{detail['loc'][0]}")
-                if problem not in problems:
-                    problems.append(problem)
-    return limits
 
 
 def _filled(
@@ -302,28 +344,3 @@ def _scaled(base: float, values: Mapping[str, Any], defaults: Mapping[str, float
         return min(1.0, base * float(values[leader]) / defaults[leader])
     except (TypeError, ValueError):  # reported where the leader itself is validated
         return base
-
-
-def _rules(by_root: dict[str, dict[str, dict[str, Any]]], problems: list[Problem]) -> dict[str, Any]:
-    required: dict[str, tuple[Requirement, ...]] = {}
-    vetoes: dict[str, Veto] = {}
-    for root, rule in by_root["root_hard_requirements"].items():
-        parts = rule.get("__all__", [rule])
-        required[root] = tuple(
-            r for part in parts if (r := _parsed(Requirement, part, f"root_hard_requirements.{root}", problems))
-        )
-    for root, rule in by_root["root_veto_markers"].items():
-        veto = _parsed(Veto, rule, f"root_veto_markers.{root}", problems)
-        if veto is not None:
-            vetoes[root] = veto
-    return {"root_hard_requirements": required, "root_veto_markers": vetoes}
-
-
-def _parsed(model: type[_Rule], values: Any, where: str, problems: list[Problem]) -> _Rule | None:
-    if isinstance(values, Mapping) and isinstance(values.get("markers"), str):
-        values = {**values, "markers": [values["markers"]]}
-    try:
-        return model.parse(values if isinstance(values, Mapping) else {"marker": values})
-    except ParameterError as error:
-        problems.extend(Problem(p.what, ".".join(x for x in (where, p.where) if x), p.fix) for p in error.problems)
-        return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellkey.records.vocabulary import FailReason, StopDetail, StopReason
-from cellkey.routing.gates import Gate, Judgement, judge
+from cellkey.routing.gates import Detail, Gate, Judgement, judge
 from cellkey.routing.walk import Candidate, Choice
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from cellkey.scoring.key import MeasuredKey
     from cellkey.scoring.marker_evidence import MarkerDetails
 
-__all__ = ["MARKER_GATES", "GateMaterial", "MarkerRule", "gate_markers", "missing_requirements", "node_limits"]
+__all__ = ["MARKER_GATES", "GateMaterial", "MarkerRule", "gate_markers", "missing_requirements", "node_limits",
+           "worst_veto"]
 
 _ANTI_OFF_LIMIT = 0.2
 _DECIMALS = 10
@@ -168,7 +169,7 @@ def _required(m: GateMaterial, values: NDArray[np.float64], limit: str) -> NDArr
     return passes
 
 
-def _required_detail(kind: str, limit: str) -> object:
+def _required_detail(kind: str, limit: str) -> Detail:
     def detail(m: GateMaterial, group: int, node: int) -> str:
         statistics = m.details.statistics
         values = statistics.positive if limit == "min_pos_frac" else statistics.enrichment
@@ -214,30 +215,25 @@ def _veto_detail(m: GateMaterial, group: int, node: int) -> str:
     return f"veto:{worst[0]}" if worst else "veto"
 
 
-def _below(name: str, limit: str) -> object:
+def _below(name: str, limit: str) -> Detail:
     return lambda m, _group, node: f"{name}<{getattr(m.limits[node], limit):.2f}"
 
 
-def _gate(name: str, passes: object, reason: FailReason, detail: object) -> Gate:
-    return Gate(name, passes, reason, detail)  # type: ignore[arg-type]
-
-
 _BELOW, _ANTI = FailReason.BELOW_GATE, FailReason.ANTI_MARKERS
-_positive_gate = _gate("expressed", _positive, _BELOW, _below("pos_frac", "min_pos_frac"))
-_on_gate = _gate("markers_on", _markers_on, _BELOW, _below("frac_markers_on", "min_frac_markers_on"))
+_positive_gate = Gate("expressed", _positive, _BELOW, _below("pos_frac", "min_pos_frac"))
+_on_gate = Gate("markers_on", _markers_on, _BELOW, _below("frac_markers_on", "min_frac_markers_on"))
 
 MARKER_GATES: tuple[Gate, ...] = (
-    _gate("required_pos_frac", lambda m: _required(m, m.details.statistics.positive, "min_pos_frac"), _BELOW,
-          _required_detail("pos_frac", "min_pos_frac")),
-    _gate("required_enrichment", lambda m: _required(m, m.details.statistics.enrichment, "min_enrichment"), _BELOW,
-          _required_detail("enrichment", "min_enrichment")),
-    _gate("veto", _no_veto, _ANTI, _veto_detail),
-    _gate("coverage", _coverage, FailReason.LOW_COVERAGE, _below("coverage", "min_coverage")),
+    Gate("required_pos_frac", lambda m: _required(m, m.details.statistics.positive, "min_pos_frac"), _BELOW,
+         _required_detail("pos_frac", "min_pos_frac")),
+    Gate("required_enrichment", lambda m: _required(m, m.details.statistics.enrichment, "min_enrichment"), _BELOW,
+         _required_detail("enrichment", "min_enrichment")),
+    Gate("veto", _no_veto, _ANTI, _veto_detail),
+    Gate("coverage", _coverage, FailReason.LOW_COVERAGE, _below("coverage", "min_coverage")),
     _positive_gate | _on_gate,
-    _gate("enriched", _enriched, _BELOW, _below("enrichment", "min_enrichment")),
-    _gate("anti_off", _anti_off, _ANTI, lambda *_: "anti_not_off"),
-    _gate("anti_penalty", _anti_penalty, _ANTI,
-          lambda m, *_: f"anti_penalty>{m.gating.anti_penalty_hard_gate:.2f}"),
+    Gate("enriched", _enriched, _BELOW, _below("enrichment", "min_enrichment")),
+    Gate("anti_off", _anti_off, _ANTI, lambda *_: "anti_not_off"),
+    Gate("anti_penalty", _anti_penalty, _ANTI, lambda m, *_: f"anti_penalty>{m.gating.anti_penalty_hard_gate:.2f}"),
 )
 """The checks of a candidate; the first that fails decides."""
 

@@ -16,12 +16,10 @@ child, see :mod:`cellkey.scoring.branch_support`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
 
-from cellkey.parameters import Parameters
 from cellkey.records.vocabulary import ScoreStatus
 from cellkey.scoring.branch_support import branch_support
 from cellkey.scoring.controls import (
@@ -33,17 +31,11 @@ from cellkey.scoring.controls import (
     eligible_controls,
     expression_bins,
 )
+from cellkey.scoring.enrichment_settings import EnrichmentScoring, PanelSettings, resolve_panel
 from cellkey.scoring.evidence import Evidence
 from cellkey.scoring.marker_means import Sign, sign_of
-from cellkey.scoring.marker_sets import (
-    MarkerSets,
-    MarkerStrategy,
-    choose_marker_sets,
-    effective_markers,
-    excluded_from_controls,
-)
-from cellkey.scoring.panel_presets import PRESETS, ControlExclusion, Preset, choose_preset, low_expression
-from cellkey.scoring.specificity import OnlyChild, ScaleOf, robust_z, sibling_gap
+from cellkey.scoring.marker_sets import MarkerSets, choose_marker_sets, effective_markers, excluded_from_controls
+from cellkey.scoring.specificity import robust_z, sibling_gap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,134 +45,9 @@ if TYPE_CHECKING:
     from cellkey.profiles.means import ClusterMeans
     from cellkey.scoring.key import MeasuredKey
 
-__all__ = [
-    "RELEASED", "Background", "EnrichmentDetails", "EnrichmentScoring", "PanelSettings", "score_enrichment",
-    "support_gate",
-]
+__all__ = ["Background", "EnrichmentDetails", "score_enrichment", "support_gate"]
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-RELEASED = "hierannot-0.7"
 _SHRINK = 2.0  # s = m / (m + 2): a type scored on two markers keeps half of its score
-
-
-class EnrichmentScoring(Parameters):
-    """Parameters of enrichment scoring.
-
-    Settings that are None follow from the size of the panel; see
-    :data:`~cellkey.scoring.panel_presets.PRESETS`.
-
-    Attributes
-    ----------
-    preset
-        ``auto`` chooses by the number of measured genes.
-    n_bins, control_exclusion, collapse_low_tail, clip_quantile
-        Replace those of the preset. A ``clip_quantile`` of 1 switches clipping off.
-    controls
-        ``all`` genes of the bin (no random draw), or ``drawn``: as many as ``control_sizes`` allow.
-    control_sizes
-        Numbers of controls to draw, tried in order.
-    min_control_mean
-        Least mean expression of a control gene.
-    low_expression_limit
-        Mean expression up to which genes share the lowest bin.
-    detection_floor
-        Value above which a marker counts as detected, where the share of expressing cells is unknown.
-    min_detecting_share
-        Share of a cluster's cells that must express a marker for it to count as detected, where it is known.
-        0.10 is the field's usual limit for marker tables. None always uses ``detection_floor``.
-    min_markers_present, min_marker_fraction
-        Measured markers that a type needs, and their least share.
-    root_marker_strategy, child_marker_strategy
-        Which markers are taken away because relatives list them too.
-    fall_back_to_listed, controls_for_fallback
-        Score all listed markers where too few others are measured, and with controls of their own.
-    negative_weight
-        Weight of the anti-markers.
-    floor_negative
-        Whether anti-markers below their controls count as zero instead of as support.
-    scale_floor
-        Least scale of the robust z. Without it, types that score alike in all clusters get huge z.
-    scale_of
-        Whether siblings share the scale of the robust z, so that they are compared in one unit, or each
-        ``type`` has its own, as published.
-    only_child
-        What a node without siblings is compared with.
-    sampling_errors
-        Raw enrichment must support a type even when it is lowered by this many standard errors, those of
-        counting transcripts in the cells of the group; 2 is the usual limit of 95 per cent. It matters in
-        small groups of shallow cells only, and not where the number of cells is unknown.
-    raw_weight
-        Weight alpha of raw enrichment against sibling specificity.
-    weak_raw_score
-        Raw enrichment from which specificity counts in full.
-    child_rescue, root_child_rescue
-        Share of the best child in the support of its parent, and of a root.
-    rescue_by_level
-        Whether ``root_child_rescue`` is used for roots only (one table of scores), or, as published, at all
-        depths while choosing a root and nowhere else.
-    marker_factor
-        The factor s: ``count`` (m / (m + 2) for m scored markers) or ``detection`` (0.5 + 0.5 f).
-    seed
-        Of drawn controls.
-    """
-
-    preset: Preset = "auto"
-    n_bins: Annotated[int, Field(ge=1)] | None = None
-    controls: Literal["all", "drawn"] = "all"
-    control_sizes: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    control_exclusion: ControlExclusion | None = None
-    min_control_mean: float | None = None
-    collapse_low_tail: bool | None = None
-    low_expression_limit: float | None = None
-    detection_floor: float | None = None
-    min_detecting_share: Share | None = 0.10
-    clip_quantile: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    min_markers_present: Annotated[int, Field(ge=1)] = 2
-    min_marker_fraction: Share = 0.3
-    root_marker_strategy: MarkerStrategy = "none"
-    child_marker_strategy: MarkerStrategy = "subtract_direct_parent"
-    fall_back_to_listed: bool = True
-    controls_for_fallback: bool = True
-    negative_weight: Annotated[float, Field(ge=0.0)] = 0.5
-    floor_negative: bool = True
-    scale_floor: Annotated[float, Field(ge=0.0)] = 0.25
-    scale_of: ScaleOf = "siblings"
-    only_child: OnlyChild = "parent"
-    sampling_errors: Annotated[float, Field(ge=0.0)] = 2.0
-    raw_weight: Share = 0.60
-    weak_raw_score: float = 0.10
-    child_rescue: Share = 0.35
-    root_child_rescue: Share = 0.40
-    rescue_by_level: bool = True
-    marker_factor: Literal["count", "detection"] = "count"
-    seed: int | None = 0
-
-    @classmethod
-    def released(cls, **changes: object) -> Self:
-        """Return the settings under which the scores equal those of HierAnnot 0.7."""
-        published: dict[str, object] = {
-            "controls": "drawn", "controls_for_fallback": False, "floor_negative": False, "scale_floor": 0.0,
-            "only_child": "none", "rescue_by_level": False, "marker_factor": "detection",
-            "min_detecting_share": None, "sampling_errors": 0.0, "scale_of": "type",
-        }
-        return cls.parse({**published, **changes})
-
-
-@dataclass(frozen=True, slots=True)
-class PanelSettings:
-    """What the presets resolved to on a panel."""
-
-    preset: str
-    n_genes: int
-    low_share: float
-    low_limit: float
-    n_bins: int
-    control_sizes: tuple[int, ...]
-    control_exclusion: ControlExclusion
-    collapse_low_tail: bool
-    detection_quantile: float
-    detection_floor: float
-    clip_quantile: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,28 +162,6 @@ def score_enrichment(
     )
 
 
-def resolve_panel(means: ClusterMeans, parameters: EnrichmentScoring) -> PanelSettings:
-    """Return the settings for a panel: those given, else those of the preset for its size."""
-    bulk = means.bulk
-    limit, share = low_expression(bulk, parameters.preset, parameters.low_expression_limit)
-    name = choose_preset(len(bulk), share) if parameters.preset == "auto" else parameters.preset
-    preset = PRESETS[name]
-
-    def given(field: str) -> Any:
-        value = getattr(parameters, field)
-        return getattr(preset, field) if value is None else value
-
-    floor = parameters.detection_floor
-    if floor is None:
-        floor = float(np.quantile(bulk, preset.detection_quantile)) if len(bulk) else 0.0
-    return PanelSettings(
-        preset=name, n_genes=len(bulk), low_share=share, low_limit=limit, n_bins=given("n_bins"),
-        control_sizes=given("control_sizes"), control_exclusion=given("control_exclusion"),
-        collapse_low_tail=given("collapse_low_tail"), detection_quantile=preset.detection_quantile,
-        detection_floor=floor, clip_quantile=given("clip_quantile"),
-    )
-
-
 def support_gate(raw: NDArray[np.float64], end: float) -> NDArray[np.float64]:
     """Return g(R): 0 below zero or where R is missing, 1 from ``end`` on, linear between."""
     known = np.where(np.isfinite(raw), raw, -1.0)
@@ -384,24 +229,26 @@ def _components(
     gap = sibling_gap(z, parents, only_child=parameters.only_child)
     f = np.clip(np.nan_to_num(positive.detection, nan=0.0), 0.0, 1.0)
     decision = gap * (0.5 + 0.5 * f)
-    gate = support_gate(raw, parameters.weak_raw_score)
     factor = 0.5 + 0.5 * f
     if parameters.marker_factor == "count":
         m = positive.n_present.astype(np.float64)
         factor = np.broadcast_to(m / (m + _SHRINK), raw.shape)
-    alpha = parameters.raw_weight
-    local = (alpha * raw + (1.0 - alpha) * gate * decision) * factor
+
+    def local_score(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        alpha, gate = parameters.raw_weight, support_gate(raw, parameters.weak_raw_score)
+        return (alpha * raw + (1.0 - alpha) * gate * decision) * factor
+
+    local = local_score(raw)
     tables = _branch_tables(local, raw, parents, levels, parameters)
     error = np.sqrt(positive.error**2 + np.where(n > 0, parameters.negative_weight * negative.error, 0.0) ** 2)
     low = raw - parameters.sampling_errors * error
-    low_gate = support_gate(low, parameters.weak_raw_score)
-    low_local = (alpha * low + (1.0 - alpha) * low_gate * decision) * factor
-    sure = _branch_tables(low_local, low, parents, levels, parameters)["routing_support"]
+    sure = _branch_tables(local_score(low), low, parents, levels, parameters)["routing_support"]
     measured = np.array([len(m) for m in key.markers]) / np.maximum(key.n_listed, 1)
     coverage = np.broadcast_to(measured, raw.shape)
     return {
         "raw": raw, "positive": np.where(scorable, positive.enrichment, np.nan), "negative": n, "z": z,
-        "specificity": gap, "decision": decision, "detection": f, "gate": gate,
+        "specificity": gap, "decision": decision, "detection": f,
+        "gate": support_gate(raw, parameters.weak_raw_score),
         "factor": np.asarray(factor, dtype=np.float64), "local": local, "coverage": coverage, "error": error,
         "sure_support": sure, **tables,
     }

@@ -15,9 +15,11 @@ from cellkey.calls.route_table import CandidateBy, route_table
 from cellkey.compat.hierannot.pipeline import exact_key
 from cellkey.compat.hierannot.programs import as_hierarchy
 from cellkey.errors import CellkeyWarning, InputError
-from cellkey.routing.branch_support import BranchGating, confidence_tier, route_branches
+from cellkey.routing.branch_rule import BranchGating
+from cellkey.routing.branch_support import confidence_tier, route_branches
 from cellkey.scoring.branch_support import branch_support
-from cellkey.scoring.enrichment import RELEASED, support_gate
+from cellkey.scoring.enrichment import support_gate
+from cellkey.scoring.enrichment_settings import RELEASED
 from cellkey.scoring.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -105,10 +107,10 @@ def make_cluster_annotation_export_summary(
     rerun_decision
         Route again.
     score_threshold, margin_threshold, min_branch_supported_raw_score, min_leaf_raw_score
-        Gates, see :class:`~cellkey.routing.branch_support.BranchGating`.
+        Gates, see :class:`~cellkey.routing.branch_rule.BranchGating`.
     branch_child_rescue_weight, level1_branch_child_rescue_weight, branch_routing_raw_weight,
     weak_raw_score_threshold
-        Weights, see :class:`~cellkey.scoring.enrichment.EnrichmentScoring`.
+        Weights, see :class:`~cellkey.scoring.enrichment_settings.EnrichmentScoring`.
 
     Raises
     ------

@@ -20,8 +20,10 @@ from cellkey.compat.hierannot.result import (
 from cellkey.errors import ParameterError, did_you_mean
 from cellkey.hierarchy.resolution import Resolution
 from cellkey.profiles.means import ClusterMeans, means_from_table
-from cellkey.routing.branch_support import BranchGating, route_branches
-from cellkey.scoring.enrichment import RELEASED, EnrichmentScoring, score_enrichment
+from cellkey.routing.branch_rule import BranchGating
+from cellkey.routing.branch_support import route_branches
+from cellkey.scoring.enrichment import score_enrichment
+from cellkey.scoring.enrichment_settings import RELEASED, EnrichmentScoring
 from cellkey.scoring.key import MeasuredKey, measure_key
 from cellkey.scoring.marker_sets import effective_markers
 
