@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellkey.errors import InputError
+from cellkey.errors import CellkeyWarning, InputError
 from cellkey.llm import SelectionParameters, marker_table, read_marker_table, select_markers
 from cellkey.llm.identifiers import cluster_id, natural_key
 
@@ -218,3 +218,76 @@ def test_a_real_seurat_table_is_read_whole(labelled_data) -> None:
     assert list(chosen) == [str(i) for i in range(9)]
     assert "CD79A" in chosen["3"].names[:5]
     assert "GP9" in chosen["8"].names[:3]
+
+
+LISTS = {"0": "CD3D, CD3E, TRAC", "T cells": "MS4A1, CD79A, CD79B"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("header.csv", 'cluster,genes\n0,"CD3D, CD3E, TRAC"\nT cells,"MS4A1, CD79A, CD79B"\n'),
+        ("no_header.csv", '0,"CD3D, CD3E, TRAC"\nT cells,"MS4A1, CD79A, CD79B"\n'),
+        ("no_header_tabs.csv", "0\tCD3D, CD3E, TRAC\nT cells\tMS4A1, CD79A, CD79B\n"),
+        ("no_header_semicolons.csv", "0;CD3D, CD3E, TRAC\nT cells;MS4A1, CD79A, CD79B\n"),
+        ("lines.txt", "0: CD3D, CD3E, TRAC\nT cells: MS4A1, CD79A, CD79B\n"),
+        ("side_by_side.csv", ",0,T cells\n0,CD3D,MS4A1\n1,CD3E,CD79A\n2,TRAC,CD79B\n"),
+        ("side_by_side_n_p.csv", ",0_n,0_p,T cells_n,T cells_p\n0,CD3D,0,MS4A1,0\n1,CD3E,0,CD79A,0\n2,TRAC,0,CD79B,0\n"),
+        ("long.csv", "0,CD3D\n0,CD3E\n0,TRAC\nT cells,MS4A1\nT cells,CD79A\nT cells,CD79B\n"),
+    ],
+)
+def test_gene_lists_lose_no_cluster_and_no_gene(tmp_path, name: str, content: str) -> None:
+    """Lists with and without a header, in columns, lines, or side by side, read alike."""
+    (tmp_path / name).write_text(content)
+    table = read_marker_table(tmp_path / name)
+    assert table.groupby("cluster")["gene"].agg(", ".join).to_dict() == LISTS
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(("separator", "decimal"), [(",", "."), (";", ","), (";", "."), ("\t", ","), ("\t", ".")])
+def test_tables_of_spreadsheets_in_any_country(tmp_path, encoding: str, separator: str, decimal: str) -> None:
+    """Separator, decimal mark and encoding are found out, whatever the file is called."""
+    frame = pd.DataFrame(
+        {"gene": ["CD3D", "MS4A1"], "cluster": ["0", "1"], "avg_log2FC": [2.25, 1e-5], "p_val_adj": [1.5e-30, 0.25]}
+    )
+    path = tmp_path / "m.csv"
+    frame.to_csv(path, sep=separator, decimal=decimal, encoding=encoding, index=False)
+    table = read_marker_table(path)
+    assert table["avg_log2FC"].tolist() == [2.25, 1e-5]
+    assert table["p_val_adj"].tolist() == [1.5e-30, 0.25]
+
+
+def test_of_a_repeated_gene_the_best_row_counts_in_any_order() -> None:
+    """A weak second row neither replaces the strong one nor depends on the order of rows."""
+    strong = {"cluster": "0", "gene": "CD3D", "avg_log2FC": 2.0, "p_val_adj": 1e-30}
+    weak = {"cluster": "0", "gene": "CD3D", "avg_log2FC": 0.1, "p_val_adj": 0.5}
+    for rows in ([strong, weak], [weak, strong]):
+        assert marker_table(pd.DataFrame(rows))["avg_log2FC"].tolist() == [2.0]
+
+
+def test_a_cluster_without_genes_keeps_its_row_and_gets_a_reason(room) -> None:
+    """It is shown to nobody and ends unlabelled; it never disappears."""
+    frame = pd.DataFrame({"cluster": ["0", "1"], "genes": ["CD3D, CD3E, TRAC, CD2, IL7R", ""]})
+    assert marker_table(frame)["cluster"].tolist() == ["0"] * 5 + ["1"]
+    assert select_markers(marker_table(frame))["1"].genes == ()
+    result = room.annotate(markers=frame)
+    assert result.table["status"].tolist() == ["ok", "unlabelled"]
+    assert "no gene" in result.table["error"][1]
+    assert {s.cluster for s in room.server.served} <= {"0", ""}
+
+
+def test_names_made_by_a_spreadsheet_are_pointed_out() -> None:
+    """SEPT2 and MARCH1 that became dates cannot be told apart any more, so the user is told."""
+    frame = pd.DataFrame({"cluster": ["0"] * 4, "gene": ["2-Sep", "CD3D", "2021-03-01", "44256"], "p_val_adj": [0] * 4})
+    with pytest.warns(CellkeyWarning, match=r"3 genes .*2-Sep"):
+        marker_table(frame)
+
+
+def test_ensembl_identifiers_give_way_to_a_column_of_names_and_are_pointed_out_without_one() -> None:
+    """Names are taken where the table has them; else the user learns why nothing is recognised."""
+    frame = pd.DataFrame(
+        {"cluster": ["0", "0"], "gene": ["ENSG00000167286.8", "ENSG00000198851"], "avg_log2FC": [2, 1]}
+    )
+    assert marker_table(frame.assign(gene_name=["CD3D", "CD3E"]))["gene"].tolist() == ["CD3D", "CD3E"]
+    with pytest.warns(CellkeyWarning, match="Ensembl"):
+        marker_table(frame)

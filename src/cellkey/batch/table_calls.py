@@ -62,7 +62,7 @@ def call_marker_table(table: pd.DataFrame, hierarchy: Hierarchy) -> dict[str, Ta
     hierarchy
         Types and their markers; names of genes are compared without regard to case.
     """
-    known = frozenset(str(g).casefold() for g in table["gene"])
+    known = frozenset(str(g).casefold() for g in table["gene"] if g)
     return {
         str(cluster): _call(str(cluster), _Genes(_weights(rows), known), hierarchy)
         for cluster, rows in table.groupby("cluster", sort=False)
@@ -73,7 +73,7 @@ def _weights(rows: pd.DataFrame) -> dict[str, float]:
     fold = np.nan_to_num(rows["avg_log2FC"].to_numpy(dtype=float), nan=1.0).clip(-_LARGEST_FOLD, _LARGEST_FOLD)
     fraction = np.nan_to_num(rows["pct.1"].to_numpy(dtype=float), nan=1.0)
     names = [str(g).casefold() for g in rows["gene"]]
-    return dict(zip(names, (fold * fraction).tolist(), strict=True))
+    return {name: weight for name, weight in zip(names, (fold * fraction).tolist(), strict=True) if name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,8 @@ class _Genes:
 
 
 def _call(cluster: str, genes: _Genes, hierarchy: Hierarchy) -> TableCall:
+    if not genes.weights:
+        return TableCall(cluster, reason="no gene is listed for this cluster")
     path: tuple[str, ...] = ()
     score, second = 0.0, (0.0, "")
     while True:

@@ -39,7 +39,7 @@ TABLE_CALLS = TableSchema(
         Column("status", "string", "Outcome.", ("ok", "unlabelled")),
         Column("reason", "string", "Why the walk ended where it did."),
         Column("markers", "list", "Markers of the type that the cluster's genes hold."),
-        Column("n_genes", "int", "Rows of the cluster in the table."),
+        Column("n_genes", "int", "Genes of the cluster in the table."),
     ),
 )
 
@@ -99,7 +99,7 @@ def annotate_table_by_markers(
     chosen = hierarchy_for(tissue, hierarchy)
     key = chosen.hierarchy if chosen.hierarchy is not None else get_builtin()
     calls = call_marker_table(markers, key)
-    sizes = markers.groupby("cluster", sort=False).size()
+    sizes = (markers["gene"] != "").groupby(markers["cluster"], sort=False).sum()
     order = sorted(calls, key=natural_key)
     table = TABLE_CALLS.frame([_row(calls[c], int(sizes[c])) for c in order])
     run = MarkerTableRun({c: calls[c] for c in order}, table, key.name, chosen.reason)

@@ -169,6 +169,7 @@ class _Rows:
 
 
 def _select(cluster: str, rows: _Rows, parameters: SelectionParameters, tissue: str) -> MarkerSelection:
+    rows = rows.take(rows.gene != "")  # a cluster without genes has one empty row
     if np.isnan(rows.fold).all() and np.isnan(rows.p_adj).all() and np.isnan(rows.score).all():
         genes = rows.head(parameters.n_genes).shown()
         return MarkerSelection(cluster, genes, low_markers=len(genes) < 10)

@@ -8,11 +8,13 @@ not give are NaN. Clusters are text from here on.
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellkey.errors import InputError, Problem, did_you_mean
+from cellkey.errors import CellkeyWarning, InputError, Problem, did_you_mean
 from cellkey.llm.identifiers import cluster_id, natural_key
+from cellkey.llm.marker_files import read_frame
 from cellkey.llm.spreadsheets import neutral_cell, original_cell
 from cellkey.records.schema import Column, TableSchema
 
@@ -43,7 +45,7 @@ _NUMBERS = MARKER_COLUMNS[2:]
 
 _ALIASES = {
     "cluster": ("cluster", "group", "leiden", "louvain", "seurat_clusters"),
-    "gene": ("gene", "names", "gene_name", "genes", "feature", "symbol"),
+    "gene": ("gene", "names", "gene_name", "gene_symbol", "gene_symbols", "genes", "feature_name", "feature", "symbol"),
     "avg_log2FC": ("avg_log2fc", "logfoldchanges", "log2fc", "avg_logfc", "logfc"),
     "pct.1": ("pct.1", "pct_1", "pct_nz_group", "pts"),
     "pct.2": ("pct.2", "pct_2", "pct_nz_reference", "pts_rest"),
@@ -51,11 +53,20 @@ _ALIASES = {
     "p_val_adj": ("p_val_adj", "pvals_adj", "padj", "fdr", "qval"),
     "score": ("score", "scores", "statistic", "wilcoxon_score"),
 }
+_FIELDS = {"n": "names", "s": "scores", "p": "pvals", "l": "logfoldchanges"}
 _FORMS = (
     "Seurat FindAllMarkers (cluster, gene, avg_log2FC, p_val_adj, ...)",
     "scanpy rank_genes_groups_df (group, names, logfoldchanges, pvals_adj, ...)",
     "two columns (cluster, genes separated by commas, semicolons or blanks)",
+    "one column of genes per cluster, best first (scanpy's rank_genes_groups names)",
 )
+_DATE = re.compile(
+    r"\d{1,2}-[A-Z][a-z]{2,3}|[A-Z][a-z]{2,3}-\d{1,2}|\d{4}-\d\d-\d\d(?: 00:00:00)?|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}|4\d{4}"
+)
+"""What spreadsheet programs make of SEPT2 or MARCH1: ``2-Sep``, ``Mar-01``, ``2021-09-02``, or the number of a day."""
+_ENSEMBL = re.compile(r"ENS[A-Z]*G\d{11}(?:\.\d+)?")
+_GENE = re.compile(r"[A-Za-z0-9][\w.:/@()-]*")
+_DECIMAL_COMMA = r"^\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*$"
 
 
 def read_marker_table(path: str | Path) -> pd.DataFrame:
@@ -64,7 +75,8 @@ def read_marker_table(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path
-        ``.csv``, ``.tsv``, ``.txt`` (each also ``.gz``) or ``.parquet``.
+        ``.csv``, ``.tsv``, ``.txt`` (each also ``.gz``) or ``.parquet``; see
+        :func:`cellkey.llm.marker_files.read_frame`.
 
     Raises
     ------
@@ -72,28 +84,7 @@ def read_marker_table(path: str | Path) -> pd.DataFrame:
         If the file cannot be read or has none of the known forms.
     """
     file = Path(path)
-    if not file.is_file():
-        msg = f"marker table {file} does not exist"
-        raise InputError(msg)
-    return marker_table(_read_frame(file), name=str(file))
-
-
-def _read_frame(file: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    endings = [s.casefold() for s in file.suffixes]
-    kind = endings[-2] if len(endings) > 1 and endings[-1] == ".gz" else (endings or [""])[-1]
-    if kind in (".xlsx", ".xls"):
-        msg = f"{file} is a spreadsheet, which may have turned gene names into dates: save it as CSV"
-        raise InputError(msg)
-    try:
-        if kind == ".parquet":
-            return pd.read_parquet(file)
-        separator = "\t" if kind in (".tsv", ".txt") else ","
-        return pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError, ImportError) as error:  # ValueError covers parser and encoding errors
-        msg = f"marker table {file} cannot be read: {error}"
-        raise InputError(msg) from None
+    return marker_table(read_frame(file), name=str(file))
 
 
 def marker_table(source: pd.DataFrame | Mapping[str, Any], *, name: str = "the marker table") -> pd.DataFrame:
@@ -112,7 +103,13 @@ def marker_table(source: pd.DataFrame | Mapping[str, Any], *, name: str = "the m
     -------
     DataFrame
         Columns :data:`MARKER_COLUMNS`; clusters in natural order, rows in the order of the source, each gene
-        once per cluster (its first row). Cells that are not numbers become NaN.
+        once per cluster (its best row). Cells that are not numbers become NaN. A cluster for which no gene is listed
+        keeps one row, whose gene is empty.
+
+    Warns
+    -----
+    CellkeyWarning
+        If genes are called by dates, which is what spreadsheet programs make of some, or by Ensembl identifiers.
 
     Raises
     ------
@@ -127,7 +124,10 @@ def marker_table(source: pd.DataFrame | Mapping[str, Any], *, name: str = "the m
         frame = _from_structured(source)
     else:
         frame = pd.DataFrame({"cluster": list(source), "genes": [_joined(v) for v in source.values()]})
-    return _checked(_from_lists(frame) if _is_two_columns(frame) else _from_long(frame, name), name)
+    table = _checked(_from_lists(frame) if _is_two_columns(frame) else _from_long(_stacked(frame), name), name)
+    if tuple(frame.columns) != MARKER_COLUMNS:  # tables that were read before are not judged again
+        _warn_of_names(table["gene"].drop_duplicates(), name)
+    return table
 
 
 def _without_index_columns(frame: pd.DataFrame) -> pd.DataFrame:
@@ -147,7 +147,7 @@ def _is_two_columns(frame: pd.DataFrame) -> bool:
     if names == {"cluster", "gene"} or names == {"group", "names"}:
         # One gene per row is a long table, unless the cells hold lists.
         return bool(frame.iloc[:, 1].astype(str).str.contains(r"[,;]").any())
-    return True
+    return not (_has_genes_only(frame) and len(frame) > 2 and frame.iloc[:, 0].is_unique)  # two clusters side by side
 
 
 def _from_lists(frame: pd.DataFrame) -> pd.DataFrame:
@@ -156,10 +156,40 @@ def _from_lists(frame: pd.DataFrame) -> pd.DataFrame:
     rows = [
         (cluster_id(cluster), gene)
         for cluster, genes in frame.itertuples(index=False, name=None)
-        for gene in re.split(r"[,;\s]+", str(genes).strip())
-        if gene
+        for gene in [g for g in re.split(r"[,;\s]+", _plain(genes)) if g] or [""]
     ]
     return pd.DataFrame(rows, columns=["cluster", "gene"]).reindex(columns=list(MARKER_COLUMNS))
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None or value != value else str(value).strip()
+
+
+def _has_genes_only(frame: pd.DataFrame) -> bool:
+    """Whether no column has a name that is known here, and every cell is the name of one gene, or empty."""
+    known = {alias for aliases in _ALIASES.values() for alias in aliases}
+    words = [word for column in frame.columns for value in frame[column] if (word := _plain(value))]
+    if known & {_folded(c) for c in frame.columns} or not words:
+        return False
+    return all(_GENE.fullmatch(w) and not w.replace(".", "").isdigit() for w in words)
+
+
+def _stacked(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per cluster and gene, where the frame has one column of genes per cluster; else the frame.
+
+    With further columns ``CLUSTER_p`` and the like (the usual way to print scanpy's arrays side by side), the genes are
+    in ``CLUSTER_n``.
+    """
+    import pandas as pd
+
+    parts = [re.fullmatch(r"(.+)_([nspl])", str(c)) for c in frame.columns]
+    by_cluster: dict[str, dict[str, Any]] = {}
+    for column, part in zip(frame.columns, parts, strict=True):
+        cluster, field = (part[1], _FIELDS[part[2]]) if part is not None and all(parts) else (str(column), "names")
+        by_cluster.setdefault(cluster, {})[field] = frame[column]
+    if not _has_genes_only(pd.DataFrame({c: fields.get("names", "?") for c, fields in by_cluster.items()})):
+        return frame
+    return pd.concat([pd.DataFrame({"cluster": c, **f}) for c, f in by_cluster.items()], ignore_index=True)
 
 
 def _from_structured(source: Mapping[str, Any]) -> pd.DataFrame:
@@ -191,19 +221,31 @@ def _from_long(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     if missing:
         problems = [Problem(f"no column for {m}{did_you_mean(m, map(str, frame.columns))}") for m in missing]
         problems.extend(Problem(form, "known form") for form in _FORMS)
-        columns = ", ".join(map(str, frame.columns))
+        shown = [str(c) if len(str(c)) <= 40 else f"{str(c)[:37]}..." for c in frame.columns[:12]]
+        columns = ", ".join(shown) + (f", ... ({frame.shape[1]} in all)" if frame.shape[1] > 12 else "")
         msg = f"{name} has none of the known forms; its columns are: {columns}"
         raise InputError(msg, problems)
+    found["gene"] = _symbols(frame, [by_folded[a] for a in _ALIASES["gene"] if a in by_folded])
     table = pd.DataFrame(
         {
             "cluster": frame[found["cluster"]].map(lambda c: original_cell(cluster_id(c))),
-            "gene": frame[found["gene"]].map(lambda g: "" if g is None or g != g else original_cell(str(g).strip())),
+            "gene": frame[found["gene"]].map(lambda g: original_cell(_plain(g))),
         }
     )
     for column in _NUMBERS:
         source = found[column]
         table[column] = _numbers(frame[source]) if source is not None else float("nan")
     return _scaled(table, found["avg_log2FC"])
+
+
+def _symbols(frame: pd.DataFrame, columns: list[Any]) -> Any:
+    """The column of gene names; where it holds Ensembl identifiers, another that holds names, if there is one."""
+    return next((c for c in columns if not _are_identifiers(frame[c])), columns[0])
+
+
+def _are_identifiers(genes: pd.Series) -> bool:
+    names = genes.astype(str)
+    return bool(len(names)) and bool(names.str.fullmatch(_ENSEMBL).mean() > 0.5)
 
 
 def written_markers(table: pd.DataFrame) -> pd.DataFrame:
@@ -219,6 +261,10 @@ def _numbers(values: pd.Series) -> pd.Series:
     numbers = pd.to_numeric(values, errors="coerce")
     if pd.api.types.is_numeric_dtype(values):
         return numbers
+    if numbers.isna().any():  # 0,25 for a quarter
+        texts = values.astype(str)
+        values = texts.where(~texts.str.match(_DECIMAL_COMMA), texts.str.replace(",", "."))
+        numbers = pd.to_numeric(values, errors="coerce")
     try:
         return values.where(numbers.notna(), "nan").astype(float)
     except (ValueError, TypeError):  # truth values and the like
@@ -240,14 +286,44 @@ def _folded(name: Any) -> str:
 
 
 def _checked(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The table with each gene once per cluster, and a row for every cluster."""
     import numpy as np
+    import pandas as pd
 
-    kept = table[(table["cluster"] != "") & (table["gene"] != "")]
+    named = table[table["cluster"] != ""]
+    for column in _NUMBERS:
+        named = named.assign(**{column: named[column].astype(np.float64)})
+    kept = _best_rows(named[named["gene"] != ""])
     if kept.empty:
         msg = f"{name} holds no cluster with a gene"
         raise InputError(msg)
-    kept = kept.drop_duplicates(["cluster", "gene"], keep="first")
-    for column in _NUMBERS:
-        kept = kept.assign(**{column: kept[column].astype(np.float64)})
+    bare = named[~named["cluster"].isin(kept["cluster"])].drop_duplicates("cluster")
+    if len(bare):
+        kept = pd.concat([kept, bare.assign(gene="")])
     order = {c: i for i, c in enumerate(sorted(kept["cluster"].unique(), key=natural_key))}
     return kept.sort_values("cluster", key=lambda c: c.map(order), kind="stable", ignore_index=True)
+
+
+def _best_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Each gene once per cluster: of several rows the best by statistic, fold change and p-value; else the first."""
+    if not table.duplicated(["cluster", "gene"]).any():
+        return table
+    order = {"score": False, "avg_log2FC": False, "p_val_adj": True, "p_val": True}
+    ranked = table.sort_values(list(order), ascending=list(order.values()), kind="stable")
+    return table.loc[ranked.drop_duplicates(["cluster", "gene"]).index.sort_values()]
+
+
+def _warn_of_names(genes: pd.Series, name: str) -> None:
+    dates = genes[genes.str.fullmatch(_DATE)]
+    if len(dates):
+        msg = (
+            f"{name}: {len(dates)} genes have names that a spreadsheet program made ({', '.join(dates[:3])}); "
+            f"they count as unknown genes: write the table again without opening it there"
+        )
+        warnings.warn(msg, CellkeyWarning, stacklevel=3)
+    if _are_identifiers(genes):
+        msg = (
+            f"{name}: genes are Ensembl identifiers ({genes.iloc[0]}), which markers are not known by: "
+            f"add a column 'gene_name' with their symbols"
+        )
+        warnings.warn(msg, CellkeyWarning, stacklevel=3)

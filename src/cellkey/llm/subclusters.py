@@ -117,10 +117,12 @@ class _Run:
     def labels(self) -> dict[str, SubclusterLabel | str]:
         """Return a label, or the reason why there is none, for every sub-cluster."""
         order = sorted(self.siblings, key=natural_key)
-        found: dict[str, SubclusterLabel | str] = {}
-        for start in range(0, len(order), _PER_CALL):
-            self._batch(order[start : start + _PER_CALL], found)
-        for cluster in order:
+        bare = {c: "no gene is listed for it" for c in order if not self.siblings[c].genes}
+        asked = [c for c in order if c not in bare]
+        found: dict[str, SubclusterLabel | str] = dict(bare)
+        for start in range(0, len(asked), _PER_CALL):
+            self._batch(asked[start : start + _PER_CALL], found)
+        for cluster in asked:
             if cluster not in found:
                 self._batch([cluster], found)
         return {c: found.get(c, "the model never named it") for c in order}

@@ -232,6 +232,9 @@ def _pending(_case: Case, _desk: Desk) -> Step:
 
 
 def _annotate(case: Case, desk: Desk) -> Step:
+    if not desk.talk.evidence.selection.genes:
+        case.error = "no gene of this cluster is listed or passes the filters"
+        return State.UNLABELLED, case.error
     case.proposal = desk.talk.annotate()
     case.annotations += 1
     return State.CHECK, "proposal received"
