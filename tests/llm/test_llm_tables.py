@@ -232,7 +232,7 @@ LISTS = {"0": "CD3D, CD3E, TRAC", "T cells": "MS4A1, CD79A, CD79B"}
         ("no_header_semicolons.csv", "0;CD3D, CD3E, TRAC\nT cells;MS4A1, CD79A, CD79B\n"),
         ("lines.txt", "0: CD3D, CD3E, TRAC\nT cells: MS4A1, CD79A, CD79B\n"),
         ("side_by_side.csv", ",0,T cells\n0,CD3D,MS4A1\n1,CD3E,CD79A\n2,TRAC,CD79B\n"),
-        ("side_by_side_n_p.csv", ",0_n,0_p,T cells_n,T cells_p\n0,CD3D,0,MS4A1,0\n1,CD3E,0,CD79A,0\n2,TRAC,0,CD79B,0\n"),
+        ("n_p.csv", ",0_n,0_p,T cells_n,T cells_p\n0,CD3D,0,MS4A1,0\n1,CD3E,0,CD79A,0\n2,TRAC,0,CD79B,0\n"),
         ("long.csv", "0,CD3D\n0,CD3E\n0,TRAC\nT cells,MS4A1\nT cells,CD79A\nT cells,CD79B\n"),
     ],
 )

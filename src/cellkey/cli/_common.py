@@ -18,7 +18,8 @@ Progress = Callable[[str, "float | None"], None]
 class CommandGroup(TyperGroup):
     """Command group that turns cellkey's errors into one message and an exit code.
 
-    2 for input, options, outputs and services that cannot be used, 3 when there is nothing to do.
+    2 for input, options, outputs and services that cannot be used, 3 when there is nothing to do, 130 after an
+    interrupt.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -33,6 +34,9 @@ class CommandGroup(TyperGroup):
             except CellkeyError as error:
                 typer.echo(f"error: {error}", err=True)
                 raise typer.Exit(2) from error
+            except KeyboardInterrupt as stop:
+                typer.echo(f"\ninterrupted{f': {stop}' if stop.args else ''}", err=True)
+                raise typer.Exit(130) from None
 
 
 @contextlib.contextmanager

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cellkey.llm.agreement import Verdict, agreement_of
+from cellkey.llm.client import side_by_side
 from cellkey.llm.evidence import ClusterEvidence, Study, evidence_of
 from cellkey.llm.gene_queries import GeneQueries
 from cellkey.llm.identifiers import natural_key
@@ -85,8 +85,8 @@ def annotate_markers(
     evidence = evidence_of(selections, context, sizes)
     checks = RuleChecks(table, known.terms, known.calls, known.canonical_markers, known.aliases)
     office = Office(clients, checks, GeneQueries(table, known.aliases), steps, known, clock, on_cluster, workers)
-    with ThreadPoolExecutor(max_workers=max(workers, 1), thread_name_prefix="cellkey-llm") as pool:
-        results = list(pool.map(office.cluster, [evidence[c] for c in sorted(evidence, key=natural_key)]))
+    ordered = [evidence[c] for c in sorted(evidence, key=natural_key)]
+    results = side_by_side(office.cluster, ordered, workers, clients.values())
     return office.finish(results, context)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from cellkey.errors import ServiceError
+from cellkey.errors import ServiceError, did_you_mean
 from cellkey.llm.accounting import Call, Price, PriceTable
 from cellkey.llm.budget import Budget
 from cellkey.llm.cache import AnswerCache, request_key
@@ -31,16 +32,19 @@ from cellkey.llm.lane import Lane, Passage
 from cellkey.llm.messages import ChatReply, ChatRequest, Finish, Message
 from cellkey.llm.retry import Attempt, RetryHook, RetryPolicy
 from cellkey.llm.transport import HttpRequest, HttpResponse, Timeouts, Transport
-from cellkey.llm.wire import failure_of, json_body
+from cellkey.llm.wire import exhausted_wait, failure_of, json_body
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from pydantic import SecretStr
 
     from cellkey.llm.providers import Provider
 
-__all__ = ["Answer", "ModelClient", "Origin"]
+__all__ = ["Answer", "ModelClient", "Origin", "side_by_side"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _MOST_ADAPTATIONS = 6
 """Options that may be left out for one question before it is given up."""
@@ -176,18 +180,37 @@ class ModelClient:
         Raises
         ------
         ServiceError
-            If the service cannot be used.
+            If the service cannot be used; where it does not know the model, with those that it has.
         """
         request = ChatRequest("Answer with the word ready.", (Message("user", "Are you ready?"),), max_tokens=16)
         address = self.provider.base_url
         try:
             return self._fetch(request, "", Origin("probe"), self._clock.elapsed(), [])
-        except ModelNotFoundError:
+        except ModelNotFoundError as error:
             if address.endswith("/v1"):
-                raise
+                raise self._with_models(error) from None
             self._stopped = None
             self.provider = replace(self.provider, base_url=f"{address}/v1")
-            return self._fetch(request, "", Origin("probe"), self._clock.elapsed(), [])
+            try:
+                return self._fetch(request, "", Origin("probe"), self._clock.elapsed(), [])
+            except ModelNotFoundError as again:
+                raise self._with_models(again) from None
+
+    def _with_models(self, error: ModelNotFoundError) -> ModelNotFoundError:
+        """The error with the models that the service lists, nearest first, if it lists any."""
+        headers = self.provider.wire.headers(self.provider.key)
+        try:
+            response = self._transport.send(
+                HttpRequest(self.provider.address("/models"), headers=headers, method="GET"), self._timeouts.within(10)
+            )
+            listed = json_body(response).get("data") if response.status == 200 else None
+        except ServiceError:
+            listed = None
+        names = [str(m["id"]) for m in listed or () if isinstance(m, dict) and m.get("id")]
+        if not names:
+            return error
+        shown = ", ".join(sorted(names)[:10]) + (f", ... ({len(names)} in all)" if len(names) > 10 else "")
+        return ModelNotFoundError(self._clean(f"{error}{did_you_mean(self.model, names)}; it has {shown}"))
 
     def close(self) -> None:
         """Close the connections, the journal and the cache."""
@@ -328,6 +351,9 @@ class ModelClient:
             exchange.latency = self._clock.elapsed() - begun
         usage = reply.usage
         self._lane.succeeded(passage, usage.input_tokens + usage.output_tokens)
+        rest = exhausted_wait(response.headers, self._clock.now())
+        if rest:  # this was the last call that the account allows for now: better to wait than to be refused
+            self._lane.hold(min(rest, self._retry.max_wait))
         return reply
 
     def _read(self, response: HttpResponse, exchange: Exchange) -> ChatReply:
@@ -349,3 +375,19 @@ class ModelClient:
 
     def _clean(self, text: str) -> str:
         return redact(text, self.keys)
+
+
+def side_by_side(
+    work: Callable[[T], R], items: Sequence[T], workers: int, clients: Iterable[ModelClient]
+) -> list[R]:
+    """Return ``work(item)`` of every item, in order, from several threads at once.
+
+    After an interrupt nothing further is sent: calls that are under way come home and are recorded, no more.
+    """
+    with ThreadPoolExecutor(max_workers=max(workers, 1), thread_name_prefix="cellkey-llm") as pool:
+        try:
+            return list(pool.map(work, items))
+        except KeyboardInterrupt:
+            for client in clients:
+                client.stop(ServiceError("interrupted"))
+            raise

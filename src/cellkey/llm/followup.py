@@ -5,11 +5,11 @@ The finished result is never changed; a new one is returned, with a table of wha
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cellkey.llm.annotate import Office
+from cellkey.llm.client import side_by_side
 from cellkey.llm.clock import Clock, SystemClock
 from cellkey.llm.conversations import case_of, case_record
 from cellkey.llm.gene_queries import GeneQueries
@@ -173,8 +173,8 @@ class _Again:
         def again(former: ClusterResult) -> ClusterResult:
             return self._cluster(former, at, reason, errors) if former.cluster in clusters else former
 
-        with ThreadPoolExecutor(max_workers=max(self.office.workers, 1), thread_name_prefix="cellkey-llm") as pool:
-            results = list(pool.map(again, self._before.clusters))
+        office = self.office
+        results = side_by_side(again, self._before.clusters, office.workers, office.clients.values())
         result = self.as_before(self.office.gather(results, self._before.study))
         return FollowUp(result, self._before, tuple(clusters), errors)
 

@@ -89,6 +89,11 @@ class Lane:
                 self._allowed = max(1, self._allowed // 2)
                 self._halved_at = self._clock.elapsed()
 
+    def hold(self, seconds: float) -> None:
+        """Let no call begin for some seconds: the service has said that nothing is left until then."""
+        with self._condition:
+            self._paused_until = max(self._paused_until, self._clock.elapsed() + seconds)
+
     def succeeded(self, passage: Passage, tokens: int) -> None:
         """Note a call without complaint and its true number of tokens."""
         with self._condition:

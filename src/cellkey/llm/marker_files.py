@@ -7,12 +7,13 @@ import csv
 import gzip
 import io
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellkey.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 __all__ = ["read_frame"]

@@ -61,7 +61,8 @@ _FORMS = (
     "one column of genes per cluster, best first (scanpy's rank_genes_groups names)",
 )
 _DATE = re.compile(
-    r"\d{1,2}-[A-Z][a-z]{2,3}|[A-Z][a-z]{2,3}-\d{1,2}|\d{4}-\d\d-\d\d(?: 00:00:00)?|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}|4\d{4}"
+    r"\d{1,2}-[A-Z][a-z]{2,3}|[A-Z][a-z]{2,3}-\d{1,2}|\d{4}-\d\d-\d\d(?: 00:00:00)?|"
+    r"\d{1,2}[/.]\d{1,2}[/.]\d{2,4}|4\d{4}"
 )
 """What spreadsheet programs make of SEPT2 or MARCH1: ``2-Sep``, ``Mar-01``, ``2021-09-02``, or the number of a day."""
 _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{11}(?:\.\d+)?")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import ServiceError
 from cellkey.llm.asking import Turn, ask_once
-from cellkey.llm.client import ModelClient, Origin
+from cellkey.llm.client import ModelClient, Origin, side_by_side
 from cellkey.llm.evidence import Study, plain_text
 from cellkey.llm.identifiers import natural_key
 from cellkey.llm.prompts import MISSING, data_block
@@ -81,8 +80,7 @@ def merge_by_model(
         except ServiceError as error:
             return error
 
-    with ThreadPoolExecutor(max_workers=max(min(len(batches), workers), 1)) as pool:
-        outcomes = list(pool.map(merge, batches))
+    outcomes = side_by_side(merge, batches, min(len(batches), workers), [client])
     groups: dict[str, Groups] = {}
     warnings = list(dict.fromkeys(f"labels not grouped: {o}" for o in outcomes if isinstance(o, ServiceError)))
     for outcome in outcomes:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellkey.errors import RunError
+from cellkey.errors import RunError, ServiceError
 from cellkey.llm.accounting import token_tracking
 from cellkey.llm.annotate import annotate_markers
 from cellkey.llm.budget import Budget
@@ -156,7 +156,9 @@ def asking_in(
     RunError
         If the directory is in use without ``resume``.
     InputError, ServiceError
-        If a model cannot be used.
+        If a model cannot be used; nothing is left behind then.
+    KeyboardInterrupt
+        After an interrupt, with how to go on.
     """
     folder = Path(directory)
     _check_directory(folder, resume=resume)
@@ -164,13 +166,34 @@ def asking_in(
     budget = _budget(budget_usd, budget_tokens, journal)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with ClientTeam(model, journal=journal, budget=budget) as team:
-        if probe and not team.journal.calls:
-            team.probe()
-        yield team
-        calls = team.journal.calls
+        if probe and all(c.role == "probe" for c in team.journal.calls):
+            try:
+                team.probe()
+            except ServiceError:
+                _forget(team, folder)
+                raise
+        try:
+            yield team
+        except KeyboardInterrupt:
+            msg = f"answers so far are kept in {folder}; the same command with --out {folder} --resume goes on"
+            raise KeyboardInterrupt(msg) from None
+        finally:  # what an interrupted run spent is told as well
+            _write_tracking(folder, team, model, started)
+
+
+def _forget(team: ClientTeam, folder: Path) -> None:
+    """Leave no trace of a run that could not begin, so that the corrected command finds an empty place."""
+    team.close()
+    if all(c.role == "probe" for c in team.journal.calls):
+        (folder / JOURNAL).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder of the user's with other things in it
+            folder.rmdir()
+
+
+def _write_tracking(folder: Path, team: ClientTeam, model: ModelSettings, started: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tracking = token_tracking(
-        calls,
+        team.journal.calls,
         run=folder.resolve().name,
         started_at=started,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),

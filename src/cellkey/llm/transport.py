@@ -186,6 +186,8 @@ class LiveTransport:
             return f"no complete answer within {timeouts.total:g} s"
         except self._httpx.TimeoutException as error:
             return f"timed out ({type(error).__name__})"
+        except self._httpx.ConnectError as error:
+            return f"no connection ({error}): does a server run at this address?"
         except (self._httpx.HTTPError, self._httpx.InvalidURL, OSError) as error:
             return f"{type(error).__name__}: {error}".rstrip(": ")
         headers = {k.lower(): v for k, v in response.headers.items()}

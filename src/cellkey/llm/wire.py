@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cellkey.llm.messages import ChatReply, ChatRequest, Usage
     from cellkey.llm.transport import HttpResponse
 
-__all__ = ["WireFormat", "as_count", "failure_of", "json_body", "retry_after", "text_of"]
+__all__ = ["WireFormat", "as_count", "exhausted_wait", "failure_of", "json_body", "retry_after", "text_of"]
 
 _TRANSIENT = {408, 409, 425, 500, 502, 503, 504, *range(520, 530)}
 _OPTIONS = (
@@ -148,14 +148,23 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000
-    waits = [
-        w for w in (_wait_text(headers.get("retry-after", ""), now), *_exhausted_resets(headers, now)) if w is not None
-    ]
-    return max(waits) if waits else None
+    waits = [_wait_text(headers.get("retry-after", ""), now), exhausted_wait(headers, now, unknown="0")]
+    known = [w for w in waits if w is not None]
+    return max(known) if known else None
 
 
-def _exhausted_resets(headers: Mapping[str, str], now: float) -> list[float | None]:
-    """Waits until the quota windows that have nothing left are reset."""
+def exhausted_wait(headers: Mapping[str, str], now: float, unknown: str = "1") -> float | None:
+    """Return the seconds until all quota windows that have nothing left are reset; None if there is none.
+
+    Parameters
+    ----------
+    headers
+        Of a response.
+    now
+        Wall time in seconds.
+    unknown
+        What is taken to be left in a window for which no header says it.
+    """
     waits = []
     for name, value in headers.items():
         match = re.fullmatch(r"(x|anthropic)-ratelimit-(?:reset-([\w-]+)|([\w-]+)-reset|reset)", name)
@@ -164,11 +173,14 @@ def _exhausted_resets(headers: Mapping[str, str], now: float) -> list[float | No
         what = match[2] or match[3]
         remaining = headers.get(
             f"{match[1]}-ratelimit-remaining-{what}",
-            headers.get(f"{match[1]}-ratelimit-{what}-remaining", headers.get(f"{match[1]}-ratelimit-remaining", "0")),
+            headers.get(
+                f"{match[1]}-ratelimit-{what}-remaining", headers.get(f"{match[1]}-ratelimit-remaining", unknown)
+            ),
         )
         if (_number(remaining) or 0) <= 0:
             waits.append(_wait_text(value, now))
-    return waits
+    known = [w for w in waits if w is not None]
+    return max(known) if known else None
 
 
 def _wait_text(text: str, now: float) -> float | None:
