@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cellkey.records.tables import CLUSTER_ANNOTATIONS, DECISION_STEPS
+from cellkey.records.tables import CLUSTER_ANNOTATIONS, CONSENSUS, CONSENSUS_VOTES, DECISION_STEPS
 
 HOSTILE = [
     "<script>alert(1)</script>", "=cmd|' /C calc'!A0", "\"quotes\" & 'more'", "</script><b>", "a b", "../x", "Ä\u202e",
@@ -74,4 +74,24 @@ def model_run(folder: Path) -> Path:
     (folder / "token_tracking.json").write_text(
         json.dumps({**{f"total_{k}": v for k, v in totals.items()}, "by_role": {attack: totals}}), encoding="utf-8"
     )
+    return folder
+
+
+def consensus_run(folder: Path) -> Path:
+    """A folder that holds a consensus without the run behind it: one cluster agreed on, one not."""
+    folder.mkdir()
+    shared = {"label": "Deep", "path": "Lineage / Deep", "level": 1, "ontology_term_id": "CL:0000084", "n_sources": 2,
+              "support": 1.0, "agreement": 0.9, "confidence": 0.75, "n_cells": 7}
+    agreed = {**shared, "cluster_id": "a", "status": "resolved", "stop_reason": "leaf_reached", "n_abstained": 0,
+              "rival_label": "", "rival_share": float("nan")}
+    parted = {**shared, "cluster_id": "b", "status": "mixed", "stop_reason": "disagreement", "n_abstained": 1,
+              "rival_label": "Other", "rival_share": 0.4}
+    votes = [
+        {"cluster_id": "b", "source": source, "label": label, "path": f"Lineage / {label}", "match": "name",
+         "share": 1.0, "confidence": 0.8, "weight": 1.0, "agrees": label == "Deep"}
+        for source, label in (("one", "Deep"), ("two", "Other"))
+    ]
+    CONSENSUS.write_csv(CONSENSUS.frame([agreed, parted]), folder / "consensus.csv")
+    CONSENSUS_VOTES.write_csv(CONSENSUS_VOTES.frame(votes), folder / "consensus_votes.csv")
+    (folder / "manifest.json").write_text(json.dumps({"input": {"name": "cells.h5ad"}}), encoding="utf-8")
     return folder

@@ -266,7 +266,7 @@ def test_a_consensus_with_and_without_the_run_behind_it(tmp_path: Path) -> None:
         CONSENSUS_VOTES.write_csv(CONSENSUS_VOTES.frame([vote]), run / "consensus_votes.csv")
         page = Page(report_html(run))
         cluster = next(c for c in page.clusters if c["id"] == "a b")
-        assert ["label", "<b>x"] in cluster["agreed"][0]
+        assert ["label", "R › <b>x"] in cluster["agreed"][0]
         assert cluster["said"][0][:3] == ["popV", "x!", "R / <b>x"]
     assert (page.islands["run"]["kind"], cluster["label"], cluster["n"], cluster["confidence"]) == (
         "consensus", "<b>x", 7, 0.5)

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_helpers import HOSTILE, hostile_run, model_run
+from report_helpers import HOSTILE, annotation_row, consensus_run, hostile_run, model_run
 from typer.testing import CliRunner
 
 from cellkey.annotation.run import annotate_file
 from cellkey.cli import build_app
 from cellkey.datasets import synthetic_rna
 from cellkey.records.fingerprint import calls_fingerprint
-from cellkey.records.tables import REFINEMENT_LOG
+from cellkey.records.tables import CLUSTER_ANNOTATIONS, REFINEMENT_LOG
 from cellkey.report import write_report
 from cellkey.testing import Chromium, find_chromium
 
@@ -357,13 +357,63 @@ def test_it_can_be_printed(browser: Chromium, run: Path, tmp_path: Path) -> None
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
 
-@pytest.mark.parametrize("state", ["overview", "cluster", "picker", "saving", "dark"])
-def test_accessibility(browser: Chromium, run: Path, state: str) -> None:
-    """axe-core finds nothing serious or critical (rules of WCAG 2.0 to 2.2, levels A and AA)."""
+def test_all_of_a_conversation_is_printed(browser: Chromium, tmp_path: Path) -> None:
+    """Folded parts are opened with their content, those inside others as well."""
+    show(browser, write_report(model_run(tmp_path / "model")))
+    open_cluster(browser, "=1")
+    browser.run("document.querySelector('#detail section details').open = true")
+    browser.wait("document.querySelector('.talk details') !== null")
+    assert browser.run("document.querySelectorAll('.talk details pre').length") == 0
+    browser.pdf(tmp_path / "page.pdf")
+    assert browser.run("Array.from(document.querySelectorAll('main details')).every((d) => d.open)")
+    assert browser.run("Array.from(document.querySelectorAll('main details')).every((d) => d.childElementCount > 1)")
+    assert browser.run("document.querySelectorAll('.talk details pre').length") == 2
+
+
+def test_outcomes_filter_where_no_walk_was_made(browser: Chromium, tmp_path: Path) -> None:
+    """Without a walk the end of a cluster is its outcome, in words, and the table can be filtered by it."""
+    show(browser, write_report(consensus_run(tmp_path / "agreed")))
+    assert browser.run("document.querySelector('th[data-key=stop]').textContent") == "Outcome"
+    browser.run("document.getElementById('filter-stop').value = 'mixed';"
+                "document.getElementById('filter-stop').dispatchEvent(new Event('change'))")
+    assert rows(browser) == ["b"]
+    open_cluster(browser, "b")
+    shown = browser.run("document.getElementById('detail').textContent")
+    assert "Lineage \u203a Deep" in shown
+    assert "2 voted, 1 abstained" in shown
+    assert "No subtype has the needed share" in shown
+    assert browser.run("document.querySelectorAll('#detail td .chosen').length") == 1
+    assert browser.problems == []
+
+
+def test_a_model_s_label_is_told_from_the_markers(browser: Chromium, tmp_path: Path) -> None:
+    """The path of the markers is not shown as if it led to the model's label."""
+    run = model_run(tmp_path / "model")
+    details = run / "a b" / "_x" / "details"
+    CLUSTER_ANNOTATIONS.write_csv(CLUSTER_ANNOTATIONS.frame([annotation_row("=1", "T cell")]),
+                                  details / "_x_cluster_annotations.csv")
+    show(browser, write_report(run))
+    assert "markers: T cell" in browser.run("document.querySelector('#clusters tbody td.label').textContent")
+    open_cluster(browser, "=1")
+    assert browser.run("document.querySelector('#detail h2').textContent") == "B cell"
+    assert browser.run("document.querySelector('.crumbs').textContent").startswith("By markers: Root")
+
+
+def axe_findings(browser: Chromium) -> list[list[object]]:
+    """What axe-core finds (rules of WCAG 2.0 to 2.2, levels A and AA, and its best practices)."""
     axe = Path(os.environ.get("CELLKEY_AXE", AXE))
     if not axe.is_file():
         pytest.skip("axe-core not found: npm install --prefix .axe axe-core")
+    browser.run(axe.read_text(encoding="utf-8") + "; 0")
+    return list(browser.run("axe.run({resultTypes: ['violations']}).then((r) => r.violations.map((v) =>"
+                            " [v.impact, v.id, v.nodes.slice(0, 3).map((n) => n.html)]))"))
+
+
+@pytest.mark.parametrize("state", ["overview", "cluster", "picker", "saving", "dark", "narrow"])
+def test_accessibility(browser: Chromium, run: Path, state: str) -> None:
+    """axe-core finds nothing, whatever is open."""
     browser.prefer(dark=state == "dark")
+    browser.resize(700 if state == "narrow" else 1400, 1000)
     show(browser, run / "report.html")
     if state != "overview":
         open_cluster(browser, rows(browser)[0])
@@ -372,8 +422,27 @@ def test_accessibility(browser: Chromium, run: Path, state: str) -> None:
         browser.press("l")
     if state == "saving":
         browser.press("Control+s")
-    browser.run(axe.read_text(encoding="utf-8") + "; 0")
-    found = browser.run("axe.run({resultTypes: ['violations']}).then((r) => r.violations.map((v) =>"
-                        " [v.impact, v.id, v.nodes.slice(0, 3).map((n) => n.html)]))")
+    found = axe_findings(browser)
+    wide = browser.run("document.documentElement.scrollWidth - innerWidth")
     browser.prefer(dark=False)
-    assert [v for v in found if v[0] in ("serious", "critical")] == []
+    browser.resize(1400, 1000)
+    assert found == []
+    assert wide <= 0
+
+
+@pytest.mark.parametrize("kind", ["model", "consensus", "hostile"])
+def test_accessibility_of_every_kind_of_run(browser: Chromium, tmp_path: Path, kind: str) -> None:
+    """axe-core finds nothing on a cluster with all its parts open, in light and dark."""
+    make = {"model": model_run, "consensus": consensus_run, "hostile": hostile_run}[kind]
+    show(browser, write_report(make(tmp_path / "run")))
+    open_cluster(browser, rows(browser)[0])
+    browser.run("document.querySelectorAll('#detail section details').forEach((d) => { d.open = true; })")
+    if kind == "model":
+        browser.wait("document.querySelector('.talk details') !== null")
+        browser.run("document.querySelectorAll('.talk details').forEach((d) => { d.open = true; })")
+        browser.wait("document.querySelector('.talk details pre') !== null")
+    for dark in (False, True):
+        browser.prefer(dark=dark)
+        found = axe_findings(browser)
+        browser.prefer(dark=False)
+        assert found == []

@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from cellkey.records.vocabulary import StopDetail
+from cellkey.records.vocabulary import ConsensusStop, StopDetail
 from cellkey.report.conversations import answer_facts
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def cluster_rows(dataset: DatasetTables, place: Mapping[str, int]) -> list[dict[
             row |= _of_marker_table(listed[cluster][0], place)
         row |= {
             "sure": _confidence(sure.get(cluster, []), str(row.get("path", ""))),
-            "agreed": [_pairs(r) for r in agreed.get(cluster, [])],
+            "agreed": [_agreed(r) for r in agreed.get(cluster, [])],
             "said": [[r.get(c, "") for c in _VOTE] for r in votes.get(cluster, [])],
             "log": [_action(r) for r in log.get(cluster, [])],
             "genes": [[g.get(c, "") for c in _GENES] for g in dataset.genes.get(cluster, [])],
@@ -161,8 +161,26 @@ def _confidence(rows: Iterable[Mapping[str, str]], path: str) -> list[list[Any]]
     ]
 
 
-def _pairs(row: Mapping[str, str]) -> list[list[str]]:
-    return [[k.replace("_", " "), v] for k, v in row.items() if v and k not in ("cluster_id", "cluster")]
+def _agreed(row: Mapping[str, str]) -> list[list[str]]:
+    """What the sources of a consensus agree on, in words; see the table ``consensus``."""
+    stop, rival = row.get("stop_reason", ""), row.get("rival_label", "")
+    facts = {
+        "label": (row.get("path") or row.get("label", "")).replace(_SEPARATOR, " › "),
+        "ontology": row.get("ontology_term_id", ""),
+        "stands for": row.get("status", ""),
+        "ended": ConsensusStop(stop).meaning if stop in set(ConsensusStop) else stop,
+        "sources": f"{row.get('n_sources', '')} voted, {row.get('n_abstained', '')} abstained",
+        "agreement": _share(row, "agreement"),
+        "support": _share(row, "support"),
+        "strongest other": " ".join(filter(None, (rival, _share(row, "rival_share")))) if rival else "",
+        "confidence": _share(row, "confidence"),
+    }
+    return [[name, text] for name, text in facts.items() if text]
+
+
+def _share(row: Mapping[str, str], column: str) -> str:
+    value = _number(row.get(column) or math.nan)
+    return "" if value is None else f"{100 * value:.0f} %"
 
 
 def _action(row: Mapping[str, str]) -> dict[str, str]:

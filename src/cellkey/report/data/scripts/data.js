@@ -48,6 +48,18 @@ const HAS_CONFIDENCE = CLUSTERS.some((c) => typeof c.confidence === "number");
 const HAS_MODEL = CLUSTERS.some((c) => c.answer);
 const N_CELLS = CLUSTERS.reduce((sum, c) => sum + c.n, 0);
 
+const HAS_STOPS = CLUSTERS.some((c) => STOPS.has(c.stop));
+
+/** How a cluster ended: why its walk stopped or, without a walk, what came of it. */
+const endOf = (c) => c.stop || c.outcome || "none";
+const endsPresent = () => {
+  const present = new Set(CLUSTERS.map(endOf));
+  return [...[...STOPS.keys()].filter((s) => present.delete(s)), ...[...present].sort()];
+};
+
+/** Whether the label is another's word than that of the markers, whose path stands beside it. */
+const isNamedByModel = (c) => Boolean(c.model && c.path && c.label === c.model && c.path.split(" / ").pop() !== c.label);
+
 /** What a cluster counts for in figures: its cells or, where the run knows of none (marker tables), one. */
 const weight = (c) => (N_CELLS ? c.n : 1);
 const UNIT = N_CELLS ? "cell" : "cluster";

@@ -24,7 +24,7 @@ function heading(c) {
   return h("header", {},
     h("p", { class: "quiet" }, `Cluster ${nameOf(c)}`, c.n ? ` · ${counted(c.n, "cell")} (${percent(c.n / N_CELLS, 1)})` : ""),
     h("h2", {}, chip(colourOf(c)), c.label || "no label"),
-    parts.length > 1 ? h("p", { class: "crumbs" }, parts.map((p, i) => [i ? h("span", { class: "quiet", "aria-hidden": "true" }, " › ") : null, p])) : null);
+    parts.length > 1 || isNamedByModel(c) ? h("p", { class: "crumbs" }, isNamedByModel(c) ? h("span", { class: "quiet" }, "By markers: ") : null, parts.map((p, i) => [i ? h("span", { class: "quiet", "aria-hidden": "true" }, " › ") : null, p])) : null);
 }
 
 /** The buttons and the remark; drawn again whenever something was decided. */
@@ -43,7 +43,7 @@ function drawDeciding() {
     d ? h("button", { type: "button", class: "plain", id: "act-clear", onclick: () => clearDecision(c) }, "Withdraw") : null);
   if (typing) { place.querySelector(".actions")?.replaceWith(buttons); place.querySelector(".verdict").replaceChildren(...verdict(c, d)); return; }
   replace(place, buttons, h("p", { class: "verdict" }, verdict(c, d)),
-    h("label", { class: "remark" }, h("span", { class: "quiet small" }, "Remark (goes into the record of the refinement) ", h("kbd", {}, "c")), h("textarea", { id: "comment", rows: "2", maxlength: "2000", onchange: (e) => setComment(c, e.target.value.trim()) })));
+    h("label", { class: "remark" }, h("span", { class: "quiet small" }, `Remark (goes into ${EDITABLE ? "the record of the refinement" : "the saved table"}) `, h("kbd", {}, "c")), h("textarea", { id: "comment", rows: "2", maxlength: "2000", onchange: (e) => setComment(c, e.target.value.trim()) })));
   byId("comment").value = d?.comment || "";
 }
 
@@ -117,7 +117,7 @@ function walkPart(c) {
   const signs = ["✗ failed", "= passed", "✓ chosen"];
   return h("section", {}, h("h3", {}, "The path walked"), steps.map(([parent, candidates], i) => h("div", { class: "step" },
     h("h4", {}, `Step ${i + 1}: ${parent === "ROOT" ? "which top-level type?" : `which kind of ${parent}?`}`),
-    table(["", "Candidate", "#Score", "#Markers on", "#Positive", "#Shift", "Outcome"], candidates.map(([t, state, score, , on, positive, shift, , out]) => [
+    table(["~Result", "Candidate", "#Score", "#Markers on", "#Positive", "#Shift", "Outcome"], candidates.map(([t, state, score, , on, positive, shift, , out]) => [
       h("span", { class: ["failed", "passed", "chosen"][state] }, signs[state][0], h("span", { class: "unseen" }, signs[state].slice(1))),
       h(state === 2 ? "b" : "span", {}, chip(typeof t === "number" ? TYPES[t].colour : RUN.grey.unassigned), name(t)),
       decimal(score), percent(on), percent(positive), decimal(shift), h("span", { title: data.outcomes[out][1] }, data.outcomes[out][0])]), { class: "candidates", label: `Candidates of step ${i + 1}` }))));
@@ -152,14 +152,16 @@ function evidencePart(c) {
 function agreedPart(c) {
   if (!c.agreed) return null;
   const share = (text) => (text === "" ? "" : percent(Number(text)));
-  const votes = c.said ? table(["Source", "Label", "Stands for", "Found by", "#Share", "#Confidence", "#Weight", ""],
-    c.said.map(([source, label, path, match, part, sure, weight, agrees]) => [source, label, h("span", { title: path }, path.split(" / ").pop()), match.replaceAll("_", " "), share(part), share(sure), weight === "" ? "" : decimal(Number(weight)), agrees === "True" ? "agrees" : ""]), { label: "Votes" }) : null;
+  const votes = c.said ? table(["~Agrees", "Source", "Label", "Stands for", "Found by", "#Share", "#Confidence", "#Weight"],
+    c.said.map(([source, label, path, match, part, sure, weight, agrees]) => [agrees === "True" ? h("span", { class: "chosen", title: "on one line with the consensus" }, "✓", h("span", { class: "unseen" }, " agrees")) : "", source, label, h("span", { title: path }, path.split(" / ").pop()), match.replaceAll("_", " "), share(part), share(sure), weight === "" ? "" : decimal(Number(weight))]), { label: "Votes" }) : null;
   return h("section", {}, h("h3", {}, "Consensus"), c.agreed.map((pairs) => factList(pairs)), votes);
 }
 
 function genesPart(c) {
   if (!c.genes) return null;
-  return folded("Genes that lead the cluster", () => table(["Gene", "#log2 fold change", "#In", "#Elsewhere", "#Adjusted p"], c.genes, { label: "Leading genes" }));
+  const read = (text, show) => (text === "" || Number.isNaN(Number(text)) ? text : show(Number(text)));
+  return folded("Genes that lead the cluster", () => table(["Gene", "#log2 fold change", "#In", "#Elsewhere", "#Adjusted p"],
+    c.genes.map(([gene, change, inside, elsewhere, p]) => [gene, read(change, decimal), read(inside, percent), read(elsewhere, percent), read(p, (v) => (v && v < 0.001 ? v.toExponential(1) : decimal(v, 3)))]), { label: "Leading genes" }));
 }
 
 function logPart(c) {
@@ -172,7 +174,8 @@ function logPart(c) {
 function modelPart(c) {
   if (!c.answer) return null;
   const place = h("div", { class: "talk" });
-  const talk = byId(`talks-${c.d}`) ? folded("Conversation", () => { showTalk(c, place); return place; }) : null;
+  const talk = byId(`talks-${c.d}`) ? folded("Conversation", () => { delete talk.dataset.later; showTalk(c, place); return place; }) : null;
+  if (talk) talk.dataset.later = "";
   return h("section", {}, h("h3", {}, "Language model"), factList(c.answer), talk);
 }
 
@@ -183,6 +186,9 @@ async function showTalk(c, place) {
   if (!talk) { replace(place, h("p", { class: "quiet" }, "No conversation is on record for this cluster.")); return; }
   replace(place, talk.states.length ? h("p", { class: "quiet small" }, talk.states.join(" → ")) : null,
     talk.turns.map((t, i) => folded(h("span", {}, h("b", {}, `${i + 1}. ${t.role}`), ` ${t.model} `, h("span", { class: "quiet small" }, t.spent)), () => [
-      ...t.said.flatMap(([role, text]) => [h("h5", {}, role), h("pre", {}, text)]), h("h5", {}, "answer"), h("pre", {}, t.answer), t.problems ? h("p", { class: "warning" }, t.problems) : ""])),
-    talk.answers.map(([title, text]) => [h("h5", {}, title), h("pre", {}, text)]));
+      ...t.said.flatMap(([role, text]) => quoted(role, text)), ...quoted("answer", t.answer), t.problems ? h("p", { class: "warning" }, t.problems) : ""])),
+    talk.answers.map(([title, text]) => quoted(title, text)));
 }
+
+/** Long text under its title; the keyboard scrolls it. */
+const quoted = (title, text) => [h("h4", {}, title), h("pre", { tabindex: "0", role: "region", "aria-label": title }, text)];

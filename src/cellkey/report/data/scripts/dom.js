@@ -40,8 +40,9 @@ const shorten = (text, length) => (text.length <= length ? text : `${text.slice(
 /** A square of the colour of a cell type. */
 const chip = (colour) => h("span", { class: "chip", style: { background: colour }, "aria-hidden": "true" });
 
+/** A table; the title of a column of numbers begins with #, one that is read aloud but not seen with ~. */
 function table(head, rows, attributes = {}) {
-  const titles = head.map((t) => h("th", { scope: "col", class: t.startsWith("#") ? "n" : null }, t.replace(/^#/, "")));
+  const titles = head.map((t) => h("th", { scope: "col", class: t.startsWith("#") ? "n" : null }, t.startsWith("~") ? h("span", { class: "unseen" }, t.slice(1)) : t.replace(/^#/, "")));
   const cells = (row) => row.map((v, i) => h("td", { class: head[i].startsWith("#") ? "n" : null }, v));
   return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": attributes.label || "Table" },
     h("table", { class: attributes.class || null },
@@ -56,6 +57,15 @@ function folded(title, make, open = false) {
   part.open = open;
   once();
   return part;
+}
+
+/** Open all parts and those inside them, at once; a part that is made in the background only if it was made before. */
+function unfold(root) {
+  for (const part of root.querySelectorAll("details:not([open]):not([data-later])")) {
+    part.open = true;
+    part.dispatchEvent(new Event("toggle"));
+    unfold(part);
+  }
 }
 
 /** Show a few words beside the pointer. */

@@ -36,7 +36,7 @@ function markerList(e, cluster, type, role, title) {
   if (!rows.length) return null;
   const most = Math.max(1, ...rows.map((r) => Math.abs(r.enrichment)));
   const bar = (r) => h("span", { class: `bar ${r.enrichment < 0 ? "below" : ""}`, "aria-hidden": "true" }, h("i", { style: { width: `${(100 * Math.abs(r.enrichment)) / most}%`, background: role === "pro" ? "var(--good)" : "var(--bad)" } }));
-  return h("div", { class: "markers" }, h("h4", {}, title), table(["Marker", "", "#Shift", "#Positive", ""],
+  return h("div", { class: "markers" }, h("h4", {}, title), table(["Marker", "~Bar", "#Shift", "#Positive", "~Found"],
     rows.map((r) => [h("b", { class: r.on ? "" : "off" }, r.marker), bar(r), decimal(r.enrichment), percent(r.positive), [r.on ? h("span", { class: "mini", title: "enriched and positive in enough cells" }, "on") : null, r.de ? h("span", { class: "mini", title: "among the most differential genes" }, "DE") : null]]), { label: title }));
 }
 

@@ -19,7 +19,7 @@ function buildOverview() {
   tiles.lastChild.id = "decided";
   const figures = [
     mapPanel(),
-    CLUSTERS.some((c) => c.type >= 0) ? figure("Lineages", "click to filter", icicle(CLUSTERS, (path) => setFilter("type", path)), 150) : null,
+    CLUSTERS.some((c) => c.type >= 0) ? figure(HAS_MODEL ? "Lineages by markers" : "Lineages", "click to filter", icicle(CLUSTERS, (path) => setFilter("type", path)), 150) : null,
     stopFigure(),
     CLUSTERS.some((c) => typeof sureness(c) === "number") ? figure(HAS_CONFIDENCE ? "Confidence by depth" : "Margin by depth", "a dot is a cluster", surenessByDepth(CLUSTERS, pick), 150) : null,
     N_CELLS ? figure("Cluster sizes", "cells, logarithmic", sizes(CLUSTERS, pick), 150) : null,
@@ -29,13 +29,13 @@ function buildOverview() {
 
 /** Why walks stopped, or how a model's work ended. */
 function stopFigure() {
-  const stops = RUN.stops.filter(([s]) => CLUSTERS.some((c) => c.stop === s));
-  const of = (test) => CLUSTERS.filter(test);
-  const rows = stops.length
-    ? stops.map(([s, meaning, colour]) => ({ name: s.replaceAll("_", " "), title: meaning, colour, clusters: of((c) => c.stop === s), pick: () => setFilter("stop", s) }))
-    : [...new Set(CLUSTERS.map((c) => c.outcome || "none"))].sort().map((o) => ({ name: o, colour: ["ok", "boosted", "resolved"].includes(o) ? "#44AA99" : "#E69F00", clusters: of((c) => (c.outcome || "none") === o) }));
+  const rows = endsPresent().map((end) => {
+    const { meaning, colour } = STOPS.get(end) || { meaning: "", colour: ["ok", "boosted", "resolved"].includes(end) ? "#44AA99" : "#E69F00" };
+    return { name: end.replaceAll("_", " "), title: meaning, colour, clusters: CLUSTERS.filter((c) => endOf(c) === end), pick: () => setFilter("stop", end) };
+  });
   for (const r of rows) Object.assign(r, { value: r.clusters.length, text: `${whole(r.clusters.length)} (${percent(r.clusters.reduce((s, c) => s + weight(c), 0) / (N_CELLS || CLUSTERS.length || 1))})` });
-  return figure(stops.length ? "Why the walks stopped" : "Outcomes", `clusters (share of ${UNIT}s)`, bars(rows, "Why the walks stopped"), rows.length * 27);
+  const title = HAS_STOPS ? "Why the walks stopped" : "Outcomes";
+  return figure(title, `clusters (share of ${UNIT}s)`, bars(rows, title), rows.length * 27);
 }
 
 function notes() {
@@ -43,7 +43,7 @@ function notes() {
   return [
     found.length ? folded(counted(found.length, "note"), () => h("ul", {}, found.map((n) => h("li", {}, n))), found.length <= 2) : null,
     SEVERAL ? folded(counted(RUN.datasets.length, "dataset"), () => table(["Dataset", "Tissue", "#Clusters", "#Cells", "Status"], RUN.datasets.map((d) => [d.name, d.tissue, whole(d.clusters.length), whole(d.clusters.reduce((s, c) => s + (c.n || 0), 0)), d.status]), { label: "Datasets" })) : null,
-    RUN.spending.length ? folded("Calls, tokens and cost", () => table(["By", "", "#Calls", "#Tokens in", "#Tokens out", "#Cost"], RUN.spending.map((r) => r.map((v) => (typeof v === "number" ? whole(v) : v))), { label: "Calls, tokens and cost" })) : null,
+    RUN.spending.length ? folded("Calls, tokens and cost", () => table(["By", "~Name", "#Calls", "#Tokens in", "#Tokens out", "#Cost"], RUN.spending.map((r) => r.map((v) => (typeof v === "number" ? whole(v) : v))), { label: "Calls, tokens and cost" })) : null,
   ];
 }
 

@@ -28,7 +28,7 @@ function start() {
   whenDecided(() => { refreshRows(); drawDeciding(); drawDecided(); redrawMaps(); });
   document.addEventListener("keydown", pageKeys);
   addEventListener("beforeunload", (event) => { if (unsaved() && !storageWorks) event.preventDefault(); });
-  addEventListener("beforeprint", () => { more(view.shown.length); document.querySelectorAll("#detail details").forEach((part) => { part.open = true; }); });
+  addEventListener("beforeprint", () => { more(view.shown.length); unfold(document.querySelector("main")); });
   requestAnimationFrame(() => setTimeout(() => { performance.mark("usable"); document.documentElement.dataset.ready = "yes"; }, 0));
 }
 

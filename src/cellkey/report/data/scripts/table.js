@@ -12,7 +12,7 @@ const COLUMNS = [
   { name: "Label", key: "label", value: (c) => c.path || c.label },
   { name: HAS_CONFIDENCE ? "Confidence" : "Margin", key: "sure", number: true, value: (c) => sureness(c) ?? -Infinity },
   ...(HAS_MODEL ? [{ name: "Score", key: "model", number: true, value: (c) => c.modelScore ?? -Infinity }] : []),
-  { name: HAS_MODEL || !RUN.stops.some(([s]) => CLUSTERS.some((c) => c.stop === s)) ? "Outcome" : "Stopped", key: "stop", value: (c) => c.stop || c.outcome || "" },
+  { name: HAS_STOPS ? "Stopped" : "Outcome", key: "stop", value: endOf },
   { name: "Decision", key: "decision", value: (c) => decisionText(c) },
 ];
 
@@ -24,7 +24,7 @@ function buildTable() {
     h("label", { class: "grow" }, h("span", { class: "quiet small" }, "Search"), search),
     SEVERAL ? choose("dataset", "Dataset", [["", "all"], ...RUN.datasets.map((d, i) => [String(i), d.name])]) : null,
     choose("type", "Cell type", [["", "all"], ...typesPresent().map((t) => [t.path, `${" ".repeat(3 * t.level)}${t.name}`]), ["-", "no cell type"]]),
-    choose("stop", "Stopped", [["", "all"], ...RUN.stops.filter(([s]) => CLUSTERS.some((c) => c.stop === s)).map(([s]) => [s, s.replaceAll("_", " ")])]),
+    choose("stop", HAS_STOPS ? "Stopped" : "Outcome", [["", "all"], ...endsPresent().map((s) => [s, s.replaceAll("_", " ")])]),
     choose("state", "Decision", [["", "all"], ["open", "undecided"], ["decided", "decided"]]),
     h("button", { type: "button", class: "plain", id: "clear-filters", onclick: clearFilters }, "Show all"));
   const head = h("tr", {}, h("th", { class: "tick" }, h("span", { class: "unseen" }, "Selected")), COLUMNS.map((column) =>
@@ -64,7 +64,7 @@ function fitsFilters(c) {
   const text = d ? `${c.words} ${d.label} ${d.comment}`.toLowerCase() : c.words;
   return words.every((w) => text.includes(w))
     && (!view.dataset || String(c.d) === view.dataset)
-    && (!view.stop || c.stop === view.stop)
+    && (!view.stop || endOf(c) === view.stop)
     && (!view.state || (view.state === "decided") === Boolean(d))
     && (!view.type || (view.type === "-" ? c.type < 0 : c.path === view.type || c.path.startsWith(`${view.type} / `)));
 }
@@ -118,7 +118,7 @@ function makeRow(c, index) {
     h("td", { class: "tick" }, tick), h("td", { class: "id" }, c.id, SEVERAL ? h("span", { class: "quiet small way", title: RUN.datasets[c.d].name }, RUN.datasets[c.d].name) : null), h("td", { class: "n" }, c.n ? whole(c.n) : ""),
     h("td", { class: "label" }), h("td", { class: "n" }, sureCell(c)),
     HAS_MODEL ? h("td", { class: "n" }, c.modelScore === undefined ? "" : decimal(c.modelScore, 0)) : null,
-    h("td", { class: "quiet" }, (c.stop || c.outcome || "").replaceAll("_", " ")), h("td", { class: "decision" }));
+    h("td", { class: "quiet" }, endOf(c).replaceAll("_", " ")), h("td", { class: "decision" }));
   rowNodes.set(c.key, row);
   dressRow(c);
   return row;
@@ -129,7 +129,8 @@ function dressRow(c) {
   const row = rowNodes.get(c.key);
   if (!row) return;
   const d = decisionOf(c);
-  const above = c.path.split(" / ").slice(0, -1).slice(-2).join(" › ");
+  const way = c.path.split(" / ");
+  const above = isNamedByModel(c) ? `markers: ${way.at(-1)}` : way.slice(0, -1).slice(-2).join(" › ");
   replace(row.querySelector(".label"), chip(colourOf(c)),
     h("span", { class: d && ["label", "merge"].includes(d.action) ? "struck" : isNamed(c) ? "" : "quiet", title: c.path || c.label }, c.label || "no label"),
     d && d.label ? h("span", { class: "newly", title: d.label }, " → ", chip(labelColour(c)), h("b", {}, d.label.split(" / ").pop())) : null,
