@@ -69,14 +69,19 @@ def test_no_label_goes_to_another_cluster_when_many_fail_side_by_side(room: Room
     assert_accounted(room, result)
 
 
-@pytest.mark.parametrize("provider", ["anthropic"])
+@pytest.mark.parametrize(
+    ("provider", "effort", "kind"), [("anthropic", None, "messages"), ("openai", "low", "responses")]
+)
 @pytest.mark.parametrize("fault", SPOKEN)
-def test_the_messages_format_survives_the_same_faults(room: Room, fault: Fault, provider: str) -> None:
-    """Both wire formats are read with the same care."""
+def test_other_wire_formats_survive_the_same_faults(
+    room: Room, fault: Fault, provider: str, effort: str | None, kind: str
+) -> None:
+    """All wire formats are read with the same care."""
     from cellkey.llm import provider_from
 
     room.server.plan = every_nth(2, fault)
-    service = provider_from(provider, base_url=room.server.url, key="planted-key", environment={})
+    service = provider_from(provider, base_url=room.server.url, key="planted-key", environment={}, effort=effort)
+    assert service.wire.kind == kind
     result = room.annotate(room.client(provider=service, retry=RetryPolicy(retries=8)), workers=1)
     assert_accounted(room, result)
     assert result.labels == EXPECTED
@@ -192,6 +197,19 @@ def test_the_messages_format_does_without_refused_options(room: Room) -> None:
     result = room.annotate(room.client(provider=service), workers=1)
     assert result.labels == EXPECTED
     assert sum(s.fault is not None for s in room.server.served) == 2
+
+
+def test_the_responses_format_does_without_refused_options(room: Room) -> None:
+    """Effort, temperature and the schema are left out one after the other; thinking keeps its room."""
+    from cellkey.llm import provider_from
+
+    refused = ("reasoning", "temperature", "text")
+    room.server.plan = lambda r, _n: Fault.UNSUPPORTED_OPTION if any(o in r.body for o in refused) else None
+    service = provider_from("openai", base_url=room.server.url, environment={}, effort="high")
+    result = room.annotate(room.client(provider=service), workers=1)
+    assert result.labels == EXPECTED
+    # reasoning, temperature, text twice (schema, then any object)
+    assert sum(s.fault is not None for s in room.server.served) == 4
 
 
 def test_a_prompt_that_is_too_long_is_shortened(room: Room) -> None:

@@ -1,18 +1,23 @@
-"""What responses mean: statuses, headers, bodies and token counts of both formats."""
+"""What responses mean: statuses, headers, bodies and token counts of all formats."""
 
 from __future__ import annotations
 
 import json
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 
-from cellkey.errors import BudgetExceededError
+from cellkey.errors import BudgetExceededError, InputError
 from cellkey.llm import failures as f
+from cellkey.llm import provider_from
 from cellkey.llm.anthropic_messages import AnthropicMessages
+from cellkey.llm.cache import request_key
 from cellkey.llm.chat_completions import ChatCompletions, OpenRouterCompletions
 from cellkey.llm.dialect import Dialect, dialect_of
 from cellkey.llm.messages import AnswerForm, ChatRequest, Finish, Message
+from cellkey.llm.openai_responses import OpenAIResponses
+from cellkey.llm.setup import ModelSettings
 from cellkey.llm.transport import HttpResponse
 from cellkey.llm.wire import failure_of, json_body, retry_after
 
@@ -260,3 +265,58 @@ def test_dialects_weaken_step_by_step() -> None:
         dialect = dialect.without("response_format")
     assert seen == ["schema", "object", "words"]
     assert Dialect().without("model") is None
+
+
+def test_responses_are_asked_for_and_read() -> None:
+    """The form, the effort and the limit are where this format has them; thinking is counted and passed over."""
+    request = ChatRequest("Be brief.", (Message("user", "Who?"),), AnswerForm("annotation-1", {"type": "object"}), 100)
+    body = OpenAIResponses().body(request, "o4-mini", dialect_of("o4-mini", "medium"))
+    assert body["reasoning"] == {"effort": "medium"}
+    assert body["max_output_tokens"] == 400
+    assert body["text"]["format"]["name"] == "annotation-1"
+    assert (body["store"], "temperature" in body) == (False, False)
+    payload = {
+        "id": "resp_7",
+        "model": "o4-mini-2025",
+        "status": "completed",
+        "output": [
+            {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},
+            {"type": "message", "content": [{"type": "output_text", "text": t} for t in ("T ", "cell")]},
+        ],
+        "usage": {
+            "input_tokens": 100,
+            "input_tokens_details": {"cached_tokens": 60},
+            "output_tokens": 30,
+            "output_tokens_details": {"reasoning_tokens": 25},
+        },
+    }
+    reply = OpenAIResponses().read(payload, "o4-mini")
+    assert (reply.text, reply.model, reply.finish, reply.request_id) == ("T cell", "o4-mini-2025", Finish.STOP, "resp_7")
+    usage = reply.usage
+    assert (usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.reasoning_tokens) == (100, 60, 30, 25)
+    cut = {**payload, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    assert OpenAIResponses().read(cut, "m").finish is Finish.LENGTH
+    filtered = {**payload, "status": "incomplete", "incomplete_details": {"reason": "content_filter"}}
+    assert OpenAIResponses().read(filtered, "m").finish is Finish.REFUSED
+
+
+@pytest.mark.parametrize("payload", [{}, {"output": None}, {"status": "failed", "error": {"message": "broken"}}])
+def test_responses_without_output_are_failures_of_the_server(payload: dict[str, Any]) -> None:
+    """They are tried again, like a 500."""
+    with pytest.raises(f.ServerFailedError):
+        OpenAIResponses().read(payload, "m")
+
+
+def test_effort_chooses_format_patience_and_key_of_the_answer() -> None:
+    """Only OpenAI has the format; others get an option, and where there is none the user is told."""
+    at = {"base_url": "http://127.0.0.1:9/v1", "environment": {}}
+    plain, low = provider_from("openai", **at), provider_from("openai", **at, effort="low")
+    assert (plain.wire.kind, low.wire.kind) == ("chat", "responses")
+    services = (plain, low, provider_from("openai", **at, effort="high"))
+    assert len({request_key(ChatRequest("s", ()), service, "m") for service in services}) == 3
+    vllm = provider_from("vllm", environment={}, effort="low")
+    assert vllm.wire.body(ChatRequest("s", ()), "m", dialect_of("m", "low"))["reasoning_effort"] == "low"
+    with pytest.raises(InputError, match="no option for the effort"):
+        provider_from("anthropic", **at, key="k", effort="low")
+    assert ModelSettings(reasoning_effort="high").timeouts.read == 600
+    assert ModelSettings().timeouts.read == 120

@@ -21,6 +21,12 @@ Model = Annotated[str, typer.Option(help="Name of the model at the provider.")]
 BaseUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")]
 ApiKeys = Annotated[Path | None, typer.Option(help="Private JSON file of keys (mode 600).")]
 Out = Annotated[Path | None, typer.Option("--out", "--output-dir", "-o", help="New directory for results.")]
+Effort = Annotated[
+    str | None,
+    typer.Option(
+        "--reasoning-effort", help="minimal, low, medium or high: how hard a reasoning model shall think."
+    ),
+]
 MaxWorkers = Annotated[int, typer.Option(help="Calls at once.")]
 Timeout = Annotated[float, typer.Option(help="Seconds without a byte before a call is given up.")]
 MaxRetries = Annotated[int, typer.Option(help="Repeated attempts of a call.")]
@@ -78,6 +84,7 @@ def given_model(options: dict[str, Any]) -> dict[str, Any]:
         model=options["model"],
         base_url=options["base_url"],
         api_keys=as_text(options["api_keys"]),
+        reasoning_effort=options["reasoning_effort"],
         timeout=options["timeout"],
         retries=options["max_retries"],
         max_workers=options["max_workers"],

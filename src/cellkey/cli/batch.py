@@ -41,6 +41,9 @@ def batch(
     score_model: Annotated[str | None, typer.Option(help="[PROVIDER:]MODEL that scores; the same by default.")] = None,
     boost_model: Annotated[str | None, typer.Option(help="[PROVIDER:]MODEL that boosts.")] = None,
     merge_model: Annotated[str | None, typer.Option(help="[PROVIDER:]MODEL that groups labels.")] = None,
+    reasoning_effort: Annotated[
+        str | None, typer.Option(help="minimal, low, medium or high: how hard a reasoning model shall think.")
+    ] = None,
     species: Annotated[str, typer.Option(help="Species, told to the model.")] = "Human",
     notes: Annotated[str, typer.Option(help="Further context, told to the model.")] = "",
     resolution: Annotated[float, typer.Option(help="Resolution of the Leiden clustering.")] = 0.5,
@@ -190,6 +193,7 @@ def _settings(options: dict[str, Any]) -> Any:
                 score_model="score_model",
                 boost_model="boost_model",
                 merge_model="merge_model",
+                reasoning_effort="reasoning_effort",
                 timeout="timeout",
                 retries="max_retries",
                 max_workers="max_workers",

@@ -53,6 +53,7 @@ def annotate(
     score_threshold: Annotated[float, typer.Option(help="Scores below are boosted, 0 to 100.")] = 75.0,
     repeats: Annotated[int, typer.Option(help="Runs per cluster, for agreement.")] = 1,
     repeat_below: Annotated[float | None, typer.Option(help="Repeat only clusters that score below.")] = None,
+    reasoning_effort: opt.Effort = None,
     max_workers: opt.MaxWorkers = 4,
     timeout: opt.Timeout = 120.0,
     max_retries: opt.MaxRetries = 5,
@@ -93,6 +94,7 @@ def annotate(
             model=model,
             base_url=base_url,
             api_keys=opt.as_text(api_keys),
+            reasoning_effort=reasoning_effort,
             timeout=timeout,
             retries=max_retries,
             max_workers=max_workers,
@@ -165,6 +167,7 @@ def subclusters(
     repeats: Annotated[int, typer.Option(help="Runs; the majority's label wins.")] = 1,
     base_url: opt.BaseUrl = None,
     api_keys: opt.ApiKeys = None,
+    reasoning_effort: opt.Effort = None,
     max_workers: opt.MaxWorkers = 4,
     timeout: opt.Timeout = 120.0,
     max_retries: opt.MaxRetries = 5,
@@ -233,6 +236,7 @@ def check(
     model: opt.Model = "gpt-4o-2024-08-06",
     base_url: opt.BaseUrl = None,
     api_keys: opt.ApiKeys = None,
+    reasoning_effort: opt.Effort = None,
     timeout: opt.Timeout = 30.0,
     no_probe: Annotated[bool, typer.Option("--no-probe", help="Send nothing.")] = False,
 ) -> None:
@@ -246,7 +250,13 @@ def check(
     from cellkey.llm.setup import ModelSettings
 
     given = opt.given(
-        provider=provider, model=model, base_url=base_url, api_keys=opt.as_text(api_keys), timeout=timeout, retries=1
+        provider=provider,
+        model=model,
+        base_url=base_url,
+        api_keys=opt.as_text(api_keys),
+        reasoning_effort=reasoning_effort,
+        timeout=timeout,
+        retries=1,
     )
     rows = check_model(ModelSettings.parse(given, option="options"), probe=not no_probe)
     for what, good, found in rows:

@@ -41,6 +41,8 @@ def request_key(request: ChatRequest, provider: Provider, model: str) -> str:
         request.repeat,
     ]
     content = [_VERSION, provider.wire.kind, provider.host, model, asked]
+    if provider.effort is not None:
+        content.append(provider.effort)
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8")).hexdigest()
 
 

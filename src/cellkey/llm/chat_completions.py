@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from cellkey.llm.dialect import Dialect
     from cellkey.llm.messages import ChatRequest
 
-__all__ = ["ChatCompletions", "OpenRouterCompletions"]
+__all__ = ["ChatCompletions", "OpenRouterCompletions", "bearer_headers"]
+
+
+def bearer_headers(key: SecretStr | None) -> dict[str, str | SecretStr]:
+    """Return the headers of a JSON request whose key is a bearer token."""
+    headers: dict[str, str | SecretStr] = {"content-type": "application/json"}
+    if key is not None:
+        headers["authorization"] = SecretStr(f"Bearer {key.get_secret_value()}")
+    return headers
 
 
 class ChatCompletions:
@@ -26,10 +34,7 @@ class ChatCompletions:
     path = "/chat/completions"
 
     def headers(self, key: SecretStr | None) -> dict[str, str | SecretStr]:
-        headers: dict[str, str | SecretStr] = {"content-type": "application/json"}
-        if key is not None:
-            headers["authorization"] = SecretStr(f"Bearer {key.get_secret_value()}")
-        return headers
+        return bearer_headers(key)
 
     def body(self, request: ChatRequest, model: str, dialect: Dialect) -> dict[str, Any]:
         turns = [{"role": m.role, "content": m.text} for m in request.messages]
@@ -39,6 +44,8 @@ class ChatCompletions:
             "messages": [{"role": "system", "content": request.system}, *turns],
             dialect.limit_name: limit,
         }
+        if dialect.effort is not None:
+            body["reasoning_effort"] = dialect.effort
         if dialect.temperature and request.temperature is not None:
             body["temperature"] = request.temperature
         if dialect.seed and request.seed is not None:

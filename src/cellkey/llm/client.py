@@ -120,7 +120,7 @@ class ModelClient:
         self._timeouts = timeouts or Timeouts()
         self._hooks = tuple(hooks)
         self._rng = random.Random(0)  # spreads waits, guards no secret
-        self._dialect = dialect_of(model)
+        self._dialect = dialect_of(model, provider.effort)
         self._lock = threading.Lock()
         self._stopped: ServiceError | None = None
 

@@ -25,6 +25,8 @@ class Dialect:
         How the form of the answer is asked for: by schema, as any JSON object, or in words only.
     thinks
         Whether hidden reasoning counts against the output limit, which then is four times as high.
+    effort
+        How hard the model is asked to think; None says nothing about it.
     """
 
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -32,6 +34,7 @@ class Dialect:
     seed: bool = True
     structured: Literal["schema", "object", "words"] = "schema"
     thinks: bool = False
+    effort: str | None = None
 
     def without(self, option: str) -> Dialect | None:
         """Return the dialect that avoids ``option``, or None if it cannot be avoided any further."""
@@ -43,16 +46,18 @@ class Dialect:
             return replace(self, limit_name="max_completion_tokens")
         if option == "max_completion_tokens" and self.limit_name == "max_completion_tokens":
             return replace(self, limit_name="max_tokens")
-        if option in ("response_format", "tools", "tool_choice") and self.structured != "words":
+        if option in ("reasoning_effort", "reasoning") and self.effort is not None:
+            return replace(self, effort=None)
+        if option in ("response_format", "text", "tools", "tool_choice") and self.structured != "words":
             weaker: Literal["object", "words"] = (
-                "object" if option == "response_format" and self.structured == "schema" else "words"
+                "object" if option in ("response_format", "text") and self.structured == "schema" else "words"
             )
             return replace(self, structured=weaker)
         return None
 
 
-def dialect_of(model: str) -> Dialect:
-    """Return what is known beforehand about a model."""
+def dialect_of(model: str, effort: str | None = None) -> Dialect:
+    """Return what is known beforehand about a model that shall think with some effort."""
     if _FIXED_SAMPLING.search(model):
-        return Dialect(limit_name="max_completion_tokens", temperature=False, thinks=True)
-    return Dialect()
+        return Dialect(limit_name="max_completion_tokens", temperature=False, thinks=True, effort=effort)
+    return Dialect(thinks=effort is not None, effort=effort)

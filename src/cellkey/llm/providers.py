@@ -13,6 +13,7 @@ from cellkey.errors import InputError, did_you_mean
 from cellkey.llm.anthropic_messages import AnthropicMessages
 from cellkey.llm.chat_completions import ChatCompletions, OpenRouterCompletions
 from cellkey.llm.credentials import find_key
+from cellkey.llm.openai_responses import OpenAIResponses
 from cellkey.llm.transport import is_loopback, shown_url
 
 if TYPE_CHECKING:
@@ -78,12 +79,13 @@ PROVIDERS: Mapping[str, ProviderKind] = {
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One service as it will be used. The key is hidden in every text made of this value."""
+    """One service as it will be used, and how hard its model shall think. No text made of this value shows the key."""
 
     name: str
     base_url: str
     wire: WireFormat = field(repr=False)
     key: SecretStr | None = None
+    effort: str | None = None
 
     @property
     def is_local(self) -> bool:
@@ -107,6 +109,7 @@ def provider_from(
     key: str | SecretStr | None = None,
     key_file: str | Path | None = None,
     environment: Mapping[str, str] | None = None,
+    effort: str | None = None,
 ) -> Provider:
     """Return the service called ``name``.
 
@@ -118,11 +121,15 @@ def provider_from(
         Overrides the address of the kind and the environment (``OPENAI_BASE_URL`` and the like).
     key, key_file, environment
         See :func:`cellkey.llm.credentials.find_key`. Only the key of this service is read.
+    effort
+        How hard a reasoning model shall think (``minimal`` to ``high``). With it ``openai`` is asked in its responses
+        format; others get the option ``reasoning_effort``.
 
     Raises
     ------
     InputError
-        If the name is unknown, the address is no http address, or a key is needed and absent.
+        If the name is unknown, the address is no http address, a key is needed and absent, or the service has no
+        option for the effort.
     """
     key = SecretStr(key) if isinstance(key, str) else key  # no frame below holds it in the open
     variables = os.environ if environment is None else environment
@@ -142,7 +149,11 @@ def provider_from(
             f"{kind.key_fields[0]!r}"
         )
         raise InputError(msg)
-    return Provider(name, address.rstrip("/"), kind.wire(), found)
+    if effort is not None and kind.wire is AnthropicMessages:
+        msg = f"provider {name!r} has no option for the effort of reasoning: leave --reasoning-effort out"
+        raise InputError(msg)
+    wire = OpenAIResponses if effort is not None and name == "openai" else kind.wire
+    return Provider(name, address.rstrip("/"), wire(), found, effort)
 
 
 def _check_address(address: str, name: str) -> None:

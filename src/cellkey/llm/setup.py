@@ -40,7 +40,14 @@ class ModelSettings(Parameters):
     model: str = Field(default="gpt-4o-2024-08-06", description="name of the model at the provider")
     base_url: str | None = Field(default=None, description="address that replaces the provider's own")
     api_keys: str | None = Field(default=None, description="private JSON file of keys")
-    timeout: float = Field(default=120.0, gt=0, description="seconds without a byte before a call is given up")
+    reasoning_effort: Literal["minimal", "low", "medium", "high"] | None = Field(
+        default=None, description="how hard a reasoning model shall think; None leaves it to the model"
+    )
+    timeout: float = Field(
+        default=120.0,
+        gt=0,
+        description="seconds without a byte before a call is given up; five times as many at medium or high effort",
+    )
     retries: int = Field(default=5, ge=0, le=50, description="repeated attempts of a call")
     max_workers: int = Field(default=4, ge=1, le=256, description="calls at once")
     requests_per_minute: int | None = Field(default=None, ge=1, description="limit; None for none")
@@ -55,6 +62,12 @@ class ModelSettings(Parameters):
     price_file: str | None = Field(default=None, description="JSON file of prices by model")
     record: str | None = Field(default=None, description="file that exchanges are recorded to")
     replay: str | None = Field(default=None, description="recording that answers instead of the service")
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """Patience with one call. A model that thinks sends nothing meanwhile."""
+        read = self.timeout * (5 if self.reasoning_effort in ("medium", "high") else 1)
+        return Timeouts(10.0, read, 5 * read / 2)
 
     @property
     def prices(self) -> PriceTable:
@@ -140,7 +153,7 @@ def open_client(
         budget=budget,
         lane=lane,
         retry=RetryPolicy(retries=settings.retries),
-        timeouts=Timeouts(10.0, settings.timeout, max(5 * settings.timeout / 2, settings.timeout)),
+        timeouts=settings.timeouts,
         prices=settings.prices,
     )
 
@@ -228,9 +241,10 @@ def _service(settings: ModelSettings, key: str | SecretStr | None) -> _Service:
     if settings.record and settings.replay:
         msg = "either record exchanges or replay them, not both"
         raise InputError(msg)
+    url, effort = settings.base_url, settings.reasoning_effort
     if settings.replay:
-        provider = provider_from(settings.provider, base_url=settings.base_url, key=key or "none")
+        provider = provider_from(settings.provider, base_url=url, key=key or "none", effort=effort)
         return _Service(provider, RecordedTransport(settings.replay))
-    provider = provider_from(settings.provider, base_url=settings.base_url, key=key, key_file=settings.api_keys)
+    provider = provider_from(settings.provider, base_url=url, key=key, key_file=settings.api_keys, effort=effort)
     live = LiveTransport(settings.max_workers)
     return _Service(provider, RecordedTransport(settings.record, live) if settings.record else live)

@@ -33,6 +33,9 @@ __all__ = ["WireFormat", "as_count", "exhausted_wait", "failure_of", "json_body"
 _TRANSIENT = {408, 409, 425, 500, 502, 503, 504, *range(520, 530)}
 _OPTIONS = (
     "temperature",
+    "reasoning_effort",
+    "reasoning",
+    "text",
     "max_completion_tokens",
     "max_tokens",
     "response_format",
@@ -139,7 +142,8 @@ def _named_option(message: str, param: str) -> str:
     head = re.split(r"[.\[]", param)[0]
     if head in _OPTIONS:
         return head
-    named = [(match.start(), option) for option in _OPTIONS if (match := re.search(rf"\b{option}\b", message))]
+    words = [o for o in _OPTIONS if o != "text"]  # which messages speak of in another sense
+    named = [(match.start(), option) for option in words if (match := re.search(rf"\b{option}\b", message))]
     return min(named)[1] if named else ""
 
 

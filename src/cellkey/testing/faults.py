@@ -79,7 +79,8 @@ def _date_in(seconds: float) -> str:
 
 def _unsupported(request: SeenRequest) -> Refusal:
     """Complain about the first option of the request that can be left out."""
-    for option in ("temperature", "seed", "response_format", "tools", "max_tokens", "max_completion_tokens"):
+    options = ("reasoning", "reasoning_effort", "temperature", "seed", "response_format", "text", "tools")
+    for option in (*options, "max_tokens", "max_completion_tokens"):
         if option in request.body:
             return 400, _error(f"Unsupported parameter: '{option}'", "unsupported_parameter", option), {}
     return 400, _error("bad request"), {}

@@ -1,8 +1,7 @@
 """A language-model server on this machine that answers by rules, breaks on demand, and counts what it served.
 
-It speaks chat completions and Anthropic messages over real sockets with keep-alive, so that everything
-between a
-client and the wire is tested: time limits, resets, reuse of connections, cut bodies.
+It speaks chat completions, OpenAI's responses and Anthropic's messages over real sockets with keep-alive, so that
+everything between a client and the wire is tested: time limits, resets, reuse of connections, cut bodies.
 """
 
 from __future__ import annotations
@@ -184,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        if not self.path.endswith(("/v1/chat/completions", "/v1/messages")):
+        if not self.path.endswith(("/v1/chat/completions", "/v1/messages", "/v1/responses")):
             self._send(404, {"error": {"message": f"no such address {self.path}"}})
             return
         owner = self.server.owner

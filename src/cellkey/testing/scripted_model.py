@@ -44,7 +44,7 @@ class SeenRequest:
     Parameters
     ----------
     kind
-        ``chat`` or ``messages``.
+        ``chat``, ``messages`` or ``responses``.
     form
         Name of the answer's form, from the schema or from the words of the instructions.
     role
@@ -86,11 +86,12 @@ _ROLE_OF_FORM = {
 
 
 def read_request(path: str, body: bytes) -> SeenRequest:
-    """Return what a request body of either wire format asks for."""
+    """Return what a request body of any wire format asks for."""
     content = json.loads(body)
-    kind = "messages" if path.endswith("/messages") else "chat"
-    messages = [dict(m) for m in content.get("messages", [])]
-    system = content.get("system", "") if kind == "messages" else _system_of(messages)
+    kind = next((k for k in ("messages", "responses") if path.endswith(f"/{k}")), "chat")
+    messages = [dict(m) for m in content.get("input" if kind == "responses" else "messages", [])]
+    own = {"messages": "system", "responses": "instructions"}
+    system = content.get(own[kind], "") if kind in own else _system_of(messages)
     turns = [m for m in messages if m.get("role") != "system"]
     form = _form_name(content) or next(iter(_FORM.findall(system)), "")
     first = str(turns[0]["content"]) if turns else ""
@@ -111,6 +112,8 @@ def _system_of(messages: list[dict[str, Any]]) -> str:
 def _form_name(content: Mapping[str, Any]) -> str:
     if content.get("tools"):
         return str(content["tools"][0].get("name", ""))
+    if content.get("text"):
+        return str(content["text"]["format"].get("name", ""))
     schema = (content.get("response_format") or {}).get("json_schema") or {}
     return str(schema.get("name", ""))
 

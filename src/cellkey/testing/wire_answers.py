@@ -1,4 +1,4 @@
-"""Bodies of successful responses in either wire format."""
+"""Bodies of successful responses in every wire format."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def answer_body(
     """
     text = answer if isinstance(answer, str) else "" if answer is None else json.dumps(answer)
     n_in, n_out = count_tokens(request.text), count_tokens(text)
-    body = _messages if request.kind == "messages" else _chat
+    body = {"messages": _messages, "responses": _responses}.get(request.kind, _chat)
     return body(request, answer, text, finish, (n_in, n_out) if usage else None), n_in, n_out
 
 
@@ -69,6 +69,37 @@ def _chat(
             "total_tokens": sum(usage),
             "prompt_tokens_details": {"cached_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": 0},
+        }
+    return body
+
+
+def _responses(
+    request: SeenRequest,
+    answer: dict[str, Any] | str | None,
+    text: str,
+    finish: str,
+    usage: tuple[int, int] | None,
+) -> dict[str, Any]:
+    part = {"type": "refusal", "refusal": text} if finish == "refused" else {"type": "output_text", "text": text}
+    output: list[dict[str, Any]] = [{"type": "reasoning", "summary": []}]
+    if answer is not None:
+        output.append({"type": "message", "role": "assistant", "content": [part]})
+    body: dict[str, Any] = {
+        "id": "resp_1",
+        "object": "response",
+        "status": "incomplete" if finish == "length" else "completed",
+        "incomplete_details": {"reason": "max_output_tokens"} if finish == "length" else None,
+        "error": None,
+        "model": request.body.get("model", ""),
+        "output": output,
+    }
+    if usage is not None:
+        body["usage"] = {
+            "input_tokens": usage[0],
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": usage[1],
+            "output_tokens_details": {"reasoning_tokens": usage[1] // 2},
+            "total_tokens": sum(usage),
         }
     return body
 
