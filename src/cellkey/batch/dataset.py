@@ -239,6 +239,7 @@ def _ask_model(
     from cellkey.llm.setup import ClientTeam
 
     settings, dataset = job.settings, job.dataset
+    study = Study(dataset.tissue, settings.species, settings.notes, dataset.name)
     sizes = {c: label.n_cells for c, label in by_markers.items()}
     asked = markers[markers["cluster"].map(lambda c: sizes[c] >= _FEWEST_CELLS)]
     calls = {c: label.detailed for c, label in by_markers.items() if label.status == "ok"}
@@ -246,6 +247,8 @@ def _ask_model(
         hierarchy_for(dataset.tissue, settings.hierarchy).hierarchy,
         settings.ontology,
         calls if settings.annotator is Annotator.BOTH else None,
+        settings.panels,
+        study,
     )
     budget = Budget(settings.budget_usd, settings.budget_tokens, file=job.budget_file)
     model = settings.model.updated(max_workers=job.workers)
@@ -253,7 +256,7 @@ def _ask_model(
         result = annotate_markers(
             asked,
             team.main,
-            study=Study(dataset.tissue, settings.species, settings.notes, dataset.name),
+            study=study,
             sizes=sizes,
             workflow=settings.workflow,
             selection=settings.selection,

@@ -22,6 +22,7 @@ from cellkey.errors import CellkeyError, InputError
 from cellkey.llm.accounting import Call, token_tracking
 from cellkey.llm.budget import Budget
 from cellkey.llm.journal import Journal, read_calls
+from cellkey.llm.panels import read_panels
 from cellkey.records.atomic import write_text
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def run_batch(
     """
     chosen = settings or BatchSettings()
     datasets = discover(data_root, tissues, files, layout="flat" if layout == "flat" else "unlabelled")
+    if chosen.panels is not None:
+        read_panels(chosen.panels)  # what is wrong with them is said before any work
     calls = _probe(chosen) if chosen.asks_a_model and probe else []
     started = datetime.now().astimezone()
     directory = create_run_directory(output_dir, run_label(tissues), started)

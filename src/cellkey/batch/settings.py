@@ -33,6 +33,7 @@ class BatchSettings(Parameters):
         default=None, description="marker hierarchy: a file or a built-in name; None matches the tissue"
     )
     ontology: str | None = Field(default=None, description="OBO file of the Cell Ontology")
+    panels: str | None = Field(default=None, description="folder of marker panels that a model is shown as evidence")
     resolution: float = Field(default=0.5, gt=0, description="resolution of the Leiden clustering")
     n_pcs: int = Field(default=40, ge=1, le=500, description="principal components for neighbours")
     n_neighbors: int = Field(default=10, ge=1, le=1000, description="nearest neighbours per cell")

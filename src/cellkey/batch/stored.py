@@ -56,12 +56,14 @@ def open_dataset(run: str | Path, name: str | None = None) -> StoredResult:
     dataset = _chosen(manifest.entries, name).dataset
     folder = directory.path / dataset.folder
     study = Study(dataset.tissue, settings.species, settings.notes, dataset.name)
-    asked = AskedWith(study, settings.model, settings.workflow, settings.selection, settings.ontology)
+    asked = AskedWith(study, settings.model, settings.workflow, settings.selection, settings.ontology, settings.panels)
     markers = _markers(folder, dataset.prefix)
     knowledge = bundled_knowledge(
         hierarchy_for(dataset.tissue, settings.hierarchy).hierarchy,
         settings.ontology,
         _marker_calls(folder, dataset.prefix, settings),
+        settings.panels,
+        study,
     )
     result = read_result(folder / "details", markers, asked, knowledge, dataset.prefix)
     kept = {r.cluster for r in result.clusters}  # clusters of a cell or two were not asked about

@@ -74,6 +74,9 @@ def batch(
         int | None, typer.Option(help="Genes per cluster in markers.csv; the whole table then goes to details.")
     ] = None,
     ontology: Annotated[Path | None, typer.Option(help="cl-basic.obo; the bundled terms by default.")] = None,
+    knowledge: Annotated[
+        Path | None, typer.Option(help="Folder of your own marker tables (cell_type, gene, ...), shown to the model.")
+    ] = None,
     input_cost: Annotated[float | None, typer.Option(help="USD per million input tokens.")] = None,
     output_cost: Annotated[float | None, typer.Option(help="USD per million output tokens.")] = None,
     prices: Annotated[
@@ -173,6 +176,7 @@ def _settings(options: dict[str, Any]) -> Any:
                 notes="notes",
                 hierarchy="marker_map",
                 ontology="ontology",
+                panels="knowledge",
                 resolution="resolution",
                 n_pcs="n_pcs",
                 n_neighbors="n_neighbors",

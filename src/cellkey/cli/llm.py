@@ -64,6 +64,9 @@ def annotate(
     prices: opt.Prices = None,
     cache: opt.Cache = "on",
     ontology: Annotated[Path | None, typer.Option(help="cl-basic.obo; the bundled terms by default.")] = None,
+    knowledge: Annotated[
+        Path | None, typer.Option(help="Folder of your own marker tables (cell_type, gene, ...), shown to the model.")
+    ] = None,
     record: Annotated[Path | None, typer.Option(help="Record all exchanges to this file.")] = None,
     replay: Annotated[Path | None, typer.Option(help="Answer from a recording instead of the service.")] = None,
     resume: opt.Resume = False,
@@ -135,6 +138,7 @@ def annotate(
         workflow=steps,
         selection=selection,
         ontology=ontology,
+        panels=knowledge,
         budget_usd=budget,
         budget_tokens=max_tokens_total,
         resume=resume,

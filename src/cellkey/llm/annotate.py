@@ -15,9 +15,9 @@ from cellkey.llm.knowledge import Knowledge
 from cellkey.llm.marker_selection import SelectionParameters, select_markers
 from cellkey.llm.marker_tables import marker_table
 from cellkey.llm.merging import MergeOutcome, merge_by_model, merge_by_ontology, resolved_share
+from cellkey.llm.panels import with_panels
 from cellkey.llm.results import AnnotationResult, ClusterResult, with_term
 from cellkey.llm.roles import MERGER, ClusterTalk
-from cellkey.llm.rule_checks import RuleChecks
 from cellkey.llm.workflow import Case, Desk, State, WorkflowParameters, run_case
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cellkey.llm.asking import Turn
     from cellkey.llm.client import ModelClient
     from cellkey.llm.clock import Clock
+    from cellkey.llm.rule_checks import RuleChecks
 
 __all__ = ["Office", "annotate_markers"]
 
@@ -63,7 +64,7 @@ def annotate_markers(
     workflow, selection
         Which roles take part, and which genes they are shown.
     knowledge
-        Ontology, calls of the marker hierarchy, known markers, aliases.
+        Ontology, calls of the marker hierarchy, known markers, aliases, panels of the user.
     role_clients
         Other models for single roles (``scorer``, ``booster``, ``merger``, ...).
     workers
@@ -82,8 +83,8 @@ def annotate_markers(
     context, steps, known = study or Study(), workflow or WorkflowParameters(), knowledge or Knowledge()
     clients = {"": client, **(role_clients or {})}
     selections = select_markers(table, selection, tissue=context.tissue)
-    evidence = evidence_of(selections, context, sizes)
-    checks = RuleChecks(table, known.terms, known.calls, known.canonical_markers, known.aliases)
+    checks = known.checks(table)
+    evidence = with_panels(evidence_of(selections, context, sizes), known.panels, checks)
     office = Office(clients, checks, GeneQueries(table, known.aliases), steps, known, clock, on_cluster, workers)
     ordered = [evidence[c] for c in sorted(evidence, key=natural_key)]
     results = side_by_side(office.cluster, ordered, workers, clients.values())

@@ -76,13 +76,17 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class ClusterEvidence:
-    """Genes and size of one cluster, and the overview of all clusters it is seen against."""
+    """Genes and size of one cluster, the overview of all clusters it is seen against, and panels that its genes match.
+
+    ``panels`` are shown as they are; see :mod:`cellkey.llm.panels`.
+    """
 
     selection: MarkerSelection
     study: Study
     n_cells: int | None = None
     share: float | None = None
     overview: dict[str, Any] = field(default_factory=dict, repr=False)
+    panels: tuple[dict[str, Any], ...] = ()
 
     @property
     def cluster(self) -> str:
@@ -119,6 +123,8 @@ class ClusterEvidence:
         block["genes"] = [_described(g, detail) for g in genes]
         if self.selection.negative:
             block["genes_it_lacks"] = [_described(g, detail) for g in self.selection.negative]
+        if self.panels:
+            block["marker_panels_of_the_user"] = list(self.panels)
         if self.selection.n_dropped:
             block["housekeeping_genes_not_shown"] = self.selection.n_dropped
         if self.selection.low_markers:

@@ -15,7 +15,6 @@ from cellkey.llm.conversations import case_of, case_record
 from cellkey.llm.gene_queries import GeneQueries
 from cellkey.llm.result_tables import STATUS_OF_STATE
 from cellkey.llm.roles import BOOSTER, ClusterTalk
-from cellkey.llm.rule_checks import RuleChecks
 from cellkey.llm.stored import chosen_clusters
 from cellkey.llm.workflow import Case, Desk, State, finish_case
 from cellkey.records.schema import Column, TableSchema
@@ -159,7 +158,7 @@ class _Again:
         on_cluster: Callable[[Case], None] | None,
     ) -> None:
         known = stored.knowledge
-        checks = RuleChecks(stored.markers, known.terms, known.calls, known.canonical_markers, known.aliases)
+        checks = known.checks(stored.markers)
         queries = GeneQueries(stored.markers, known.aliases)
         steps = stored.asked.workflow.updated(**changes)
         self.office = Office(dict(clients), checks, queries, steps, known, clock, on_cluster, workers)

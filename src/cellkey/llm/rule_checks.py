@@ -35,6 +35,7 @@ class FindingKind(StrEnum):
     UNRESOLVED_LABEL = "unresolved_label"
     INCONSISTENT_LEVELS = "inconsistent_levels"
     NO_CANONICAL_MARKERS = "no_canonical_markers"
+    LACKING_MARKERS = "lacking_markers"
 
 
 _ASK_FOR_REVISION = {
@@ -145,7 +146,9 @@ class RuleChecks:
     calls
         What the marker hierarchy called each cluster, where it was run; labels by cluster.
     canonical_markers
-        Known markers by label (any spelling), from a hierarchy or a knowledge folder.
+        Known markers by label (any spelling), from a hierarchy or the user's panels.
+    lacking_markers
+        Genes that a type is known to lack, likewise.
     aliases
         Returns other names of a gene.
     """
@@ -157,16 +160,25 @@ class RuleChecks:
         calls: Mapping[str, str] | None = None,
         canonical_markers: Mapping[str, Iterable[str]] | None = None,
         aliases: Callable[[str], Iterable[str]] | None = None,
+        lacking_markers: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
         self._rows = {str(cluster): rows for cluster, rows in table.groupby("cluster", sort=False)}
         self._terms = terms or NoTerms()
         self._calls = dict(calls or {})
         self._aliases = aliases
         self._canonical = {normalised_label(k): tuple(v) for k, v in (canonical_markers or {}).items()}
+        self._lacking = {normalised_label(k): tuple(v) for k, v in (lacking_markers or {}).items()}
 
     def rows(self, cluster: str) -> pd.DataFrame:
         """Return the marker rows of one cluster."""
         return self._rows[cluster]
+
+    def enriched(self, cluster: str, genes: Iterable[str]) -> tuple[str, ...]:
+        """Return those of ``genes`` that are up in a cluster and seen in enough of its cells, by any of their names."""
+        rows = self._rows[cluster]
+        index = _by_folded_gene(rows)
+        found = ((g, self._row_of(g, index)) for g in genes)
+        return tuple(g for g, row in found if row is not None and not _is_weak(rows, row))
 
     def term(self, label: str) -> MatchedTerm | None:
         """Return the ontology term that a label stands for."""
@@ -184,6 +196,7 @@ class RuleChecks:
             *self._ontology(answer),
             *self._hierarchy(answer),
             *self._canonical_genes(answer, rows),
+            *self._lacking_genes(answer),
         )
 
     def _row_of(self, gene: str, index: Mapping[str, int]) -> int | None:
@@ -278,6 +291,15 @@ class RuleChecks:
                 text = f"none of the tested canonical markers of {label} is enriched: {', '.join(list(tested)[:8])}"
                 return [Finding(FindingKind.NO_CANONICAL_MARKERS, text, tuple(tested))]
         return []
+
+
+    def _lacking_genes(self, answer: AnnotationAnswer) -> list[Finding]:
+        label = answer.detailed_cell_type
+        there = self.enriched(answer.cluster, self._lacking.get(normalised_label(label), ()))
+        if not there:
+            return []
+        text = f"{label} is known to lack genes that are enriched here: {', '.join(there[:8])}"
+        return [Finding(FindingKind.LACKING_MARKERS, text, there)]
 
 
 def _is_weak(rows: pd.DataFrame, row: int) -> bool:

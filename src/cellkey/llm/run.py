@@ -52,6 +52,7 @@ def annotate_table_file(
     workflow: WorkflowParameters | None = None,
     selection: SelectionParameters | None = None,
     ontology: str | Path | None = None,
+    panels: str | Path | None = None,
     budget_usd: float | None = None,
     budget_tokens: int | None = None,
     resume: bool = False,
@@ -70,6 +71,8 @@ def annotate_table_file(
         Who is asked about what, and how.
     ontology
         OBO file of the Cell Ontology; the bundled terms if None.
+    panels
+        Folder of marker panels that are shown as evidence; see :func:`cellkey.llm.panels.read_panels`.
     budget_usd, budget_tokens
         Limits of the whole run.
     resume
@@ -93,7 +96,9 @@ def annotate_table_file(
         workflow or WorkflowParameters(),
         selection or SelectionParameters(),
         None if ontology is None else str(ontology),
+        None if panels is None else str(panels),
     )
+    knowledge = bundled_knowledge(ontology=ontology, panels=panels, study=asked.study)
     with asking_in(
         output_dir, model, budget_usd=budget_usd, budget_tokens=budget_tokens, resume=resume, probe=probe
     ) as team:
@@ -103,7 +108,7 @@ def annotate_table_file(
             study=asked.study,
             workflow=asked.workflow,
             selection=asked.selection,
-            knowledge=bundled_knowledge(ontology=ontology),
+            knowledge=knowledge,
             role_clients=team.roles,
             workers=model.max_workers,
             on_cluster=on_cluster,

@@ -14,6 +14,7 @@ from cellkey.llm.identifiers import natural_key
 from cellkey.llm.knowledge import Knowledge, bundled_knowledge
 from cellkey.llm.marker_selection import SelectionParameters, select_markers
 from cellkey.llm.marker_tables import read_marker_table, written_markers
+from cellkey.llm.panels import with_panels
 from cellkey.llm.result_tables import ANNOTATIONS
 from cellkey.llm.results import AnnotationResult, with_term
 from cellkey.llm.setup import ModelSettings
@@ -50,6 +51,7 @@ class AskedWith:
     workflow: WorkflowParameters
     selection: SelectionParameters
     ontology: str | None = None
+    panels: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def read_result(
         msg = f"{folder}: {len(rows)} rows of annotations but {len(order)} conversations"
         raise RunError(msg)
     sizes = {c: int(n) for c, n in zip(order, rows["n_cells"], strict=True) if n == n}
-    evidence = evidence_of(select_markers(markers, asked.selection, tissue=asked.study.tissue), asked.study, sizes)
+    selections = select_markers(markers, asked.selection, tissue=asked.study.tissue)
+    evidence = with_panels(evidence_of(selections, asked.study, sizes), knowledge.panels, knowledge.checks(markers))
     unknown = [c for c in order if c not in evidence]
     if unknown:
         msg = f"the marker table of {folder} does not hold cluster {unknown[0]!r}"
@@ -125,9 +128,10 @@ def open_table_run(directory: str | Path) -> StoredResult:
         WorkflowParameters.parse(manifest["workflow"]),
         SelectionParameters.parse(manifest["selection"]),
         manifest.get("ontology"),
+        manifest.get("panels"),
     )
     markers = read_marker_table(folder / f"{safe_name(asked.study.dataset)}_markers.csv")
-    knowledge = bundled_knowledge(ontology=asked.ontology)
+    knowledge = bundled_knowledge(ontology=asked.ontology, panels=asked.panels, study=asked.study)
     return StoredResult(read_result(folder, markers, asked, knowledge), markers, asked, knowledge, folder)
 
 
@@ -150,6 +154,7 @@ def write_manifest(directory: Path, asked: AskedWith, source: Mapping[str, Any])
         "workflow": asked.workflow.model_dump(mode="json"),
         "selection": asked.selection.model_dump(mode="json"),
         "ontology": asked.ontology,
+        "panels": asked.panels,
         "prompt_hash": prompt_hash(),
         "versions": package_versions(),
     }
