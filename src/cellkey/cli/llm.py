@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cellkey.cli import _model_options as opt
-from cellkey.cli import llm_again
+from cellkey.cli import llm_again, llm_compare
 
 __all__ = ["app"]
 
@@ -16,7 +16,7 @@ app = typer.Typer(
     help="Ask a language model about marker tables. Nothing is sent unless a provider is named here.",
     no_args_is_help=True,
 )
-for _command in (llm_again.boost, llm_again.score, llm_again.merge, llm_again.judge):
+for _command in (llm_again.boost, llm_again.score, llm_again.merge, llm_again.judge, llm_compare.compare):
     app.command()(_command)
 
 

@@ -29,16 +29,21 @@ __all__ = [
     "AnnotationAnswer",
     "AnswerModel",
     "BoostAnswer",
+    "ClusterAnswer",
     "GeneRequest",
     "MergeAnswer",
     "MergedLabel",
+    "Names",
     "Objection",
+    "Score",
     "ScoreAnswer",
     "SubclusterAnswer",
     "SubclusterLabel",
     "Subtype",
     "ValidationAnswer",
     "answer_form",
+    "cut_text",
+    "empty_if_null",
     "parse_answer",
 ]
 
@@ -83,11 +88,13 @@ def _label(value: Any) -> Any:
     return text
 
 
-def _cut(limit: int) -> BeforeValidator:
+def cut_text(limit: int) -> BeforeValidator:
+    """Return a validator that cuts text to ``limit`` characters; null is an empty text."""
     return BeforeValidator(lambda v: v[:limit] if isinstance(v, str) else "" if v is None else v)
 
 
-def _empty_if_null(value: Any) -> Any:
+def empty_if_null(value: Any) -> Any:
+    """Return an empty tuple for null."""
     return () if value is None else value
 
 
@@ -95,7 +102,7 @@ def _without_placeholders(value: Any) -> Any:
     """A list in which ``none`` and the like stand for nothing."""
     if isinstance(value, list | tuple):
         return tuple(v for v in value if not (isinstance(v, str) and v.strip().casefold() in _PLACEHOLDERS))
-    return _empty_if_null(value)
+    return empty_if_null(value)
 
 
 def _null_if_placeholder(value: Any) -> Any:
@@ -107,7 +114,7 @@ def _word(value: Any) -> Any:
 
 
 Label = Annotated[str, BeforeValidator(_label)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_empty_if_null)]
+Names = Annotated[tuple[str, ...], BeforeValidator(empty_if_null)]
 Labels = Annotated[tuple[Label, ...], BeforeValidator(_without_placeholders)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -146,20 +153,20 @@ class FunctionalMarkers(AnswerModel):
     """Genes that speak of a function."""
 
     genes: Names = ()
-    meaning: Annotated[str, _cut(300)] = ""
+    meaning: Annotated[str, cut_text(300)] = ""
 
 
 class AnnotationAnswer(ClusterAnswer):
     """What the annotator says about a cluster."""
 
     general_cell_type: Annotated[str, BeforeValidator(lambda v: v)]
-    ranked_subtypes: Annotated[tuple[Subtype, ...], BeforeValidator(_empty_if_null)]
+    ranked_subtypes: Annotated[tuple[Subtype, ...], BeforeValidator(empty_if_null)]
     cell_state: Annotated[str | None, BeforeValidator(_null_if_placeholder)] = None
     mixed_populations: Labels = ()
     possible_tissues: Names = ()
-    functional_markers: Annotated[tuple[FunctionalMarkers, ...], BeforeValidator(_empty_if_null)] = ()
+    functional_markers: Annotated[tuple[FunctionalMarkers, ...], BeforeValidator(empty_if_null)] = ()
     confidence: Annotated[Literal["high", "medium", "low"], BeforeValidator(_word)]
-    evidence: Annotated[str, _cut(1200)]
+    evidence: Annotated[str, cut_text(1200)]
     unknown: Annotated[bool, BeforeValidator(lambda v: False if v is None else v)] = False
 
     @model_validator(mode="before")
@@ -223,7 +230,7 @@ class Objection(AnswerModel):
         ],
         BeforeValidator(_word),
     ]
-    text: Annotated[str, _cut(600)]
+    text: Annotated[str, cut_text(600)]
     genes: Names = ()
 
 
@@ -231,7 +238,7 @@ class ValidationAnswer(ClusterAnswer):
     """What the validator says about a proposal."""
 
     verdict: Annotated[Literal["pass", "revise", "reject"], BeforeValidator(_word)]
-    objections: Annotated[tuple[Objection, ...], BeforeValidator(_empty_if_null)] = ()
+    objections: Annotated[tuple[Objection, ...], BeforeValidator(empty_if_null)] = ()
     mixture_suspected: Annotated[bool, BeforeValidator(lambda v: False if v is None else v)] = False
 
 
@@ -253,18 +260,19 @@ def _score(value: Any) -> Any:
     return rounded
 
 
+Score = Annotated[int, BeforeValidator(_score)]
 Quarter = Annotated[int | None, BeforeValidator(lambda v: None if v is None else _score(v)), Field(default=None, le=25)]
 
 
 class ScoreAnswer(ClusterAnswer):
     """How well the data support a proposal; the four parts add up to the score."""
 
-    score: Annotated[int, BeforeValidator(_score)]
+    score: Score
     correctness: Quarter
     marker_balance: Quarter
     coverage: Quarter
     rank_use: Quarter
-    reason: Annotated[str, _cut(800)] = ""
+    reason: Annotated[str, cut_text(800)] = ""
 
     @model_validator(mode="after")
     def _parts_add_up(self, info: ValidationInfo) -> Self:
@@ -280,8 +288,8 @@ class GeneRequest(AnswerModel):
     """Genes whose numbers the booster wants to see."""
 
     genes: Names
-    hypothesis: Annotated[str, _cut(400)] = ""
-    expect: Annotated[str, _cut(400)] = ""
+    hypothesis: Annotated[str, cut_text(400)] = ""
+    expect: Annotated[str, cut_text(400)] = ""
 
 
 class BoostAnswer(ClusterAnswer):
@@ -290,7 +298,7 @@ class BoostAnswer(ClusterAnswer):
     request: GeneRequest | None = None
     final: AnnotationAnswer | None = None
     changed: bool | None = None
-    reason: Annotated[str, _cut(800)] = ""
+    reason: Annotated[str, cut_text(800)] = ""
 
     @model_validator(mode="after")
     def _either_or(self) -> Self:
@@ -322,7 +330,7 @@ class SubclusterLabel(AnswerModel):
     main_cell_type: Label
     sub_cell_type: Label
     key_markers: Names = ()
-    reason: Annotated[str, _cut(600)] = ""
+    reason: Annotated[str, cut_text(600)] = ""
 
 
 class SubclusterAnswer(AnswerModel):

@@ -112,7 +112,7 @@ def boost_clusters(
         changes["boost_rounds"] = rounds
     again = _Again(stored, clients, changes, task, workers, clock, on_cluster)
     reason = f"boosted on demand: {task}" if task else "boosted on demand"
-    return again.ask(chosen_clusters(stored.result, clusters), State.BOOST, reason)
+    return again.ask(chosen_clusters([r.cluster for r in stored.result.clusters], clusters), State.BOOST, reason)
 
 
 def score_clusters(
@@ -131,7 +131,7 @@ def score_clusters(
     changes = {"boost": False, "score": True, "merge": "off", "repeats": 1}
     again = _Again(stored, clients, changes, "", workers, clock, on_cluster)
     labelled = {r.cluster for r in stored.result.clusters if r.is_labelled}
-    wanted = [c for c in chosen_clusters(stored.result, clusters) if c in labelled]
+    wanted = [c for c in chosen_clusters([r.cluster for r in stored.result.clusters], clusters) if c in labelled]
     return again.ask(wanted, State.SCORE, "scored on demand")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 
@@ -59,6 +59,9 @@ class ModelSettings(Parameters):
     score_model: str | None = Field(default=None, description="[PROVIDER:]MODEL that scores; None for the same")
     boost_model: str | None = Field(default=None, description="[PROVIDER:]MODEL that boosts; None for the same")
     merge_model: str | None = Field(default=None, description="[PROVIDER:]MODEL that groups; None for the same")
+    other_models: tuple[str, ...] = Field(
+        default=(), description="[PROVIDER:]MODEL of each further model that compares candidates"
+    )
     price_file: str | None = Field(default=None, description="JSON file of prices by model")
     record: str | None = Field(default=None, description="file that exchanges are recorded to")
     replay: str | None = Field(default=None, description="recording that answers instead of the service")
@@ -90,17 +93,19 @@ class ModelSettings(Parameters):
         """
         field = _FIELD_OF_ROLE.get(role)
         named: str | None = getattr(self, field) if field is not None else None
-        if named is None:
-            return self
+        return self if named is None else self.with_model(named)
+
+    def with_model(self, named: str) -> ModelSettings:
+        """Return the settings of the model ``[PROVIDER:]MODEL``, alone."""
         provider, _, model = named.partition(":")
-        alone = dict.fromkeys(_FIELD_OF_ROLE.values())
+        alone: dict[str, Any] = {**dict.fromkeys(_FIELD_OF_ROLE.values()), "other_models": ()}
         if model and (provider in PROVIDERS or provider == SCRIPTED):
             return self.updated(provider=provider, model=model, base_url=None, **alone)
         return self.updated(model=named, **alone)
 
     def price_by_model(self) -> dict[str, Price]:
         """Return the price of every model that takes part."""
-        taking_part = [self, *map(self.for_role, _FIELD_OF_ROLE)]
+        taking_part = [self, *map(self.for_role, _FIELD_OF_ROLE), *map(self.with_model, self.other_models)]
         return {s.model: s.prices.price(s.model, is_local=s.is_local) for s in taking_part}
 
 
@@ -159,7 +164,7 @@ def open_client(
 
 
 class ClientTeam:
-    """The clients of a run: one for all roles, and others where a role has a model of its own.
+    """The clients of a run: one for all roles, others where a role has a model of its own, and those that compare.
 
     They share one journal and one budget; all are closed at the end of a ``with`` block.
 
@@ -186,10 +191,13 @@ class ClientTeam:
         self._budget = budget
         self.main = open_client(settings, journal=self.journal, budget=budget)
         self.roles: dict[str, ModelClient] = {}
+        self.others: list[ModelClient] = []
         try:
             for role, field in _FIELD_OF_ROLE.items():
                 if getattr(settings, field) is not None:
                     self.roles[role] = open_client(settings.for_role(role), journal=self.journal, budget=budget)
+            for named in settings.other_models:
+                self.others.append(open_client(settings.with_model(named), journal=self.journal, budget=budget))
         except BaseException:
             self.close()
             raise
@@ -205,7 +213,7 @@ class ClientTeam:
     @property
     def clients(self) -> tuple[ModelClient, ...]:
         """All clients."""
-        return (self.main, *self.roles.values())
+        return (self.main, *self.roles.values(), *self.others)
 
     @property
     def stopped(self) -> ServiceError | None:

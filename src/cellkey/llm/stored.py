@@ -161,15 +161,14 @@ def write_manifest(directory: Path, asked: AskedWith, source: Mapping[str, Any])
     write_text(directory / MANIFEST, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def chosen_clusters(result: AnnotationResult, wanted: list[str] | None) -> list[str]:
-    """Return the identifiers in ``wanted``, or all.
+def chosen_clusters(known: list[str], wanted: list[str] | None) -> list[str]:
+    """Return the identifiers in ``wanted``, or all that are known.
 
     Raises
     ------
     InputError
-        If one is not a cluster of the result.
+        If one is not known.
     """
-    known = [r.cluster for r in result.clusters]
     for cluster in wanted or ():
         if cluster not in known:
             shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,7 @@ _ROLE_OF_FORM = {
     "boost-1": "booster",
     "merge-1": "merger",
     "subclusters-1": "subcluster_annotator",
+    "comparison-1": "comparer",
 }
 
 
@@ -141,6 +143,10 @@ class ScriptedModel:
         General and detailed label by cluster that the booster settles on; the proposal's by default.
     boost_genes
         Genes that the booster asks for.
+    preferences
+        Candidate that each model prefers, by name of the model; what the genes say by default.
+    persuadable
+        Models that take the opinion of most others over their own.
     """
 
     labels: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -149,6 +155,8 @@ class ScriptedModel:
     score_after_boost: float = 88
     boost_label: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     boost_genes: tuple[str, ...] = ("CD3D", "MS4A1", "NOTAGENE")
+    preferences: Mapping[str, str] = field(default_factory=dict)
+    persuadable: frozenset[str] = frozenset()
 
     def answer(self, request: SeenRequest) -> dict[str, Any] | str:
         """Return the answer to a request: an object in the form asked for, or plain text."""
@@ -160,6 +168,7 @@ class ScriptedModel:
             "booster": self._boost,
             "merger": self._merge,
             "subcluster_annotator": self._subclusters,
+            "comparer": self._comparison,
         }.get(request.role, lambda _request: "ready")(request)
 
     def _annotation(self, request: SeenRequest) -> dict[str, Any]:
@@ -246,6 +255,26 @@ class ScriptedModel:
                 }
             )
         return {"clusters": answers}
+
+    def _comparison(self, request: SeenRequest) -> dict[str, Any]:
+        genes = _genes(request.data["cluster"])
+        model = str(request.body.get("model", ""))
+        liked = self.preferences.get(model) or _label_of(genes)[1]
+        others = request.data.get("other_reviewers", [])
+        if others and model in self.persuadable:
+            told = Counter(max(rows, key=lambda row: row["score"])["cell_type"] for rows in others if rows)
+            liked = told.most_common(1)[0][0]
+        scores = [
+            {
+                "cell_type": name,
+                "score": 85 if name == liked else 30,
+                "supporting_genes": genes[:3] if name == liked else [],
+                "contradicting_genes": [] if name == liked else genes[:1],
+                "reason": f"{', '.join(genes[:3])} {'fit' if name == liked else 'do not fit'} {name}",
+            }
+            for name in request.data["candidates"]
+        ]
+        return {"cluster": request.cluster, "scores": scores, "abstain": False}
 
 
 def _genes(block: Mapping[str, Any]) -> list[str]:
