@@ -84,11 +84,11 @@ def _rows(file: Path, problems: list[Problem]) -> list[tuple[tuple[str, ...], st
     frame = read_frame(file).rename(columns=lambda c: str(c).strip().casefold().replace(" ", "_"))
     missing = [c for c in _REQUIRED if c not in frame]
     for column in missing:
-        found = f"no column {column!r}{did_you_mean(column, map(str, frame.columns))}; there are {', '.join(frame)}"
-        problems.append(Problem(found, file.name))
+        near, there = did_you_mean(column, map(str, frame.columns)), ", ".join(map(str, frame.columns))
+        problems.append(Problem(f"no column {column!r}{near}; there are {there}", file.name))
     if missing:
         return []
-    found = []
+    found: list[tuple[tuple[str, ...], str, bool]] = []
     for number, row in enumerate(frame.to_dict("records"), start=2):
         values = {c: str(row.get(c) or "").strip() for c in _COLUMNS}
         direction = values["direction"].casefold()
