@@ -15,6 +15,7 @@ import pytest
 
 from cellkey import _keys
 from cellkey.annotation.agreement_files import consensus
+from cellkey.annotation.run import annotate_file
 from cellkey.errors import InputError, ParameterError, RunError
 from cellkey.exports import FORMS, export_run
 from cellkey.exports.labelled import open_labelled
@@ -157,6 +158,30 @@ def test_a_consensus_is_exported_with_the_cells_of_its_run(run_directory: Path, 
     (run_directory / "coarse_clusters.h5ad").unlink()
     with pytest.raises(InputError, match="holds no cells"):
         export_run(agreed, "seurat")
+
+
+def test_runs_with_different_clusters_are_exported_cell_by_cell(run_directory: Path, tmp_path: Path) -> None:
+    """Every cell has the label of its group; a cell that a run lacks is unassigned and has no cluster."""
+    cells = ad.read_h5ad(run_directory / "output.h5ad")
+    cells = cells[1:].copy()  # the second run lacks the first cell
+    cells.obs["halves"] = np.where(np.arange(cells.n_obs) % 2, "a", "b") + cells.obs["truth"].astype(str).to_numpy()
+    cells.obs = cells.obs[["halves"]]
+    cells.uns, cells.obsm = {}, {}
+    cells.write_h5ad(tmp_path / "halves.h5ad")
+    tree = open_labelled(run_directory).hierarchy
+    with pytest.warns(UserWarning, match="holds counts"):
+        annotate_file(tmp_path / "halves.h5ad", tmp_path / "other", hierarchy=tree.to_dict(), cluster_key="halves",
+                      figures=False)
+    consensus([run_directory, tmp_path / "other"], output_dir=tmp_path / "agreed", figures=False)
+    by_cell = pd.read_csv(tmp_path / "agreed" / "consensus_cells.csv").set_index("cell_id")
+    found = open_labelled(tmp_path / "agreed")
+    assert found.labels.iloc[0] == "Unassigned"
+    assert found.adata.obs["cluster_lvl0"].isna().tolist() == [True] + [False] * (found.adata.n_obs - 1)
+    assert found.labels.iloc[1:].astype(str).tolist() == by_cell["label"].reindex(found.adata.obs_names[1:]).tolist()
+    for form in ("seurat", "xenium", "vitessce", "cellbrowser", "spatialdata"):
+        export_run(tmp_path / "agreed", form)
+    written = rows(tmp_path / "agreed" / "exports" / "seurat" / "metadata.csv")
+    assert {r["cellkey_cluster"] for r in written[1:]} == set(by_cell["cluster_id"])
 
 
 # --- viewers ---

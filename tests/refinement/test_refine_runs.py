@@ -13,8 +13,10 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from cellkey.annotation.run import annotate_file
+from cellkey.cli import build_app
 from cellkey.datasets import synthetic_rna
 from cellkey.errors import CellkeyWarning, InputError, NothingToDoError, ParameterError, RunError
 from cellkey.records.fields import ALL_FILES
@@ -307,6 +309,20 @@ def test_iterations_are_limited(run: Path) -> None:
                                          "min_split_stability": 0.0}, figures=False).result
     assert result is not None
     assert len(result.refinement.iterations) == 1
+
+
+@pytest.mark.parametrize(("file", "said"), [
+    ("consensus.csv", "is a consensus and cannot be refined: refine one of the runs behind it, or let a reviewer"),
+    ("batch_summary.csv", "is a batch and cannot be refined: annotate the cells of one of its datasets"),
+])
+def test_a_run_of_another_kind_is_refused_with_what_to_do(tmp_path: Path, file: str, said: str) -> None:
+    """The command says what the folder is and which one to take instead; nothing is written."""
+    (tmp_path / file).write_text("cluster_id\n", encoding="utf-8")
+    for arguments in (["refine"], ["diagnose"], ["refine", "--undo", "1"]):
+        done = CliRunner().invoke(build_app(), [arguments[0], str(tmp_path), *arguments[1:]])
+        assert done.exit_code == 2
+        assert said in " ".join(done.output.split())
+    assert [p.name for p in tmp_path.iterdir()] == [file]
 
 
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:

@@ -67,12 +67,18 @@ def tree_of_consensus(directory: Path, of_run: Hierarchy) -> Hierarchy:
 def label_by_consensus(adata: AnnData, directory: Path, tree: Hierarchy) -> None:
     """Give cells the labels of a consensus, in the fields of an annotation; what the run said of its own goes.
 
+    Where runs with different clusters agreed, the clusters of the cells become the groups that were asked; cells that
+    some run lacks have none and stay unassigned.
+
     Raises
     ------
     InputError
         If a cluster of the cells is not in the consensus.
     """
-    table = run_tables(directory, ("consensus",))["consensus"]
+    tables = run_tables(directory, ("consensus", "consensus_cells"))
+    table = tables["consensus"]
+    if "consensus_cells" in tables:
+        adata.obs[_keys.CLUSTER] = _groups(adata, tables["consensus_cells"], table)
     clusters = adata.obs[_keys.CLUSTER].astype("category")
     place = {str(c): i for i, c in enumerate(table["cluster_id"])}
     missing = [str(c) for c in clusters.cat.categories if str(c) not in place]
@@ -84,6 +90,14 @@ def label_by_consensus(adata: AnnData, directory: Path, tree: Hierarchy) -> None
     stale = [c for c in adata.obs if str(c).startswith(tuple(f"{_keys.LABEL}_{s}" for s in _OF_THE_RUN))]
     adata.obs = adata.obs.drop(columns=stale).assign(**columns)
     adata.uns.update(colour_fields(columns, tree))
+
+
+def _groups(adata: AnnData, cells: pd.DataFrame, table: pd.DataFrame) -> pd.Categorical:
+    """Group of each cell of those that were asked together."""
+    import pandas as pd
+
+    group = cells.set_index("cell_id")["cluster_id"].reindex(adata.obs_names.astype(str))
+    return pd.Categorical(group, categories=table["cluster_id"].astype(str).unique())
 
 
 def _columns(table: pd.DataFrame, codes: np.ndarray[Any, Any], tree: Hierarchy) -> dict[str, Any]:

@@ -30,7 +30,7 @@ __all__ = ["SETTINGS", "write"]
 
 REQUIRED_OBS: Final = {
     "assay_ontology_term_id": "EFO:0009922",
-    "development_stage_ontology_term_id": "HsapDv:0000087",
+    "development_stage_ontology_term_id": "HsapDv:0000258",
     "disease_ontology_term_id": "PATO:0000461",
     "donor_id": "donor1",
     "is_primary_data": "true",

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cellkey import _keys
 from cellkey.errors import InputError, ParameterError, RunError
@@ -17,6 +17,7 @@ from cellkey.profiles.resample_storage import stored_resamples
 from cellkey.records.atomic import write_text
 from cellkey.records.fingerprint import CALLS, calls_fingerprint
 from cellkey.records.run import MANIFEST, file_hash, read_manifest, timestamp
+from cellkey.records.run_tables import RunKind, run_kind
 from cellkey.records.tables import ALL_TABLES, CLUSTER_ANNOTATIONS, DIAGNOSTIC_REPORT, REFINEMENT_LOG
 from cellkey.refinement import record
 from cellkey.refinement.cells import (
@@ -225,6 +226,28 @@ def _request(*parts: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+_INSTEAD: Final = {
+    RunKind.CONSENSUS: (
+        "refine one of the runs behind it, or let a reviewer's table vote in a new one: cellkey consensus RUN..."
+        " --table FILE:new_label --output-dir DIR"
+    ),
+    RunKind.BATCH: "annotate the cells of one of its datasets with 'cellkey annotate' and refine that run",
+    RunKind.MARKER_TABLE: "it holds no cells; correct its labels in the table",
+    RunKind.MODEL_TABLE: "it holds no cells; correct its labels in the table",
+}
+"""What to do with a run that is none of annotated cells."""
+
+
+def _require_annotation(directory: Path) -> None:
+    try:
+        kind = run_kind(directory)
+    except RunError:  # no tables: the cells may be there all the same
+        return
+    if kind in _INSTEAD:
+        msg = f"{directory} is a {kind} and cannot be refined: {_INSTEAD[kind]}"
+        raise InputError(msg)
+
+
 class _Job:
     """One run that is refined: where it is, what it holds, and where the result goes."""
 
@@ -233,6 +256,8 @@ class _Job:
         if not path.exists():
             msg = f"{path} does not exist: name a run directory or an annotated .h5ad file"
             raise InputError(msg)
+        if path.is_dir():
+            _require_annotation(path)
         self.home = path if path.is_dir() else path.parent
         self.directory = self.home if output_dir is None else Path(output_dir)
         self._given = path
