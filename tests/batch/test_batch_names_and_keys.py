@@ -148,10 +148,14 @@ def test_a_planted_key_is_in_no_file_and_no_output_of_a_batch(tmp_path, where: s
         environment["OPENAI_BASE_URL"] = server.url
         command = [sys.executable, "-c", "from cellkey.cli import main; main()", "batch", "--data-root", str(root)]
         options = ["-o", str(tmp_path / "out"), "--annotator", "llm", "--provider", "openai", "--no-umap", *more]
+        options += ["--json-log", str(tmp_path / "out" / "log.jsonl")]
+        (tmp_path / "out").mkdir()
         done = subprocess.run([*command, *options], env=environment, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
         assert len(server.served) > 5
     assert (tmp_path / "cache" / "answers.sqlite").is_file()
+    events = [json.loads(line)["event"] for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert events == ["run started", *["step"] * 5, "dataset", "run ended"]
     assert KEY.encode() not in all_bytes(tmp_path / "out", tmp_path / "cache") + done.stdout + done.stderr
 
 

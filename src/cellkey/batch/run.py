@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from cellkey.llm.budget import Budget
 from cellkey.llm.journal import Journal, read_calls
 from cellkey.llm.panels import read_panels
 from cellkey.records.atomic import write_text
+from cellkey.records.event_log import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -228,6 +229,7 @@ class _Conductor:
         entries = {id(j): e for j, e in zip(jobs, pending, strict=True)}
         self._open_budget()
         self._write(before)
+        tell("run started", run=self.directory.name, datasets=len(pending))
 
         def on_row(job: DatasetJob, row: DatasetRow) -> bool:
             self._finish(entries[id(job)], row)
@@ -235,6 +237,7 @@ class _Conductor:
             return not self.ending
 
         def on_step(job: DatasetJob, step: str) -> None:
+            tell("step", dataset=job.dataset.name, tissue=job.dataset.tissue, step=step)
             self.on_step(job.dataset.name, step)
 
         try:
@@ -246,6 +249,7 @@ class _Conductor:
                 self._finish(entries[id(job)], failed_row(job, f"not started: {self.ending}", "NotStarted"))
             self.manifest.status = "stopped by budget" if self._is_about_money() else "complete"
         self._write(before)
+        tell("run ended", run=self.directory.name, status=self.manifest.status, exit_code=self._exit_code(strict=strict))
         return BatchRun(self.directory, tuple(self._rows()), self.manifest.status, self._exit_code(strict=strict))
 
     def _job(self, entry: Entry, n_parallel: int) -> DatasetJob:
@@ -282,6 +286,7 @@ class _Conductor:
         entry.input = described_input(entry.dataset.path)
         self._log_silent_end(entry, row, folder)
         entry.outputs = described_outputs(self.directory.path, folder) if folder.is_dir() else {}
+        tell("dataset", **asdict(row))
         if row.error_type in _ENDS_ALL and not self.ending:
             self.ending = row.error or f"no further calls ({row.error_type})"
 

@@ -38,6 +38,9 @@ Prices = Annotated[
     Path | None, typer.Option(help="JSON file of prices by model, before the table that ships with the package.")
 ]
 Cache = Annotated[str, typer.Option(help="on, off or readonly: answers kept between runs.")]
+JsonLog = Annotated[
+    Path | None, typer.Option("--json-log", metavar="FILE", help="Append what happens to FILE, one JSON object a line.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on in the directory of an interrupted run.")]
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not try the model before the run.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]

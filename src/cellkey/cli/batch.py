@@ -92,6 +92,10 @@ def batch(
     tpm: Annotated[int | None, typer.Option(help="Tokens per minute.")] = None,
     cache: Annotated[str, typer.Option(help="on, off or readonly: answers kept between runs.")] = "on",
     no_store_prompts: Annotated[bool, typer.Option("--no-store-prompts", help="Keep hashes of prompts only.")] = False,
+    json_log: Annotated[
+        Path | None,
+        typer.Option("--json-log", metavar="FILE", help="Append what happens to FILE, one JSON object a line."),
+    ] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Finish an interrupted run.")] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="List files, time, tokens and cost; change nothing.")
@@ -125,36 +129,38 @@ def batch(
         _preview(data_root, wanted, files, layout, settings, parallel)
         return
     from cellkey.batch.run import resume_batch, run_batch
+    from cellkey.records.event_log import json_log as events_to
 
     runner = _runner(scheduler, local_cluster, dataset_workers)
     say = (lambda _name, _step: None) if quiet else _say
-    if resume is not None:
-        run = resume_batch(
-            resume,
-            runner=runner,
-            dataset_workers=parallel,
-            budget_usd=budget,
-            budget_tokens=max_tokens_total,
-            api_keys=None if api_keys is None else str(api_keys),
-            strict=strict,
-            on_step=say,
-        )
-    else:
-        run = run_batch(
-            data_root,
-            output_dir,
-            tissues=wanted,
-            files=files,
-            layout=layout,
-            settings=settings,
-            runner=runner,
-            dataset_workers=parallel,
-            probe=not no_probe,
-            note=note,
-            alias=run_alias,
-            strict=strict,
-            on_step=say,
-        )
+    with events_to(json_log):
+        if resume is not None:
+            run = resume_batch(
+                resume,
+                runner=runner,
+                dataset_workers=parallel,
+                budget_usd=budget,
+                budget_tokens=max_tokens_total,
+                api_keys=None if api_keys is None else str(api_keys),
+                strict=strict,
+                on_step=say,
+            )
+        else:
+            run = run_batch(
+                data_root,
+                output_dir,
+                tissues=wanted,
+                files=files,
+                layout=layout,
+                settings=settings,
+                runner=runner,
+                dataset_workers=parallel,
+                probe=not no_probe,
+                note=note,
+                alias=run_alias,
+                strict=strict,
+                on_step=say,
+            )
     if not quiet:
         typer.echo(run.directory.summary_text.read_text(encoding="utf-8"), nl=False)
     if run.exit_code:

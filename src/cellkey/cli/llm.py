@@ -69,6 +69,7 @@ def annotate(
     ] = None,
     record: Annotated[Path | None, typer.Option(help="Record all exchanges to this file.")] = None,
     replay: Annotated[Path | None, typer.Option(help="Answer from a recording instead of the service.")] = None,
+    json_log: opt.JsonLog = None,
     resume: opt.Resume = False,
     no_probe: opt.NoProbe = False,
     preview: Annotated[bool, typer.Option("--preview", help="Say what would be sent and cost; send nothing.")] = False,
@@ -90,6 +91,7 @@ def annotate(
     from cellkey.llm.run import annotate_table_file, preview_table
     from cellkey.llm.setup import ModelSettings
     from cellkey.llm.workflow import WorkflowParameters
+    from cellkey.records.event_log import json_log as events_to
 
     settings = ModelSettings.parse(
         opt.given(
@@ -130,21 +132,22 @@ def annotate(
         typer.echo(preview_table(markers, settings, steps, selection), nl=False)
         return
     name = dataset or markers.name.split(".")[0]
-    run = annotate_table_file(
-        markers,
-        opt.directory(out),
-        model=settings,
-        study=Study(tissue, species, notes, name),
-        workflow=steps,
-        selection=selection,
-        ontology=ontology,
-        panels=knowledge,
-        budget_usd=budget,
-        budget_tokens=max_tokens_total,
-        resume=resume,
-        probe=not no_probe,
-        on_cluster=None if quiet else opt.say,
-    )
+    with events_to(json_log):
+        run = annotate_table_file(
+            markers,
+            opt.directory(out),
+            model=settings,
+            study=Study(tissue, species, notes, name),
+            workflow=steps,
+            selection=selection,
+            ontology=ontology,
+            panels=knowledge,
+            budget_usd=budget,
+            budget_tokens=max_tokens_total,
+            resume=resume,
+            probe=not no_probe,
+            on_cluster=None if quiet else opt.say,
+        )
     if not quiet:
         typer.echo(run.result.text().rsplit("\n\n", 1)[-1], nl=False)
         typer.echo(f"written to {run.directory}", err=True)

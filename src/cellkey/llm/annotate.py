@@ -19,6 +19,7 @@ from cellkey.llm.panels import with_panels
 from cellkey.llm.results import AnnotationResult, ClusterResult, with_term
 from cellkey.llm.roles import MERGER, ClusterTalk
 from cellkey.llm.workflow import Case, Desk, State, WorkflowParameters, run_case
+from cellkey.records.event_log import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -113,6 +114,8 @@ class Office:
             turns.extend(more)
         result = ClusterResult(case, evidence, tuple(turns), (), repeats=tuple(c for c, _ in repeats))
         result = self._voted(result) if repeats else result
+        label, score = result.label, case.score.score if case.score is not None else None
+        tell("cluster", cluster=case.cluster, status=result.status, label=label, score=score, error=case.error)
         if self.on_cluster is not None:
             self.on_cluster(case)
         return result

@@ -1,0 +1,77 @@
+"""The log of a run as lines of JSON, for programs that watch it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellkey.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["json_log", "tell"]
+
+_log = logging.getLogger("cellkey.events")
+
+
+def tell(event: str, **facts: Any) -> None:
+    """Log what happened; ``facts`` are plain values, which :func:`json_log` writes beside the message."""
+    if _log.isEnabledFor(logging.INFO):
+        words = " ".join(f"{k}={v}" for k, v in facts.items())
+        _log.info("%s %s", event, words, extra={"event": event, "facts": facts})
+
+
+class _Lines(logging.Handler):
+    """Appends one JSON object per record to an open file, at once."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(logging.INFO)
+        self._file = file
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.casefold(),
+            "event": getattr(record, "event", "message"),
+        }
+        facts = getattr(record, "facts", None)
+        line |= facts if isinstance(facts, dict) else {"message": record.getMessage()}
+        self._file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+        self._file.flush()
+
+
+@contextlib.contextmanager
+def json_log(path: str | Path | None) -> Iterator[None]:
+    """Append everything that cellkey logs during the block to ``path``, one JSON object per line; None: nowhere.
+
+    Every line has ``time`` (UTC), ``level`` and ``event``; other keys depend on the event.
+
+    Raises
+    ------
+    RunError
+        If the file cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    logger = logging.getLogger("cellkey")
+    before = logger.level
+    try:
+        file = Path(path).open("a", encoding="utf-8")  # closed below
+    except OSError as error:
+        msg = f"cannot write the log {path}: {error.strerror}"
+        raise RunError(msg) from None
+    handler = _Lines(file)
+    logger.addHandler(handler)
+    logger.setLevel(min(logging.INFO, before or logging.INFO))
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+        file.close()
