@@ -22,7 +22,8 @@ NAMES = {
     "batch_summary.csv": [f.name for f in fields(DatasetRow)],
     "token_tracking.json": list(token_tracking([], run="", started_at="", finished_at="")),
     "api_calls": [f.name for f in fields(Call)],
-    **{s.name: s.names for s in (ANNOTATIONS, FINAL_RESULTS, CHANGES, OPINIONS, VERDICTS, SUBCLUSTERS, TABLE_CALLS, MARKERS)},
+    **{s.name: s.names for s in (ANNOTATIONS, FINAL_RESULTS, CHANGES, OPINIONS, VERDICTS)},
+    **{s.name: s.names for s in (SUBCLUSTERS, TABLE_CALLS, MARKERS)},
 }
 
 

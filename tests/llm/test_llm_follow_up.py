@@ -12,8 +12,7 @@ from test_llm_workflow import client_of
 
 from cellkey.errors import InputError, RunError
 from cellkey.llm import Study, WorkflowParameters, annotate_markers, bundled_knowledge
-from cellkey.llm.follow_up_run import follow_up
-from cellkey.llm.followup import boost_clusters, merge_labels, score_clusters
+from cellkey.llm.followup import boost_clusters, follow_up, merge_labels, score_clusters
 from cellkey.llm.marker_selection import SelectionParameters
 from cellkey.llm.run import annotate_table_file, asking_in, write_table_run
 from cellkey.llm.setup import ClientTeam, ModelSettings

@@ -8,8 +8,8 @@ import pytest
 
 from cellkey.errors import ServiceError
 from cellkey.llm import Lane, MockTransport, ModelClient, provider_from
+from cellkey.llm.accounting import Origin
 from cellkey.llm.client import side_by_side
-from cellkey.llm.exchange import Origin
 from cellkey.llm.failures import ModelNotFoundError
 from cellkey.llm.messages import ChatRequest, Message
 from cellkey.llm.run import annotate_table_file, asking_in

@@ -14,12 +14,11 @@ from cellkey.llm import provider_from
 from cellkey.llm.anthropic_messages import AnthropicMessages
 from cellkey.llm.cache import request_key
 from cellkey.llm.chat_completions import ChatCompletions, OpenRouterCompletions
-from cellkey.llm.dialect import Dialect, dialect_of
 from cellkey.llm.messages import AnswerForm, ChatRequest, Finish, Message
 from cellkey.llm.openai_responses import OpenAIResponses
 from cellkey.llm.setup import ModelSettings
 from cellkey.llm.transport import HttpResponse
-from cellkey.llm.wire import failure_of, json_body, retry_after
+from cellkey.llm.wire import Dialect, dialect_of, failure_of, json_body, retry_after
 
 NOW = 1_700_000_000.0
 

@@ -249,8 +249,9 @@ class _Conductor:
                 self._finish(entries[id(job)], failed_row(job, f"not started: {self.ending}", "NotStarted"))
             self.manifest.status = "stopped by budget" if self._is_about_money() else "complete"
         self._write(before)
-        tell("run ended", run=self.directory.name, status=self.manifest.status, exit_code=self._exit_code(strict=strict))
-        return BatchRun(self.directory, tuple(self._rows()), self.manifest.status, self._exit_code(strict=strict))
+        status, code = self.manifest.status, self._exit_code(strict=strict)
+        tell("run ended", run=self.directory.name, status=status, exit_code=code)
+        return BatchRun(self.directory, tuple(self._rows()), status, code)
 
     def _job(self, entry: Entry, n_parallel: int) -> DatasetJob:
         settings = self.manifest.settings

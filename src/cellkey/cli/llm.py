@@ -195,7 +195,7 @@ def subclusters(
     """
     from cellkey.llm.evidence import Study
     from cellkey.llm.setup import ModelSettings
-    from cellkey.llm.subcluster_run import annotate_subclusters_file
+    from cellkey.llm.subclusters import annotate_subclusters_file
 
     run = annotate_subclusters_file(
         markers,
@@ -253,8 +253,7 @@ def check(
     Example:
       cellkey llm check --provider ollama --model llama3.1
     """
-    from cellkey.llm.checkup import check_model
-    from cellkey.llm.setup import ModelSettings
+    from cellkey.llm.setup import ModelSettings, check_model
 
     given = opt.given(
         provider=provider,

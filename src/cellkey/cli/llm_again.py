@@ -174,7 +174,7 @@ def judge(
 def _again(verb: str, options: dict[str, Any], ask: Callable[[Any, Any], Any]) -> Any:
     """Ask a finished run again and write what comes of it into a directory of its own."""
     from cellkey.batch.stored import is_batch_run, open_dataset
-    from cellkey.llm.follow_up_run import follow_up
+    from cellkey.llm.followup import follow_up
     from cellkey.llm.stored import open_table_run
 
     run = options["run"]

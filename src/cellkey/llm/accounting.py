@@ -1,22 +1,24 @@
-"""What calls used and cost: one record per call, prices, and totals that equal the sum of the records."""
+"""What calls used and cost: one record per attempt, prices, and totals that equal the sum of the records."""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellkey.errors import InputError
+from cellkey.llm.messages import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from cellkey.llm.messages import Usage
+    from cellkey.llm.messages import ChatReply, ChatRequest
 
-__all__ = ["Call", "Price", "PriceTable", "token_tracking"]
+__all__ = ["Call", "Exchange", "Origin", "Price", "PriceTable", "estimated_usage", "token_tracking"]
+
 
 PriceSource = Literal["option", "user", "table", "provider", "local", "assumed"]
 
@@ -246,3 +248,71 @@ def _split(calls: Iterable[Call], name: str) -> dict[str, dict[str, Any]]:
     for call in calls:
         groups.setdefault(getattr(call, name), []).append(call)
     return {key: _totals(members) for key, members in sorted(groups.items())}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """On whose behalf a question is asked; goes into the record of the call, never into the request."""
+
+    role: str
+    dataset: str = ""
+    tissue: str = ""
+    cluster: str = ""
+
+
+class Exchange:
+    """What becomes known about one attempt while it runs."""
+
+    def __init__(self, request: ChatRequest, origin: Origin, attempt: int, started_at: str) -> None:
+        self.request = request
+        self.origin = origin
+        self.attempt = attempt
+        self.timestamp = started_at
+        self.was_sent = False
+        self.status = 0
+        self.latency = 0.0
+        self.usage = Usage(source="none")
+        self.reply: ChatReply | None = None
+        self.failure: BaseException | None = None
+
+    def call(self, model: str, provider: str, price: Price) -> Call:
+        """Return the record of the attempt."""
+        usage, reply, origin = self.usage, self.reply, self.origin
+        if usage.cost is not None:
+            price = replace(price, source="provider")
+        return Call(
+            timestamp=self.timestamp,
+            role=origin.role,
+            model=reply.model if reply else model,
+            requested_model=model,
+            provider=provider,
+            status="ok" if self.failure is None else _status_word(self.failure),
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            cost=price.cost(usage),
+            priced=price.is_known,
+            dataset=origin.dataset,
+            tissue=origin.tissue,
+            cluster=origin.cluster,
+            attempt=self.attempt,
+            repeat=self.request.repeat,
+            latency_s=round(self.latency, 4),
+            http_status=self.status,
+            finish_reason=str(reply.finish) if reply else "",
+            usage_source=usage.source,
+            request_id=reply.request_id if reply else "",
+        )
+
+
+def _status_word(failure: BaseException) -> str:
+    """Class name of a failure as a word for tables: ``ThrottledError`` gives ``throttled``."""
+    words = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(failure).__name__.removesuffix("Error"))
+    return words.strip("_")
+
+
+def estimated_usage(request: ChatRequest, answer: str) -> Usage:
+    """Return tokens by rule of thumb (four characters each), for services that do not count."""
+    asked = len(request.system) + sum(len(m.text) for m in request.messages)
+    return Usage(input_tokens=-(-asked // 4), output_tokens=-(-len(answer) // 4), source="estimated")

@@ -13,8 +13,8 @@ from cellkey.llm.wire import as_count, text_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellkey.llm.dialect import Dialect
     from cellkey.llm.messages import ChatRequest
+    from cellkey.llm.wire import Dialect
 
 __all__ = ["ChatCompletions", "OpenRouterCompletions", "bearer_headers"]
 

@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from cellkey.errors import ServiceError, did_you_mean
-from cellkey.llm.accounting import Call, Price, PriceTable
+from cellkey.llm.accounting import Call, Exchange, Origin, Price, PriceTable, estimated_usage
 from cellkey.llm.budget import Budget
 from cellkey.llm.cache import AnswerCache, request_key
 from cellkey.llm.clock import Clock, SystemClock, timestamp
 from cellkey.llm.credentials import redact, without_keys
-from cellkey.llm.dialect import Dialect, dialect_of
-from cellkey.llm.exchange import Exchange, Origin, estimated_usage
 from cellkey.llm.failures import (
     ContentRefusedError,
     EmptyAnswerError,
@@ -32,7 +30,7 @@ from cellkey.llm.lane import Lane, Passage
 from cellkey.llm.messages import ChatReply, ChatRequest, Finish, Message
 from cellkey.llm.retry import Attempt, RetryHook, RetryPolicy
 from cellkey.llm.transport import HttpRequest, HttpResponse, Timeouts, Transport
-from cellkey.llm.wire import exhausted_wait, failure_of, json_body
+from cellkey.llm.wire import Dialect, dialect_of, exhausted_wait, failure_of, json_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

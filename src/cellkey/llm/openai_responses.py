@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from cellkey.llm.dialect import Dialect
     from cellkey.llm.messages import ChatRequest
+    from cellkey.llm.wire import Dialect
 
 __all__ = ["OpenAIResponses"]
 

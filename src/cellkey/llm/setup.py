@@ -1,15 +1,16 @@
-"""From settings to a client: the one place where provider, model, key, limits and files are put together."""
+"""From settings to a client: the one place where provider, model, key, limits and files are put together and tried."""
 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 
-from cellkey.errors import InputError
+from cellkey.errors import CellkeyError, InputError
 from cellkey.llm.accounting import PriceTable
 from cellkey.llm.cache import AnswerCache, default_cache_file
 from cellkey.llm.client import ModelClient
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from cellkey.llm.accounting import Price
     from cellkey.llm.budget import Budget
 
-__all__ = ["SCRIPTED", "ClientTeam", "ModelSettings", "open_client"]
+__all__ = ["SCRIPTED", "ClientTeam", "ModelSettings", "check_model", "open_client"]
+
 
 SCRIPTED = "scripted"
 """Name of the provider that is no service at all: rules in this process, for trying things out."""
@@ -256,3 +258,52 @@ def _service(settings: ModelSettings, key: str | SecretStr | None) -> _Service:
     provider = provider_from(settings.provider, base_url=url, key=key, key_file=settings.api_keys, effort=effort)
     live = LiveTransport(settings.max_workers)
     return _Service(provider, RecordedTransport(settings.record, live) if settings.record else live)
+
+
+def check_model(settings: ModelSettings, *, probe: bool = True) -> list[tuple[str, bool, str]]:
+    """Return what is needed for asking a model, whether it is there, and what was found; keys are never shown.
+
+    Parameters
+    ----------
+    settings
+        Provider, model, key file.
+    probe
+        Whether one tiny call is made, which may cost a fraction of a cent.
+    """
+    rows = [_terms(), _writable("cache of answers", default_cache_file().parent)]
+    try:
+        team = ClientTeam(settings.updated(cache="off"))
+    except CellkeyError as error:
+        return [*rows, ("provider and key", False, str(error))]
+    with team:
+        provider = team.main.provider
+        key = "a key was found" if provider.key is not None else "no key, which this address does not need"
+        rows.append(("provider and key", True, f"{provider.name} at {provider.host}; {key}"))
+        price = team.main.price
+        shown = f"${price.input_per_million:g}/M in, ${price.output_per_million:g}/M out ({price.source})"
+        rows.append(("price", price.is_known, shown))
+        if probe and provider.name != SCRIPTED:
+            rows.append(_answer(team))
+    return rows
+
+
+def _answer(team: ClientTeam) -> tuple[str, bool, str]:
+    begun = time.monotonic()
+    try:
+        reply = team.main.probe()
+    except CellkeyError as error:
+        return "answer", False, str(error)
+    return "answer", True, f"{reply.model} answered in {time.monotonic() - begun:.1f} s"
+
+
+def _terms() -> tuple[str, bool, str]:
+    from cellkey.hierarchy.ontology import bundled_ontology
+
+    ontology = bundled_ontology()
+    return "Cell Ontology", len(ontology) > 0, f"{len(ontology)} terms, release {ontology.version}"
+
+
+def _writable(what: str, folder: Path) -> tuple[str, bool, str]:
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    good = os.access(there, os.W_OK)
+    return what, good, str(folder) if good else f"{there} cannot be written; CELLKEY_CACHE_DIR names another folder"

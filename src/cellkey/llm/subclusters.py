@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellkey.errors import ServiceError
 from cellkey.llm.agreement import majority
 from cellkey.llm.asking import Turn, ask_once
 from cellkey.llm.client import ModelClient, Origin
+from cellkey.llm.conversations import turn_record
 from cellkey.llm.evidence import ClusterEvidence, Study, plain_text
 from cellkey.llm.identifiers import natural_key
 from cellkey.llm.marker_selection import SelectionParameters, select_markers
-from cellkey.llm.marker_tables import marker_table
+from cellkey.llm.marker_tables import marker_table, read_marker_table
 from cellkey.llm.prompts import MISSING, data_block
+from cellkey.llm.result_tables import neutral_table
 from cellkey.llm.roles import SUBCLUSTER_ANNOTATOR
+from cellkey.llm.run import asking_in
+from cellkey.records.atomic import safe_name, write_text
 from cellkey.records.schema import Column, TableSchema
 
 if TYPE_CHECKING:
@@ -23,9 +29,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cellkey.llm.answers import SubclusterLabel
-    from cellkey.llm.marker_selection import MarkerSelection
+    from cellkey.llm.marker_selection import MarkerSelection, SelectionParameters
+    from cellkey.llm.setup import ModelSettings
 
-__all__ = ["SUBCLUSTERS", "SubclusterResult", "annotate_subclusters"]
+__all__ = ["SUBCLUSTERS", "SubclusterResult", "SubclusterRun", "annotate_subclusters", "annotate_subclusters_file"]
+
 
 SUBCLUSTERS = TableSchema(
     "subclusters.csv",
@@ -192,3 +200,74 @@ def _row(cluster: str, votes: list[SubclusterLabel | str]) -> dict[str, object]:
         "status": "ok" if share > 0.5 else "conflict",
         "error": "",
     }
+
+
+@dataclass(frozen=True)
+class SubclusterRun:
+    """Labels of sub-clusters, and where they were written."""
+
+    directory: Path
+    result: SubclusterResult
+
+
+def annotate_subclusters_file(
+    path: str | Path,
+    output_dir: str | Path,
+    *,
+    parent: str,
+    model: ModelSettings,
+    study: Study | None = None,
+    against_rest: str | Path | None = None,
+    selection: SelectionParameters | None = None,
+    repeats: int = 1,
+    budget_usd: float | None = None,
+    budget_tokens: int | None = None,
+    resume: bool = False,
+    probe: bool = True,
+) -> SubclusterRun:
+    """Name the sub-clusters of one population and write the results.
+
+    Parameters
+    ----------
+    path
+        Marker table of each sub-cluster against its siblings; see :func:`cellkey.llm.read_marker_table`.
+    output_dir
+        A new directory, or with ``resume`` that of an interrupted run.
+    parent
+        Name of the population.
+    model, study, selection, repeats
+        See :func:`cellkey.llm.subclusters.annotate_subclusters`.
+    against_rest
+        Marker table of each sub-cluster against all other cells, which tells contamination.
+    budget_usd, budget_tokens, resume, probe
+        See :func:`cellkey.llm.run.asking_in`.
+
+    Raises
+    ------
+    RunError
+        If the directory is in use without ``resume``.
+    InputError, ServiceError
+        If a table or the model cannot be used.
+    """
+    siblings = read_marker_table(path)
+    rest = None if against_rest is None else read_marker_table(against_rest)
+    context = study or Study(dataset=Path(path).name.split(".")[0])
+    directory, name = Path(output_dir), safe_name(context.dataset)
+    with asking_in(
+        directory, model, budget_usd=budget_usd, budget_tokens=budget_tokens, resume=resume, probe=probe
+    ) as team:
+        result = annotate_subclusters(
+            siblings,
+            team.main,
+            parent=parent,
+            study=context,
+            against_rest=rest,
+            selection=selection,
+            repeats=repeats,
+        )
+        directory.mkdir(parents=True, exist_ok=True)
+        SUBCLUSTERS.write_csv(neutral_table(result.table), directory / f"{name}_subclusters.csv")
+        turns = {"schema": "subclusters/1", "parent": parent, "turns": [turn_record(t) for t in result.turns]}
+        text = json.dumps(turns, indent=1, ensure_ascii=False) + "\n"
+        write_text(directory / f"{name}_conversations.json", text)
+    return SubclusterRun(directory, result)

@@ -1,11 +1,12 @@
-"""What every wire format shares: reading error bodies, deciding what a status means, counting usage."""
+"""What every wire format shares: options that a model accepts, the meaning of statuses and error bodies, usage."""
 
 from __future__ import annotations
 
 import email.utils
 import json
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from cellkey.llm.failures import (
     ContextTooLongError,
@@ -24,11 +25,21 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from cellkey.errors import ServiceError
-    from cellkey.llm.dialect import Dialect
     from cellkey.llm.messages import ChatReply, ChatRequest, Usage
     from cellkey.llm.transport import HttpResponse
 
-__all__ = ["WireFormat", "as_count", "exhausted_wait", "failure_of", "json_body", "retry_after", "text_of"]
+__all__ = [
+    "Dialect",
+    "WireFormat",
+    "as_count",
+    "dialect_of",
+    "exhausted_wait",
+    "failure_of",
+    "json_body",
+    "retry_after",
+    "text_of",
+]
+
 
 _TRANSIENT = {408, 409, 425, 500, 502, 503, 504, *range(520, 530)}
 _OPTIONS = (
@@ -234,3 +245,58 @@ def as_count(value: Any) -> int:
 def text_of(value: Any) -> str:
     """Return ``value`` if it is text, else an empty string; half characters, which no file can hold, become ``?``."""
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
+
+
+_FIXED_SAMPLING = re.compile(r"(?:^|/)(?:o[1-9](?:-|$)|gpt-5(?!-chat))")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Options of a request that a model understands.
+
+    Parameters
+    ----------
+    limit_name
+        Name of the output limit: older and compatible servers know ``max_tokens`` only.
+    temperature, seed
+        Whether the option may be sent.
+    structured
+        How the form of the answer is asked for: by schema, as any JSON object, or in words only.
+    thinks
+        Whether hidden reasoning counts against the output limit, which then is four times as high.
+    effort
+        How hard the model is asked to think; None says nothing about it.
+    """
+
+    limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    temperature: bool = True
+    seed: bool = True
+    structured: Literal["schema", "object", "words"] = "schema"
+    thinks: bool = False
+    effort: str | None = None
+
+    def without(self, option: str) -> Dialect | None:
+        """Return the dialect that avoids ``option``, or None if it cannot be avoided any further."""
+        if option == "temperature" and self.temperature:
+            return replace(self, temperature=False)
+        if option == "seed" and self.seed:
+            return replace(self, seed=False)
+        if option == "max_tokens" and self.limit_name == "max_tokens":
+            return replace(self, limit_name="max_completion_tokens")
+        if option == "max_completion_tokens" and self.limit_name == "max_completion_tokens":
+            return replace(self, limit_name="max_tokens")
+        if option in ("reasoning_effort", "reasoning") and self.effort is not None:
+            return replace(self, effort=None)
+        if option in ("response_format", "text", "tools", "tool_choice") and self.structured != "words":
+            weaker: Literal["object", "words"] = (
+                "object" if option in ("response_format", "text") and self.structured == "schema" else "words"
+            )
+            return replace(self, structured=weaker)
+        return None
+
+
+def dialect_of(model: str, effort: str | None = None) -> Dialect:
+    """Return what is known beforehand about a model that shall think with some effort."""
+    if _FIXED_SAMPLING.search(model):
+        return Dialect(limit_name="max_completion_tokens", temperature=False, thinks=True, effort=effort)
+    return Dialect(thinks=effort is not None, effort=effort)

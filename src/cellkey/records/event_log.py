@@ -6,13 +6,13 @@ import contextlib
 import json
 import logging
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["json_log", "tell"]
 
@@ -26,14 +26,10 @@ def tell(event: str, **facts: Any) -> None:
         _log.info("%s %s", event, words, extra={"event": event, "facts": facts})
 
 
-class _Lines(logging.Handler):
-    """Appends one JSON object per record to an open file, at once."""
+class _Lines(logging.Formatter):
+    """One JSON object per record."""
 
-    def __init__(self, file: Any) -> None:
-        super().__init__(logging.INFO)
-        self._file = file
-
-    def emit(self, record: logging.LogRecord) -> None:
+    def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.casefold(),
@@ -41,8 +37,7 @@ class _Lines(logging.Handler):
         }
         facts = getattr(record, "facts", None)
         line |= facts if isinstance(facts, dict) else {"message": record.getMessage()}
-        self._file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
-        self._file.flush()
+        return json.dumps(line, ensure_ascii=False, default=str)
 
 
 @contextlib.contextmanager
@@ -62,11 +57,11 @@ def json_log(path: str | Path | None) -> Iterator[None]:
     logger = logging.getLogger("cellkey")
     before = logger.level
     try:
-        file = Path(path).open("a", encoding="utf-8")  # closed below
+        handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
         msg = f"cannot write the log {path}: {error.strerror}"
         raise RunError(msg) from None
-    handler = _Lines(file)
+    handler.setFormatter(_Lines())
     logger.addHandler(handler)
     logger.setLevel(min(logging.INFO, before or logging.INFO))
     try:
@@ -74,4 +69,4 @@ def json_log(path: str | Path | None) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
-        file.close()
+        handler.close()
