@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +28,14 @@ def single_threaded_blas() -> Iterator[None]:
 
     Work is divided into fixed pieces that run on several threads instead.
     """
-    import scipy.linalg.cython_blas  # noqa: F401 - a library loaded later would not be limited
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    with threadpool_limits(1, user_api="blas"):
+    with _blas().limit(limits=1, user_api="blas"):
         yield
+
+
+@cache
+def _blas() -> Any:
+    """The loaded libraries of linear algebra; finding them takes longer than many a block."""
+    import scipy.linalg.cython_blas  # noqa: F401 - a library loaded later would not be limited
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+    return ThreadpoolController()

@@ -14,6 +14,7 @@ from cellkey.clustering import _kernels
 from cellkey.clustering._blocks import block_starts
 from cellkey.clustering._gpu import gpu_components
 from cellkey.clustering._threads import n_threads, single_threaded_blas
+from cellkey.clustering.eigen import largest_eigenpairs
 from cellkey.errors import ParameterError
 from cellkey.profiles.tiles import TiledExpression
 
@@ -36,7 +37,6 @@ _PANEL = 256
 _SPARSE_LIMIT = 0.2
 MAX_FEATURES = 10_000
 """Most features of which components are computed: their covariance takes 800 MB."""
-_FULL_EIGEN = 400
 _KEPT_BYTES = 256_000_000
 _DENSE_ROWS = 2048
 _SINGLE_FEATURES = 500
@@ -293,23 +293,8 @@ def leading_components(
     covariance: NDArray[np.float64], n_kept: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the largest eigenvalues, descending, and their vectors with the sign rule of :class:`Components`."""
-    n = len(covariance)
-    if n > _FULL_EIGEN and n_kept * 5 < n:
-        from scipy.linalg.blas import dsymv
-        from scipy.sparse.linalg import LinearOperator, eigsh
-
-        # One triangle is read per product, and a wider basis saves restarts: half the time of the defaults.
-        ordered = np.asfortranarray(covariance)
-        product = LinearOperator((n, n), matvec=lambda x: dsymv(1.0, ordered, x), dtype=np.float64)
-        start = np.random.default_rng(0).standard_normal(n)
-        values, vectors = eigsh(product, k=n_kept, which="LA", v0=start, ncv=min(n, 3 * n_kept + 1), tol=1e-10)
-    else:
-        from scipy.linalg import eigh
-
-        values, vectors = eigh(covariance, subset_by_index=(n - n_kept, n - 1))
-    order = np.argsort(-values, kind="stable")
-    values, vectors = np.maximum(values[order], 0.0), vectors[:, order]
-    return values, vectors * _signs(vectors)
+    values, vectors = largest_eigenpairs(covariance, n_kept)
+    return np.maximum(values, 0.0), vectors * _signs(vectors)
 
 
 def _signs(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
