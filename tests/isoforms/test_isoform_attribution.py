@@ -19,7 +19,8 @@ from cellkey.isoforms.attribution import (
     read_checkpoint,
     write_checkpoint,
 )
-from cellkey.isoforms.explaining import ExplainParameters, explain_modules
+from cellkey.isoforms.explaining import explain_modules
+from cellkey.isoforms.explanation import ExplainParameters
 from cellkey.isoforms.fit_files import read_fit, write_fit
 from cellkey.isoforms.fitting import fit
 from cellkey.isoforms.metrics import module_recovery, true_modules

@@ -13,7 +13,8 @@ import scipy.stats
 from cellkey.errors import InputError, MissingFieldError, RunError
 from cellkey.isoforms import tables
 from cellkey.isoforms.bundle import Bundle
-from cellkey.isoforms.explaining import ExplainParameters, explain_modules, masked_correlations
+from cellkey.isoforms.explaining import explain_modules
+from cellkey.isoforms.explanation import ExplainParameters, masked_correlations
 from cellkey.isoforms.fit_files import write_fit
 from cellkey.isoforms.fitting import fit
 from cellkey.isoforms.parquet import read_parquet, sha256_of

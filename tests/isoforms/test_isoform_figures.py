@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellkey.isoforms.explaining import ExplainParameters, explain_modules
+from cellkey.isoforms.explaining import explain_modules
+from cellkey.isoforms.explanation import ExplainParameters
 from cellkey.isoforms.figures import genes, modules
 from cellkey.isoforms.figures.prepare import (
     gene_usage,

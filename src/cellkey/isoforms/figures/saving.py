@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from cellkey.isoforms.explaining import ModuleExplanation
+    from cellkey.isoforms.explanation import ModuleExplanation
     from cellkey.isoforms.fit_files import FitFiles
 
 __all__ = [
