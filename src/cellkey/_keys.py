@@ -23,8 +23,6 @@ PARAMS: Final = "stage_h_params"
 GATING: Final = "stage_h_gating_params"
 MARKER_MAP: Final = "stage_h_marker_map"
 TIMESTAMP: Final = "stage_h_timestamp"
-PROFILES: Final = "cellkey_profiles"
-"""Fingerprint of the profiles that belong to the file."""
 
 UNASSIGNED: Final = "Unassigned"
 

@@ -13,8 +13,9 @@ from scipy.sparse import csr_matrix
 from cellkey.errors import BundleError, InputError, MissingFieldError, NothingToDoError
 from cellkey.isoforms.gene_map import map_genes, read_gene_map, strip_version
 from cellkey.isoforms.prepare import prepare_bundle, read_samples
-from cellkey.isoforms.quantification import TranscriptCounts, read_transcript_counts
+from cellkey.isoforms.quantification import read_transcript_counts
 from cellkey.isoforms.settings import PrepareParameters
+from cellkey.isoforms.transcript_counts import TranscriptCounts
 
 TRANSCRIPTS = ["t1", "t2", "t3", "t4"]
 COUNTS = np.array([[30.0, 40, 50, 60], [60, 50, 40, 30], [20, 20, 21, 22], [0, 1, 0, 2]])

@@ -10,9 +10,9 @@ import pytest
 from cellkey.errors import BundleError, InputError
 from cellkey.isoforms import build_features, fit, prepare_bundle
 from cellkey.isoforms.bundle import FeatureKind, make_bundle
-from cellkey.isoforms.quantification import TranscriptCounts
 from cellkey.isoforms.splicing import event_logits, read_psi
 from cellkey.isoforms.synthetic import simulate
+from cellkey.isoforms.transcript_counts import TranscriptCounts
 from cellkey.isoforms.validation import bundle_problems
 
 SUPPA = "S1\tS2\tS3\nENSG1.2;SE:chr1:10-20:30-40:+\t0.25\tnan\t0.75\nENSG2;A5:chr2:1-2:3-4:-\t1\t0.5\t0\n"

@@ -201,6 +201,10 @@ class Bundle:
             matrices={name: matrix[:, index] for name, matrix in self.matrices.items()},
         )
 
+    def in_sample_order(self) -> Bundle:
+        """Return the bundle with its samples sorted by id."""
+        return self.select_samples(np.argsort(np.array(self.sample_ids, dtype=object), kind="stable"))
+
     def _table(self, kind: FeatureKind) -> pd.DataFrame:
         if kind.value not in self.tables:
             msg = f"bundle {self.name!r} has no table of kind {kind.value!r}, only {sorted(self.tables)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +11,11 @@ from numpy.typing import NDArray
 
 from cellkey.errors import InputError, MissingFieldError, Problem, did_you_mean
 from cellkey.isoforms.eigengenes import eigengene
-from cellkey.isoforms.parquet import read_parquet
+from cellkey.isoforms.table_files import read_table_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cellkey.isoforms.fit_files import FitFiles
 
@@ -42,7 +42,7 @@ class ExplanationInputs:
 
 def read_feature_table(source: str | Path | pd.DataFrame, name: str = "feature table") -> pd.DataFrame:
     """Return a samples x features frame indexed by sample id, from a frame, parquet, CSV or TSV."""
-    frame = source if isinstance(source, pd.DataFrame) else _read_any(Path(source), name)
+    frame = source if isinstance(source, pd.DataFrame) else read_table_file(source, name, dtype={"sample_id": str})
     if "sample_id" in frame.columns:
         frame = frame.set_index("sample_id")
     frame.index = frame.index.astype(str)
@@ -52,16 +52,6 @@ def read_feature_table(source: str | Path | pd.DataFrame, name: str = "feature t
             msg = f"{name}: {len(repeated)} duplicate {what} ids: {', '.join(map(str, repeated[:5]))}; make them unique"
             raise InputError(msg)
     return frame
-
-
-def _read_any(path: Path, name: str) -> pd.DataFrame:
-    if not path.is_file():
-        msg = f"{name} {path}: no such file"
-        raise InputError(msg)
-    suffix = path.name.lower().removesuffix(".gz")
-    if suffix.endswith(".parquet"):
-        return read_parquet(path)
-    return pd.read_csv(path, sep="," if suffix.endswith(".csv") else "\t", dtype={"sample_id": str})
 
 
 def aligned_inputs(
@@ -126,7 +116,7 @@ def _known_modules(fit: FitFiles, module_ids: Sequence[str] | None) -> list[str]
 
 
 def _read_meta(source: str | Path | pd.DataFrame) -> pd.DataFrame:
-    meta = source if isinstance(source, pd.DataFrame) else _read_any(Path(source), "feature metadata")
+    meta = source if isinstance(source, pd.DataFrame) else read_table_file(source, "feature metadata")
     missing = [c for c in ("feature_id", "gene_id", "feature_type") if c not in meta.columns]
     if missing:
         msg = (

@@ -78,7 +78,7 @@ def build_features(
         If the channel has no features (no gene with two transcripts), or a covariate is missing.
     """
     settings = parameters or FeatureParameters()
-    bundle = bundle.select_samples(np.argsort(np.array(bundle.sample_ids, dtype=object), kind="stable"))
+    bundle = bundle.in_sample_order()
     blocks = gene_blocks(bundle.transcripts)
     usage = transcript_usage(bundle.transcript_counts, blocks, settings.pseudocount)
     ratios = centred_log_ratios(usage, blocks)

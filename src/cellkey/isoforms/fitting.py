@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +110,7 @@ def fit(bundle: Bundle, parameters: FitParameters | Mapping[str, Any] | None = N
     """
     settings = parameters if isinstance(parameters, FitParameters) else fit_parameters(parameters)
     clock = _Clock()
-    bundle = bundle.select_samples(np.argsort(np.array(bundle.sample_ids, dtype=object), kind="stable"))
+    bundle = bundle.in_sample_order()
     backend = get_backend(settings.backend)
     features = build_features(bundle, settings.features, channels=settings.channels)
     clock.lap("features")
@@ -150,7 +150,7 @@ def fit(bundle: Bundle, parameters: FitParameters | Mapping[str, Any] | None = N
     return Fit(
         bundle=bundle,
         parameters=settings,
-        features=_with_matrix(features, matrix),
+        features=replace(features, matrix=matrix),
         network=network,
         eigengenes=eigengenes,
         membership=membership,
@@ -215,18 +215,3 @@ def _stability(
         return backend.infer(part, settings.backend_parameters(), rng, reliability).modules
 
     return resampled_stability(modules, matrix, refit, settings.evidence, np.random.default_rng(seeds["resampling"]))
-
-
-def _with_matrix(features: FeatureSet, matrix: FeatureMatrix) -> FeatureSet:
-    if matrix is features.matrix:
-        return features
-    return FeatureSet(
-        matrix,
-        features.raw,
-        features.loadings,
-        features.usage,
-        features.reliability,
-        features.size_factors,
-        features.quality,
-        features.design,
-    )

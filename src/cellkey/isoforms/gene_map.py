@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cellkey.errors import BundleError, InputError, Problem
+from cellkey.isoforms.table_files import is_parquet, read_table_file
 from cellkey.isoforms.validation import first_few
 
 if TYPE_CHECKING:
@@ -94,13 +95,8 @@ def _transcript_attributes(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _from_table(path: Path) -> pd.DataFrame:
-    if path.suffix == ".parquet":
-        from cellkey.isoforms.parquet import read_parquet
-
-        table = read_parquet(path)
-    else:
-        separator = "," if path.name.lower().removesuffix(".gz").endswith(".csv") else "\t"
-        table = pd.read_csv(path, sep=separator, dtype=str, header=None, comment="#", keep_default_na=False)
+    table = read_table_file(path, "gene map", dtype=str, header=None, comment="#", keep_default_na=False)
+    if not is_parquet(path):
         head = [str(v).strip().lower() for v in table.iloc[0]] if len(table) else []
         if set(head) & set(_TRANSCRIPT_NAMES):
             table = table.iloc[1:].set_axis([str(v).strip() for v in table.iloc[0]], axis=1)

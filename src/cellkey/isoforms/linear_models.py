@@ -18,14 +18,13 @@ class LinearFit:
 
     Parameters
     ----------
-    estimate, classical_se, se, covariance
-        Coefficients, their usual errors, HC3 errors and the HC3 covariance.
+    estimate, se, covariance
+        Coefficients, HC3 errors and the HC3 covariance.
     df
         Samples minus terms.
     """
 
     estimate: Array
-    classical_se: Array
     se: Array
     covariance: Array
     df: int
@@ -63,15 +62,13 @@ def least_squares(response: Array, design: Array) -> LinearFit | None:
     inverse = np.linalg.inv(r)
     estimate = inverse @ (q.T @ response)
     residual = response - design @ estimate
-    bread = inverse @ inverse.T
-    classical = np.sqrt(np.diag(bread) * (residual @ residual) / (n - k))
     free = 1.0 - np.einsum("ij,ij->i", q, q)
     with np.errstate(divide="ignore", invalid="ignore"):
         # A sample with leverage 1 is fitted exactly: HC3 is not defined.
         scaled = np.where(free > 1e-10, residual / free, np.nan)
     meat = inverse @ (q.T * scaled)
     covariance = meat @ meat.T
-    return LinearFit(estimate, classical, np.sqrt(np.diag(covariance)), covariance, n - k)
+    return LinearFit(estimate, np.sqrt(np.diag(covariance)), covariance, n - k)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cellkey.errors import BundleError, InputError, NothingToDoError, Problem, did_you_mean
+from cellkey.errors import BundleError, NothingToDoError, Problem, did_you_mean
 from cellkey.isoforms.bundle import GENE_COUNTS, PSI, TRANSCRIPT_COUNTS, Bundle, FeatureKind, make_bundle
 from cellkey.isoforms.gene_map import map_genes, strip_version
 from cellkey.isoforms.settings import PrepareParameters
+from cellkey.isoforms.table_files import read_table_file
 from cellkey.isoforms.validation import MIN_SAMPLES, first_few, input_problems
 
 if TYPE_CHECKING:
-    from cellkey.isoforms.quantification import TranscriptCounts
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from cellkey.isoforms.splicing import PsiTable
+    from cellkey.isoforms.transcript_counts import TranscriptCounts
 
 __all__ = ["Prepared", "prepare_bundle", "read_samples"]
 
@@ -46,17 +49,7 @@ class Prepared:
 
 def read_samples(path: str | Path) -> pd.DataFrame:
     """Read a sample sheet (CSV, TSV, parquet) with ``sample_id``, or with the ids in the first column."""
-    source = Path(path)
-    if not source.is_file():
-        msg = f"sample sheet {source}: no such file"
-        raise InputError(msg)
-    name = source.name.lower().removesuffix(".gz")
-    if name.endswith(".parquet"):
-        from cellkey.isoforms.parquet import read_parquet
-
-        table = read_parquet(source)
-    else:
-        table = pd.read_csv(source, sep="," if name.endswith(".csv") else "\t")
+    table = read_table_file(path, "sample sheet")
     if "sample_id" not in table.columns:
         table = table.rename(columns={table.columns[0]: "sample_id"})
     return table.assign(sample_id=table["sample_id"].astype(str))
@@ -98,20 +91,12 @@ def prepare_bundle(
     if sheet is None:
         sheet = pd.DataFrame({"sample_id": list(counts.sample_ids)})
     genes = _genes(counts, gene_map, settings)
-    transcripts = _transcript_table(counts, genes, settings)
     values, sheet, sample_report = _matched_samples(counts, sheet, settings)
-    unmapped = transcripts["gene_id"].isna().to_numpy()
-    reason = np.where(unmapped, "no gene", "").astype(object)
-    merged = _merge_duplicates(transcripts, values, settings)
-    if merged is not None:
-        transcripts, values, reason = (
-            merged[0],
-            merged[1],
-            np.where(merged[0]["gene_id"].isna(), "no gene", "").astype(object),
-        )
-    usable = reason == ""
+    transcripts, values = _merged_duplicates(_transcript_table(counts, genes, settings), values, settings)
+    usable = transcripts["gene_id"].notna().to_numpy()
     _check(counts.source, sheet, transcripts[usable].reset_index(drop=True), values[usable])
     threshold = _min_samples(sheet, settings)
+    reason = np.where(usable, "", "no gene").astype(object)
     if not settings.keep_all:
         reason[usable] = _filter_reasons(transcripts[usable], values[usable], threshold, settings)
     kept = reason == ""
@@ -127,13 +112,7 @@ def prepare_bundle(
     report = {
         "source": counts.source,
         "n_transcripts_read": len(counts.transcript_ids),
-        "n_transcripts_kept": int(kept.sum()),
-        "n_genes_kept": len(gene_ids),
-        "n_genes_with_switch": int((table["gene_id"].value_counts() >= 2).sum()),
-        "dropped_examples": {
-            str(k): [str(t) for t in part["transcript_id"].head(3)] for k, part in dropped.groupby("reason")
-        },
-        "dropped_by_reason": {str(k): int(v) for k, v in dropped["reason"].value_counts().sort_index().items()},
+        **_kept_report(table, dropped),
         "reads_kept_share": float(values[kept].sum() / max(values.sum(), 1e-300)),
         "n_samples": len(sheet),
         "min_samples": threshold,
@@ -164,6 +143,18 @@ def prepare_bundle(
         },
     )
     return Prepared(bundle, report, dropped)
+
+
+def _kept_report(table: pd.DataFrame, dropped: pd.DataFrame) -> dict[str, Any]:
+    """How many transcripts and genes were kept, and how many were left out for which reason."""
+    examples = {str(k): [str(t) for t in part["transcript_id"].head(3)] for k, part in dropped.groupby("reason")}
+    return {
+        "n_transcripts_kept": len(table),
+        "n_genes_kept": table["gene_id"].nunique(),
+        "n_genes_with_switch": int((table["gene_id"].value_counts() >= 2).sum()),
+        "dropped_examples": examples,
+        "dropped_by_reason": {str(k): int(v) for k, v in dropped["reason"].value_counts().sort_index().items()},
+    }
 
 
 def _check(source: str, sheet: pd.DataFrame, transcripts: pd.DataFrame, values: Array) -> None:
@@ -208,12 +199,12 @@ def _transcript_table(counts: TranscriptCounts, genes: list[str | None], setting
     return table
 
 
-def _merge_duplicates(
+def _merged_duplicates(
     transcripts: pd.DataFrame, values: Array, settings: PrepareParameters
-) -> tuple[pd.DataFrame, Array] | None:
+) -> tuple[pd.DataFrame, Array]:
     """Sum transcripts that became the same when versions were stripped (pseudo-autosomal copies)."""
     if not settings.strip_versions or not transcripts["transcript_id"].duplicated().any():
-        return None
+        return transcripts, values
     codes, names = pd.factorize(transcripts["transcript_id"])
     summed = np.zeros((len(names), values.shape[1]))
     np.add.at(summed, codes, values)
@@ -223,50 +214,43 @@ def _merge_duplicates(
 def _matched_samples(
     counts: TranscriptCounts, sheet: pd.DataFrame, settings: PrepareParameters
 ) -> tuple[Array, pd.DataFrame, dict[str, Any]]:
+    """Counts and rows of the samples that are in both, in the order of the sheet, and which are not."""
     if "sample_id" not in sheet.columns:
         msg = f"the sample sheet has no column 'sample_id'; columns are {first_few(sheet.columns)}"
         raise BundleError(msg)
     ids = sheet["sample_id"].astype(str)
-    position = {s: i for i, s in enumerate(counts.sample_ids)}
-    problems = []
-    if len(position) < len(counts.sample_ids):
-        repeated = pd.Series(counts.sample_ids)
-        problems.append(Problem(f"repeated sample names: {first_few(repeated[repeated.duplicated()])}", counts.source))
-    if ids.duplicated().any():
-        problems.append(
-            Problem(
-                f"duplicate sample_id values: {first_few(ids[ids.duplicated()])}", "sample sheet", "make ids unique"
-            )
-        )
-    if settings.group is not None and settings.group not in sheet.columns:
-        problems.append(
-            Problem(
-                f"no column {settings.group!r}{did_you_mean(settings.group, map(str, sheet.columns))}",
-                "sample sheet",
-                f"columns are {first_few(sheet.columns, 12)}",
-            )
-        )
-    both = ids.isin(position).to_numpy()
-    if not both.any():
-        problems.append(
-            Problem(
-                f"no sample is in both: the sheet names {first_few(ids, 3)}, the counts name "
-                f"{first_few(counts.sample_ids, 3)}",
-                "sample_id",
-                "use the sample names of the counts",
-            )
-        )
+    problems = list(_sample_problems(counts, sheet, ids, settings.group))
     if problems:
         msg = f"{len(problems)} problem(s) with the samples"
         raise BundleError(msg, problems)
+    position = {s: i for i, s in enumerate(counts.sample_ids)}
+    both = ids.isin(position).to_numpy()
     chosen = sheet[both].reset_index(drop=True).assign(sample_id=ids[both].to_list())
     order = [position[s] for s in chosen["sample_id"]]
-    without_counts, without_row = list(ids[~both]), sorted(set(position) - set(ids))
-    return (
-        counts.counts[:, order],
-        chosen,
-        {"samples_without_counts": without_counts, "samples_not_in_sheet": without_row},
-    )
+    left_out = {
+        "samples_without_counts": list(ids[~both]), "samples_not_in_sheet": sorted(set(position) - set(ids))
+    }
+    return counts.counts[:, order], chosen, left_out
+
+
+def _sample_problems(
+    counts: TranscriptCounts, sheet: pd.DataFrame, ids: pd.Series, group: str | None
+) -> Iterator[Problem]:
+    counted = pd.Series(counts.sample_ids)
+    if counted.duplicated().any():
+        yield Problem(f"repeated sample names: {first_few(counted[counted.duplicated()])}", counts.source)
+    if ids.duplicated().any():
+        repeated = first_few(ids[ids.duplicated()])
+        yield Problem(f"duplicate sample_id values: {repeated}", "sample sheet", "make ids unique")
+    if group is not None and group not in sheet.columns:
+        what = f"no column {group!r}{did_you_mean(group, map(str, sheet.columns))}"
+        yield Problem(what, "sample sheet", f"columns are {first_few(sheet.columns, 12)}")
+    if not ids.isin(counts.sample_ids).any():
+        what = (
+            f"no sample is in both: the sheet names {first_few(ids, 3)}, the counts name "
+            f"{first_few(counts.sample_ids, 3)}"
+        )
+        yield Problem(what, "sample_id", "use the sample names of the counts")
 
 
 def _events(psi: PsiTable, sheet: pd.DataFrame, gene_ids: list[str]) -> tuple[pd.DataFrame, Array, dict[str, int]]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from cellkey.errors import InputError, MissingFieldError
 from cellkey.isoforms.parquet import read_parquet, write_parquet
+from cellkey.isoforms.table_files import read_table_file
 from cellkey.records.atomic import write_text
 
 if TYPE_CHECKING:
@@ -142,17 +143,6 @@ def _rows(gtf: Path, cache: Path | None) -> pd.DataFrame:
     return table
 
 
-def read_any_table(path: Path, what: str) -> pd.DataFrame:
-    """Return a TSV, CSV or parquet table of text ids."""
-    if not path.is_file():
-        msg = f"{what} {path}: no such file"
-        raise InputError(msg)
-    if path.suffix == ".parquet":
-        return read_parquet(path)
-    comma = path.name.lower().removesuffix(".gz").endswith(".csv")
-    return pd.read_csv(path, sep="," if comma else "\t")
-
-
 def annotate_switch_pairs(
     gtf: str | Path, pairs: str | Path, output: str | Path, *, cache: str | Path | None = None
 ) -> tuple[Path, Path]:
@@ -166,7 +156,7 @@ def annotate_switch_pairs(
     InputError
         If a file is missing or the pairs lack a column.
     """
-    table = read_any_table(Path(pairs), "switch pairs")
+    table = read_table_file(pairs, "switch pairs")
     missing = [c for c in _PAIR if c not in table.columns]
     if missing:
         msg = f"switch pairs {pairs}: no column {', '.join(missing)}; columns are {', '.join(map(str, table.columns))}"
@@ -232,7 +222,7 @@ def read_structure(path: str | Path) -> pd.DataFrame:
     MissingFieldError
         If no column holds transcript ids or none is known.
     """
-    table = read_any_table(Path(path), "annotation table")
+    table = read_table_file(path, "annotation table")
     ids = next((c for c in ("transcript_id", "feature_id", "isoform_id") if c in table.columns), None)
     kept = [c for c in (*FLAGS, *LENGTHS, _SHARED, *_ALIASES) if c in table.columns]
     if ids is None or not kept:

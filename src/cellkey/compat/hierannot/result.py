@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cellkey.records.vocabulary import ScoreStatus
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -309,8 +307,3 @@ def control_genes(evidence: Evidence) -> dict[str, Any]:
             counts = entry["metadata"].setdefault(f"{side}_controls_per_marker", {})
             counts[str(genes[gene])] = int(controls.count[i])
     return found
-
-
-def is_scored(status: str) -> bool:
-    """Return whether a program with this status has a score."""
-    return status in (ScoreStatus.OK, ScoreStatus.FEWER_CONTROLS)

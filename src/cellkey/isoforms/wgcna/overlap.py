@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from cellkey.isoforms.wgcna.adjacency import adjacency_strip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cellkey.isoforms.wgcna.adjacency import NetworkType
 
 __all__ = ["average_linkage", "block_of", "condensed_dissimilarity", "topological_overlap"]
@@ -105,10 +103,12 @@ def average_linkage(pairs: Pairs, n: int) -> Array:
     Nearest-neighbour chains (Murtagh 1983), on single-precision pairs in place: a quarter of the memory that the
     usual routines take.
     """
+    from cellkey.isoforms.wgcna._kernels import merge_nearest
+
     merges = np.empty((max(n - 1, 0), 4))
     if n < 2:
         return merges
-    _chain()(pairs, n, merges)
+    merge_nearest(pairs, n, merges)
     merges = merges[np.argsort(merges[:, 2], kind="stable")]
     parent = np.arange(2 * n - 1)
     for step in range(n - 1):
@@ -125,68 +125,3 @@ def _root(parent: NDArray[np.intp], node: int) -> int:
     while parent[node] != top:
         parent[node], node = top, int(parent[node])
     return top
-
-
-_COMPILED: list[Callable[..., None]] = []
-
-
-def _chain() -> Callable[..., None]:
-    if not _COMPILED:
-        import numba
-
-        _COMPILED.append(numba.njit(cache=True)(_nearest_neighbour_chain))
-    return _COMPILED[0]
-
-
-def _nearest_neighbour_chain(pairs: Any, n: int, merges: Any) -> None:
-    size = np.ones(n, dtype=np.int64)
-    chain = np.empty(n, dtype=np.int64)
-    length = 0
-    for step in range(n - 1):
-        if length == 0:
-            first = 0
-            while size[first] == 0:
-                first += 1
-            chain[0] = first
-            length = 1
-        while True:
-            x = chain[length - 1]
-            # The previous element wins ties, so that chains end.
-            y = -1
-            best = np.inf
-            if length > 1:
-                y = chain[length - 2]
-                i, j = min(x, y), max(x, y)
-                best = pairs[n * i - i * (i + 1) // 2 + (j - i - 1)]
-            for other in range(x):
-                if size[other] > 0:
-                    d = pairs[n * other - other * (other + 1) // 2 + (x - other - 1)]
-                    if d < best:
-                        best, y = d, other
-            begin = n * x - x * (x + 1) // 2 - x - 1
-            for other in range(x + 1, n):
-                if size[other] > 0:
-                    d = pairs[begin + other]
-                    if d < best:
-                        best, y = d, other
-            if length > 1 and y == chain[length - 2]:
-                break
-            chain[length] = y
-            length += 1
-        length -= 2
-        if x > y:
-            x, y = y, x
-        nx, ny = size[x], size[y]
-        merges[step, 0] = x
-        merges[step, 1] = y
-        merges[step, 2] = best
-        merges[step, 3] = nx + ny
-        size[x] = 0
-        size[y] = nx + ny
-        for other in range(n):
-            if size[other] > 0 and other != y:
-                ix, jx = min(other, x), max(other, x)
-                iy, jy = min(other, y), max(other, y)
-                at_x = n * ix - ix * (ix + 1) // 2 + (jx - ix - 1)
-                at_y = n * iy - iy * (iy + 1) // 2 + (jy - iy - 1)
-                pairs[at_y] = (nx * pairs[at_x] + ny * pairs[at_y]) / (nx + ny)
