@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
 
-__all__ = ["CommandGroup", "progress_on_terminal", "warnings_as_lines"]
+__all__ = ["MARKER_MAP", "OUTPUT_DIR", "OUTPUT_FILE", "CommandGroup", "progress_on_terminal", "warnings_as_lines"]
+
+# Flags of options that many commands have, so that they are called the same everywhere.
+OUTPUT_DIR: Final = ("--output-dir", "--output", "--out", "-o")
+OUTPUT_FILE: Final = ("--output", "-o")
+MARKER_MAP: Final = ("--marker-map", "--hierarchy")
 
 Progress = Callable[[str, "float | None"], None]
 

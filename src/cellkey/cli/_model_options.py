@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from cellkey.cli._common import OUTPUT_DIR
+
 if TYPE_CHECKING:
     from cellkey.llm.workflow import Case
 
@@ -20,7 +22,7 @@ Provider = Annotated[
 Model = Annotated[str, typer.Option(help="Name of the model at the provider.")]
 BaseUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")]
 ApiKeys = Annotated[Path | None, typer.Option(help="Private JSON file of keys (mode 600).")]
-Out = Annotated[Path | None, typer.Option("--out", "--output-dir", "-o", help="New directory for results.")]
+Out = Annotated[Path | None, typer.Option(*OUTPUT_DIR, help="New directory for results.")]
 Effort = Annotated[
     str | None,
     typer.Option(

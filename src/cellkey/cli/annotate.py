@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from cellkey.cli._common import MARKER_MAP, OUTPUT_DIR
+
 __all__ = ["annotate", "compare", "explain"]
 
 
@@ -22,13 +24,15 @@ def annotate(
     source_option: Annotated[Path | None, typer.Option("--input", "-i", help="Same as INPUT.")] = None,
     output_dir: Annotated[
         Path | None,
-        typer.Option("--output-dir", "--output", "--out", "-o", help="Run directory; made if needed."),
+        typer.Option(*OUTPUT_DIR, help="Run directory; made if needed."),
     ] = None,
     table: Annotated[str | None, typer.Option(help="Table of a SpatialData store that holds several.")] = None,
     modality: Annotated[str | None, typer.Option(help="Modality of MuData that holds several, such as rna.")] = None,
     marker_map: Annotated[
         str | None,
-        typer.Option(help="Marker hierarchy: a file, or the name of a built-in one. The default map if not given."),
+        typer.Option(
+            *MARKER_MAP, help="Marker hierarchy: a file, or the name of a built-in one. The default map if not given."
+        ),
     ] = None,
     method: Annotated[
         str, typer.Option(help="markers, enrichment, both (side by side), refinery-legacy or hierannot-0.7.")
@@ -66,7 +70,9 @@ def annotate(
     ] = None,
     resolution: Annotated[float | None, typer.Option(help="Resolution of the Leiden clustering [0.6].")] = None,
     n_pcs: Annotated[int | None, typer.Option(help="Principal components [30].")] = None,
-    neighbors_k: Annotated[int | None, typer.Option(help="Nearest neighbours per cell [15].")] = None,
+    neighbors_k: Annotated[
+        int | None, typer.Option("--n-neighbors", "--neighbors-k", help="Nearest neighbours per cell [15].")
+    ] = None,
     random_seed: Annotated[
         int, typer.Option("--random-seed", "--seed", "--random-state", help="Seed of all random steps.")
     ] = 1337,

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cellkey.cli._common import MARKER_MAP, OUTPUT_DIR
+
 __all__ = ["batch"]
 
 
@@ -19,14 +21,14 @@ def batch(
     layout: Annotated[
         str, typer.Option(help="unlabelled, or flat: files directly in the tissue folder, too.")
     ] = "unlabelled",
-    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Parent of run directories.")] = Path(
+    output_dir: Annotated[Path, typer.Option(*OUTPUT_DIR, help="Parent of run directories.")] = Path(
         "batch_results"
     ),
     annotator: Annotated[
         str, typer.Option(help="markers (this package's hierarchies, offline), llm, or both.")
     ] = "markers",
     marker_map: Annotated[
-        str | None, typer.Option(help="Marker hierarchy; matched to the tissue by default.")
+        str | None, typer.Option(*MARKER_MAP, help="Marker hierarchy; matched to the tissue by default.")
     ] = None,
     provider: Annotated[
         str,

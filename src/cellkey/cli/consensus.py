@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cellkey.cli._common import MARKER_MAP, OUTPUT_DIR
+
 __all__ = ["consensus"]
 
 
@@ -25,10 +27,10 @@ def consensus(
         list[str] | None,
         typer.Option(metavar="FILE.csv:COLUMN", help="Labels of clusters, with a column cluster_id; repeatable."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output-dir", "--output", "-o", help="Directory to write.")] = None,
+    output: Annotated[Path | None, typer.Option(*OUTPUT_DIR, help="Directory to write.")] = None,
     hierarchy: Annotated[
-        str | None, typer.Option(help="Hierarchy to map labels to: a file or a built-in name. That of the first RUN if "
-                                 "not given.")
+        str | None, typer.Option(*MARKER_MAP, help="Hierarchy to map labels to: a file or a built-in name. That of the "
+                                 "first RUN if not given.")
     ] = None,
     aliases: Annotated[
         Path | None, typer.Option(help="Two columns: label, and its name or Cell Ontology id in the hierarchy.")

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from cellkey.cli._common import OUTPUT_DIR
+
 __all__ = ["demo"]
 
 
 def demo(
-    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Run directory.")] = Path("demo_run"),
+    output_dir: Annotated[Path, typer.Option(*OUTPUT_DIR, help="Run directory.")] = Path("demo_run"),
 ) -> None:
     """Annotate 700 blood cells that come with scanpy, and say which files to look at.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cellkey.cli._common import OUTPUT_DIR
+
 __all__ = ["export"]
 
 
@@ -20,7 +22,7 @@ def export(
         typer.Option("--to", help="cellxgene, cas, vitessce, xenium, cellbrowser, spatialdata or seurat."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to write; RUN/exports/FORM if not given.")
+        Path | None, typer.Option(*OUTPUT_DIR, help="Folder to write; RUN/exports/FORM if not given.")
     ] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Setting of the form; may be repeated.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cellkey.cli._common import MARKER_MAP, OUTPUT_DIR, OUTPUT_FILE
 from cellkey.cli._isoform_options import Dataset, Overrides
 
 __all__ = [
@@ -23,7 +24,7 @@ def explain_module(
     module_ids: Annotated[
         list[str] | None, typer.Option(help="Modules, repeated or separated by commas; default all.")
     ] = None,
-    output_dir: Annotated[Path, typer.Option(help="Directory to write.")] = Path("artifacts/explain"),
+    output_dir: Annotated[Path, typer.Option(*OUTPUT_DIR, help="Directory to write.")] = Path("artifacts/explain"),
     module_score_table: Annotated[Path | None, typer.Option(help="Samples x modules, in place of eigengenes.")] = None,
     split_percentile: Annotated[float, typer.Option(help="High samples are at or above this percentile.")] = 50.0,
     min_complete_pairs: Annotated[int, typer.Option(help="Samples that a correlation needs.")] = 3,
@@ -132,7 +133,7 @@ def benchmark(
 def compare(
     reference: Annotated[Path, typer.Option(help="Fit, snapshot directory or benchmark JSON.")],
     candidate: Annotated[Path, typer.Option(help="The same kind, to compare with it.")],
-    output_path: Annotated[Path, typer.Option(help="JSON report to write.")] = Path(
+    output_path: Annotated[Path, typer.Option("--output-path", *OUTPUT_FILE, help="JSON report to write.")] = Path(
         "artifacts/reports/comparison.json"
     ),
 ) -> None:
@@ -150,7 +151,7 @@ def compare(
 
 def export(
     dataset_path: Dataset,
-    output_path: Annotated[Path, typer.Option(help="JSON file to write.")],
+    output_path: Annotated[Path, typer.Option("--output-path", *OUTPUT_FILE, help="JSON file to write.")],
 ) -> None:
     """Write a JSON summary of a bundle.
 
@@ -166,8 +167,12 @@ def export(
 def enrich(
     artifact_dir: Annotated[Path, typer.Option(help="Directory of a fit.")],
     gmt: Annotated[Path | None, typer.Option(help="Gene sets, one per line.")] = None,
-    key: Annotated[str | None, typer.Option(help="Marker hierarchy: file, or name of a built-in one.")] = None,
-    output_path: Annotated[Path | None, typer.Option(help="Table to write; default: inside the fit.")] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", *MARKER_MAP, help="Marker hierarchy: file, or name of a built-in one.")
+    ] = None,
+    output_path: Annotated[
+        Path | None, typer.Option("--output-path", *OUTPUT_FILE, help="Table to write; default: inside the fit.")
+    ] = None,
 ) -> None:
     """Test modules for gene sets or for the markers of cell types.
 
@@ -190,7 +195,9 @@ def enrich(
 def preservation(
     artifact_dir: Annotated[Path, typer.Option(help="Directory of the fit whose modules are tested.")],
     dataset_path: Dataset,
-    output_path: Annotated[Path, typer.Option(help="Parquet table to write.")] = Path("artifacts/preservation.parquet"),
+    output_path: Annotated[
+        Path, typer.Option("--output-path", *OUTPUT_FILE, help="Parquet table to write.")
+    ] = Path("artifacts/preservation.parquet"),
     n_permutations: Annotated[int, typer.Option(help="Random feature sets per module.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of the random sets.")] = 7,
 ) -> None:
@@ -207,7 +214,9 @@ def preservation(
 
 def report(
     artifact_dir: Annotated[Path, typer.Argument(metavar="FIT_DIR", help="Directory of a fit.")],
-    output_path: Annotated[Path | None, typer.Option(help="HTML file; default: report.html inside the fit.")] = None,
+    output_path: Annotated[
+        Path | None, typer.Option("--output-path", *OUTPUT_FILE, help="HTML file; default: report.html inside the fit.")
+    ] = None,
 ) -> None:
     """Write a fit as one HTML file that works offline.
 
@@ -224,7 +233,7 @@ def annotate_structure(
     switch_pairs: Annotated[
         Path, typer.Option(help="Table of gene_id, transcript_id_1, transcript_id_2 (TSV, CSV or parquet).")
     ],
-    output: Annotated[Path, typer.Option(help="Table to write, one row per transcript.")] = Path(
+    output: Annotated[Path, typer.Option(*OUTPUT_FILE, help="Table to write, one row per transcript.")] = Path(
         "transcript_structure_annotations.tsv"
     ),
     gtf_cache: Annotated[Path | None, typer.Option(help="Parquet copy of the parsed GTF, made or reused.")] = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cellkey.cli import isoform_results
+from cellkey.cli._common import OUTPUT_DIR, OUTPUT_FILE
 from cellkey.cli._isoform_options import Dataset, Overrides
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ app = typer.Typer(
 @app.command()
 def prepare(
     counts: Annotated[Path, typer.Option(help="Table, quantifier directory, .h5ad or .h5mu of transcripts.")],
-    output_dir: Annotated[Path, typer.Option(help="Bundle directory to write.")],
+    output_dir: Annotated[Path, typer.Option(*OUTPUT_DIR, help="Bundle directory to write.")],
     gene_map: Annotated[Path | None, typer.Option(help="GTF, or table of transcript_id and gene_id.")] = None,
     samples: Annotated[Path | None, typer.Option(help="Sample sheet with sample_id.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the data set; default: the output directory.")] = None,
@@ -148,7 +149,7 @@ def validate(
 @app.command()
 def simulate(
     fixture: Annotated[str, typer.Option(help="Name of a fixture, for example toy_v1.")],
-    output_dir: Annotated[Path, typer.Option(help="Bundle directory to write.")],
+    output_dir: Annotated[Path, typer.Option(*OUTPUT_DIR, help="Bundle directory to write.")],
     seed: Annotated[int, typer.Option(help="Seed of the suite.")] = 7,
 ) -> None:
     """Write a synthetic bundle with known truth.
@@ -165,7 +166,7 @@ def simulate(
 
 @app.command("simulate-cells")
 def simulate_cells(
-    output_path: Annotated[Path, typer.Option(help="File .h5ad to write.")],
+    output_path: Annotated[Path, typer.Option("--output-path", *OUTPUT_FILE, help="File .h5ad to write.")],
     n_donors: Annotated[int, typer.Option(help="Donors; half of them are treated.")] = 24,
     cells_per_donor: Annotated[int, typer.Option(help="Cells per type and donor.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed.")] = 7,
@@ -188,7 +189,7 @@ def simulate_cells(
 @app.command()
 def fit(
     dataset_path: Dataset,
-    output_dir: Annotated[Path, typer.Option(help="Directory to write.")] = Path("artifacts/fits/manual"),
+    output_dir: Annotated[Path, typer.Option(*OUTPUT_DIR, help="Directory to write.")] = Path("artifacts/fits/manual"),
     backend: Annotated[str | None, typer.Option(help="Backend; default spectral.")] = None,
     channels: Annotated[str | None, typer.Option(help="both, switch, abundance, psi or all.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,

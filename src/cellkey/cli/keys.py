@@ -87,7 +87,9 @@ def suggest(
     query: Annotated[
         str | None, typer.Option("--tissue", help="Compare only the hierarchies that fit these words.")
     ] = None,
-    permutations: Annotated[int, typer.Option(min=1, help="Permutations of gene labels.")] = 20,
+    permutations: Annotated[
+        int, typer.Option("--n-permutations", "--permutations", min=1, help="Permutations of gene labels.")
+    ] = 20,
     top: Annotated[int, typer.Option("--top", help="Most hierarchies to list.")] = 10,
     form: Form = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the whole table (csv).")] = None,

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cellkey.cli._common import OUTPUT_DIR
+
 __all__ = ["diagnose", "refine"]
 
 _Run = Annotated[
@@ -17,7 +19,7 @@ _Run = Annotated[
 ]
 _Output = Annotated[
     Path | None,
-    typer.Option("--output-dir", "--output", "--out", "-o", help="Where to write; the run directory if not given."),
+    typer.Option(*OUTPUT_DIR, help="Where to write; the run directory if not given."),
 ]
 _Params = Annotated[
     str | None,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cellkey.cli._common import MARKER_MAP, OUTPUT_DIR
+
 __all__ = ["annotate_table"]
 
 
@@ -20,10 +22,12 @@ def annotate_table(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "--output-dir", "-o", help="New directory for results; none: print only.")
+        Path | None, typer.Option(*OUTPUT_DIR, help="New directory for results; none: print only.")
     ] = None,
     tissue: Annotated[str, typer.Option(help="Tissue; chooses the built-in marker hierarchy.")] = "",
-    marker_map: Annotated[str | None, typer.Option(help="Marker hierarchy instead: a file or a built-in name.")] = None,
+    marker_map: Annotated[
+        str | None, typer.Option(*MARKER_MAP, help="Marker hierarchy instead: a file or a built-in name.")
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="Name of the results; the file's by default.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit
 
+__all__ = ["merge_nearest"]
+
 
 @njit(cache=True)
-def merge_nearest(pairs: Any, n: int, merges: Any) -> None:
+def merge_nearest(pairs, n, merges):  # type: ignore[no-untyped-def]
     """Merge features along chains of nearest neighbours, by average linkage.
 
     ``pairs``, condensed dissimilarities, are overwritten; ``merges``, (n - 1) x 4, takes two representatives, height
