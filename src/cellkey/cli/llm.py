@@ -90,6 +90,7 @@ def annotate(
     from cellkey.llm.marker_selection import SelectionParameters
     from cellkey.llm.run import annotate_table_file, preview_table
     from cellkey.llm.setup import ModelSettings
+    from cellkey.llm.stored import AskedWith
     from cellkey.llm.workflow import WorkflowParameters
     from cellkey.records.event_log import json_log as events_to
 
@@ -128,16 +129,17 @@ def annotate(
         option="options",
     )
     selection = SelectionParameters.parse({"rule": marker_policy, "n_genes": n_genes}, option="options")
+    study = Study(tissue, species, notes, dataset or markers.name.split(".")[0])
     if preview:
-        typer.echo(preview_table(markers, settings, steps, selection), nl=False)
+        asked = AskedWith(study, settings, steps, selection, opt.as_text(ontology), opt.as_text(knowledge))
+        typer.echo(preview_table(markers, asked), nl=False)
         return
-    name = dataset or markers.name.split(".")[0]
     with events_to(json_log):
         run = annotate_table_file(
             markers,
             opt.directory(out),
             model=settings,
-            study=Study(tissue, species, notes, name),
+            study=study,
             workflow=steps,
             selection=selection,
             ontology=ontology,

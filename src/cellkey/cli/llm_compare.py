@@ -54,6 +54,7 @@ def compare(
     cache: opt.Cache = "on",
     resume: opt.Resume = False,
     no_probe: opt.NoProbe = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Say what would be sent and cost; send nothing.")] = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Let several models score candidate cell types of a cluster, and discuss until enough of them agree.
@@ -71,12 +72,15 @@ def compare(
       cellkey llm compare named -c 4 -c 6 --provider openrouter -m openai/gpt-4o -m google/gemini-2.5-pro --out compared
     """
     from cellkey.llm.comparison import ComparisonParameters
-    from cellkey.llm.comparison_run import compare_in
+    from cellkey.llm.comparison_run import compare_in, preview_comparison
     from cellkey.report.comparison import write_comparison_page
 
     rules = ComparisonParameters.parse({"rounds": rounds, "threshold": threshold}, option="options")
     settings = _settings(opt.given_model({**locals(), "model": None, "provider": None}), provider, model)
     asked, evidence, candidates, knowledge_used = _evidence(locals())
+    if preview:
+        typer.echo(preview_comparison(evidence, candidates, settings, rules), nl=False)
+        return
     run = compare_in(
         opt.directory(out),
         evidence,

@@ -11,7 +11,7 @@ from cellkey.errors import InputError, ServiceError
 from cellkey.llm.answers import AnswerModel, ClusterAnswer, Names, Score, cut_text, empty_if_null
 from cellkey.llm.asking import Role, Turn, ask_role
 from cellkey.llm.client import ModelClient, Origin, side_by_side
-from cellkey.llm.evidence import plain_text
+from cellkey.llm.evidence import Detail, plain_text
 from cellkey.llm.failures import ends_run
 from cellkey.llm.prompts import data_block
 from cellkey.llm.terms import normalised_label
@@ -20,7 +20,7 @@ from cellkey.parameters import Parameters
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cellkey.llm.evidence import ClusterEvidence, Detail
+    from cellkey.llm.evidence import ClusterEvidence
     from cellkey.llm.messages import ChatRequest
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "ScoredCandidate",
     "checked_candidates",
     "compare_candidates",
+    "first_question",
 ]
 
 _MOST_CANDIDATES = 8
@@ -245,6 +246,13 @@ def compare_candidates(
     return found
 
 
+def first_question(
+    evidence: ClusterEvidence, candidates: Sequence[str], detail: Detail = Detail.FULL
+) -> dict[str, Any]:
+    """Return the data that a model is shown in the first round."""
+    return {**evidence.described(detail), "candidates": list(candidates)}
+
+
 def _goes_on(comparison: Comparison) -> bool:
     """Whether another round can change something."""
     if not comparison.rounds:
@@ -257,7 +265,7 @@ def _goes_on(comparison: Comparison) -> bool:
 
 def _ask(comparison: Comparison, client: ModelClient, number: int) -> tuple[Opinion, list[Turn]]:
     evidence, turns = comparison.evidence, list[Turn]()
-    extra: dict[str, Any] = {"candidates": list(comparison.candidates)}
+    extra: dict[str, Any] = {}
     if comparison.last:
         asked = (client.model, client.provider.name)
         own = [o for o in comparison.last if (o.model, o.provider) == asked]
@@ -266,7 +274,7 @@ def _ask(comparison: Comparison, client: ModelClient, number: int) -> tuple[Opin
         extra["other_reviewers"] = [_shown(o) for o in others]
 
     def request_of(detail: Detail) -> ChatRequest:
-        return COMPARER.request(data_block({**evidence.described(detail), **extra}))
+        return COMPARER.request(data_block({**first_question(evidence, comparison.candidates, detail), **extra}))
 
     study = evidence.study
     origin = Origin(COMPARER.name, study.dataset, study.tissue, evidence.cluster)

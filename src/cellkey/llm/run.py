@@ -228,19 +228,22 @@ def _budget(usd: float | None, tokens: int | None, journal: Path) -> Budget:
     )
 
 
-def preview_table(
-    path: str | Path, model: ModelSettings, workflow: WorkflowParameters, selection: SelectionParameters
-) -> str:
-    """Return what annotating a table would take, and one example of what would be sent."""
+def preview_table(path: str | Path, asked: AskedWith) -> str:
+    """Return what annotating a table would take, and exactly what would be sent about its first cluster."""
     from cellkey.llm.estimate import estimate_annotation
     from cellkey.llm.evidence import evidence_of
+    from cellkey.llm.panels import with_panels
     from cellkey.llm.prompts import data_block
 
-    table = read_marker_table(path)
-    selections = select_markers(table, selection)
+    table, model, selection = read_marker_table(path), asked.model, asked.selection
+    known = bundled_knowledge(ontology=asked.ontology, panels=asked.panels, study=asked.study)
+    selections = select_markers(table, selection, tissue=asked.study.tissue)
+    evidence = with_panels(evidence_of(selections, asked.study), known.panels, known.checks(table))
     price = model.prices.price(model.model, is_local=model.is_local)
-    guess = estimate_annotation(len(selections), workflow, price, n_genes=selection.n_genes, workers=model.max_workers)
-    first = next(iter(evidence_of(selections, Study()).values()))
+    guess = estimate_annotation(
+        len(selections), asked.workflow, price, n_genes=selection.n_genes, workers=model.max_workers
+    )
+    first = next(e for e in evidence.values() if e.selection.genes)
     lines = [
         f"{len(selections)} clusters, {sum(len(s.genes) for s in selections.values())} genes shown in all",
         f"Calls: ~{guess.calls.point:.0f}; {guess.calls.low:.0f} to {guess.calls.high:.0f}",
