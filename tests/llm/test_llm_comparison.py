@@ -162,7 +162,8 @@ def test_scores_of_other_candidates_are_no_answer(given: list[str]) -> None:
 def test_a_preview_sends_and_writes_nothing(table: Path, tmp_path: Path) -> None:
     """It says calls, tokens and cost as ranges, and what the first question is."""
     with ModelServer() as server:
-        code, _, _, output = compare(server, table, tmp_path / "c", "ab", "-c", "0", "--preview", "--input-cost", "1000")
+        options = ("-c", "0", "--preview", "--input-cost", "1000")
+        code, _, _, output = compare(server, table, tmp_path / "c", "ab", *options)
         assert (code, server.served) == (0, [])
     assert not (tmp_path / "c").exists()
     for part in ("1 clusters, 2 models", "Calls: 2 to 6", "Cost: ~$", '"candidates": ["natural killer cell"', "CD3D"):

@@ -12,6 +12,7 @@ from test_llm_workflow import client_of
 
 from cellkey.errors import InputError, RunError
 from cellkey.llm import Study, WorkflowParameters, annotate_markers, bundled_knowledge
+from cellkey.llm.boost_trace import boost_trace
 from cellkey.llm.followup import boost_clusters, follow_up, merge_labels, score_clusters
 from cellkey.llm.marker_selection import SelectionParameters
 from cellkey.llm.run import annotate_table_file, asking_in, write_table_run
@@ -139,6 +140,15 @@ def test_the_booster_is_told_the_numbers_of_the_right_cluster(tmp_path) -> None:
     assert '"log2FC": -2.0' in told["10"]
 
 
+def test_the_booster_is_told_the_numbers_of_clusters_that_it_names(tmp_path) -> None:
+    """The own numbers and those of a neighbour stand side by side."""
+    finish(tmp_path)
+    done = boosted(open_table_run(tmp_path), ScriptedModel(boost_genes=("CD3D",), boost_clusters=("0",)), ["10"])
+    told = next(r for r in done.result.clusters if r.cluster == "10").turns[1].messages[-1].text
+    assert '"log2FC": -2.0' in told
+    assert '"in_other_clusters": {"0": {"log2FC": 3.0' in told
+
+
 @pytest.mark.parametrize("fault", [Fault.SERVER_ERROR, Fault.UNAUTHORISED, Fault.PROSE])
 def test_what_cannot_be_asked_changes_nothing(tmp_path, fault: Fault) -> None:
     """A booster that fails leaves label, score and outcome, and says why."""
@@ -241,3 +251,21 @@ def test_directories_in_use_and_unfinished_runs_are_refused(tmp_path) -> None:
         pass
     with pytest.raises(RunError, match=r"run_manifest\.json is missing"):
         open_table_run(tmp_path / "none")
+
+
+def test_the_trace_of_a_boost_can_be_read(tmp_path) -> None:
+    """Questions, numbers as a table, and the conclusion; what a model or a name says is text and no markup."""
+    finish(tmp_path)
+    model = ScriptedModel(
+        boost_genes=("CD3D", "NOTAGENE", "<b>|x"),
+        boost_clusters=("0",),
+        boost_label={"10": ("myeloid cell", "*macro*")},
+    )
+    done = boosted(open_table_run(tmp_path), model, ["10"])
+    text = boost_trace(next(r for r in done.result.clusters if r.cluster == "10"))
+    assert "Hypothesis: lineage" in text
+    assert "| CD3D | -2.0 | 5% | 60% | 1e-48 | 0: log2FC 3.0, 90% | 0: log2FC 3.0, 90% |" in text
+    assert "| NOTAGENE | not tested |" in text
+    assert "\\<b\\>\\|x" in text
+    assert "Detailed types: macro" in text
+    assert "<data>" not in text

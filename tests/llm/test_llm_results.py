@@ -181,6 +181,17 @@ def test_gene_queries_find_by_case_and_alias_and_never_by_pattern() -> None:
     assert lists.numbers("0", ["A", "B"]) == [{"gene": "A"}, {"gene": "B", "result": "not listed for this cluster"}]
 
 
+def test_gene_queries_show_other_clusters_beside_the_own_one() -> None:
+    """A type and the one it resembles are told apart by the same genes in both; unknown clusters are said to be so."""
+    queries = GeneQueries(planted_markers())
+    (answer,) = queries.numbers("1", ["MS4A1"], ["0", "1", "nowhere"])
+    assert answer["log2FC"] == 3.0
+    assert answer["in_other_clusters"]["0"]["log2FC"] == -2.0
+    assert answer["in_other_clusters"]["nowhere"] == "no such cluster"
+    assert set(answer["in_other_clusters"]) == {"0", "nowhere"}
+    assert len(queries.numbers("1", ["MS4A1"], map(str, range(20)))[0]["in_other_clusters"]) == 5
+
+
 def test_agreement() -> None:
     """Synonyms agree; shares, entropy and the closest common type are counted, abstentions are no votes."""
     t1, t2, t3 = answer("T cell", "CD4-positive, alpha-beta T cell"), answer("T lymphocytes"), answer("T cell", "gd T")

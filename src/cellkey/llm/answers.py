@@ -48,28 +48,8 @@ __all__ = [
 ]
 
 _PLACEHOLDERS = {
-    "",
-    "...",
-    "…",
-    "n/a",
-    "na",
-    "none",
-    "null",
-    "nan",
-    "string",
-    "str",
-    "label",
-    "cell type",
-    "celltype",
-    "type",
-    "tbd",
-    "todo",
-    "-",
-    "?",
-    "not applicable",
-    "not available",
-    "<string>",
-    "example",
+    "", "...", "…", "n/a", "na", "none", "null", "nan", "string", "<string>", "str", "label", "cell type", "celltype",
+    "type", "tbd", "todo", "-", "?", "not applicable", "not available", "example"
 }
 
 
@@ -116,6 +96,7 @@ def _word(value: Any) -> Any:
 Label = Annotated[str, BeforeValidator(_label)]
 Names = Annotated[tuple[str, ...], BeforeValidator(empty_if_null)]
 Labels = Annotated[tuple[Label, ...], BeforeValidator(_without_placeholders)]
+ClusterId = Annotated[str, BeforeValidator(lambda v: cluster_id(v) if isinstance(v, int | float) else v)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -128,7 +109,7 @@ class AnswerModel(BaseModel):
 class ClusterAnswer(AnswerModel):
     """An answer about one cluster, which it names."""
 
-    cluster: Annotated[str, BeforeValidator(lambda v: cluster_id(v) if isinstance(v, int | float) else v)]
+    cluster: ClusterId
 
     @field_validator("cluster")
     @classmethod
@@ -285,9 +266,10 @@ class ScoreAnswer(ClusterAnswer):
 
 
 class GeneRequest(AnswerModel):
-    """Genes whose numbers the booster wants to see."""
+    """Genes whose numbers the booster wants to see, in its cluster and in others that it names."""
 
     genes: Names
+    clusters: Annotated[tuple[ClusterId, ...], BeforeValidator(empty_if_null)] = ()
     hypothesis: Annotated[str, cut_text(400)] = ""
     expect: Annotated[str, cut_text(400)] = ""
 
@@ -311,7 +293,7 @@ class BoostAnswer(ClusterAnswer):
 class MergedLabel(AnswerModel):
     """The three groups of one cluster."""
 
-    cluster: Annotated[str, BeforeValidator(lambda v: cluster_id(v) if isinstance(v, int | float) else v)]
+    cluster: ClusterId
     broad: Label
     detailed: Label
     specific: Label
@@ -326,7 +308,7 @@ class MergeAnswer(AnswerModel):
 class SubclusterLabel(AnswerModel):
     """The label of one sub-cluster."""
 
-    cluster: Annotated[str, BeforeValidator(lambda v: cluster_id(v) if isinstance(v, int | float) else v)]
+    cluster: ClusterId
     main_cell_type: Label
     sub_cell_type: Label
     key_markers: Names = ()

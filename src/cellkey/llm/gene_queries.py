@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["GeneQueries"]
 
 MOST_GENES = 40
+MOST_CLUSTERS = 5
 
 
 class GeneQueries:
@@ -43,15 +44,17 @@ class GeneQueries:
             self._row.setdefault(pair, i)
         self._clusters = list(dict.fromkeys(table["cluster"]))
 
-    def numbers(self, cluster: str, genes: Iterable[str]) -> list[dict[str, Any]]:
+    def numbers(self, cluster: str, genes: Iterable[str], others: Iterable[str] = ()) -> list[dict[str, Any]]:
         """Return the numbers of at most 40 genes in ``cluster``, and where else each gene is strongest.
 
-        A gene that no row of the table names is ``not tested``, which is different from not enriched.
+        A gene that no row of the table names is ``not tested``, which is different from not enriched. The numbers in at
+        most five ``others``, each against all cells that are not in it, stand beside those of the cluster.
         """
         asked = list(dict.fromkeys(plain_text(g) for g in genes))[:MOST_GENES]
-        return [self._gene(cluster, name) for name in asked]
+        beside = [c for c in dict.fromkeys(others) if c != cluster][:MOST_CLUSTERS]
+        return [self._gene(cluster, name, beside) for name in asked]
 
-    def _gene(self, cluster: str, asked: str) -> dict[str, Any]:
+    def _gene(self, cluster: str, asked: str, others: list[str]) -> dict[str, Any]:
         name = self._resolve(asked)
         if name is None:
             return {"gene": asked, "result": "not tested"}
@@ -61,7 +64,17 @@ class GeneQueries:
         else:
             answer = {"gene": name, **self._values(row)}
         best = self._strongest(name, but=cluster)
-        return {**answer, "strongest_elsewhere": best} if best else answer
+        if best:
+            answer["strongest_elsewhere"] = best
+        if others:
+            answer["in_other_clusters"] = {plain_text(c): self._beside(c, name) for c in others}
+        return answer
+
+    def _beside(self, cluster: str, name: str) -> dict[str, Any] | str:
+        row = self._row.get((cluster, name))
+        if row is not None:
+            return self._values(row)
+        return "not listed for this cluster" if cluster in self._clusters else "no such cluster"
 
     def _resolve(self, asked: str) -> str | None:
         if asked in self._exact:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellkey.llm.agreement import repeat_shares
+from cellkey.llm.boost_trace import boost_trace
 from cellkey.llm.identifiers import natural_key
 from cellkey.llm.prompts import prompt_hash
 from cellkey.llm.result_tables import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from cellkey.llm.terms import CellTypeTerms, MatchedTerm
     from cellkey.llm.workflow import Case
 
-__all__ = ["AnnotationResult", "ClusterResult", "annotation_text", "boost_trace", "with_term"]
+__all__ = ["AnnotationResult", "ClusterResult", "annotation_text", "with_term"]
 
 
 _ENDINGS = {
@@ -242,26 +243,6 @@ def annotation_text(result: AnnotationResult) -> str:
     )
     blocks = [_block(r) for r in result.clusters]
     return "\n".join([head, *blocks, *(f"Warning: {w}" for w in result.warnings), _closing_table(result.clusters)])
-
-
-def boost_trace(result: ClusterResult) -> str:
-    """Return what the booster asked, what it was told, and what it concluded, as Markdown."""
-    lines = [f"# Boosting of cluster {one_line(result.cluster)}", ""]
-    for number, turn in enumerate((t for t in result.turns if t.role == "booster"), start=1):
-        if number > 1 and turn.messages:
-            lines += ["## Numbers", "", "```json", turn.messages[-1].text.replace("```", ""), "```", ""]
-        lines += [
-            f"## Answer {number}",
-            "",
-            "```json",
-            json.dumps(turn.parsed, indent=1, ensure_ascii=False).replace("```", ""),
-            "```",
-            "",
-        ]
-    case = result.case
-    before = case.before_boost.detailed_cell_type if case.before_boost else "the same"
-    lines += ["## Outcome", "", f"{result.status}: {result.label} (before: {before})", ""]
-    return "\n".join(lines)
 
 
 def _block(result: ClusterResult) -> str:

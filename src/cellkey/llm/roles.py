@@ -135,15 +135,17 @@ class ClusterTalk:
         if task:
             extra["question"] = plain_text(task, 1000)
         asked = self._ask(BOOSTER, extra)
-        known: set[str] = set()
+        known: set[tuple[str, tuple[str, ...]]] = set()
         for number in range(rounds):
-            if asked.answer.request is None:
+            request = asked.answer.request
+            if request is None:
                 return asked.answer
-            wanted = [g for g in asked.answer.request.genes if g.casefold() not in known]
-            known.update(g.casefold() for g in wanted)
+            beside = tuple(request.clusters)
+            wanted = [g for g in request.genes if (g.casefold(), beside) not in known]
+            known.update((g.casefold(), beside) for g in wanted)
             conclude = not wanted or number == rounds - 1
             numbers = data_block(
-                {"cluster": self.evidence.cluster, "numbers": queries.numbers(self.evidence.cluster, wanted)}
+                {"cluster": self.evidence.cluster, "numbers": queries.numbers(self.evidence.cluster, wanted, beside)}
             )
             asked = self._continue(asked, f"{numbers}\n{CONCLUDE}" if conclude else numbers)
             if conclude:

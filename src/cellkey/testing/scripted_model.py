@@ -143,6 +143,8 @@ class ScriptedModel:
         General and detailed label by cluster that the booster settles on; the proposal's by default.
     boost_genes
         Genes that the booster asks for.
+    boost_clusters
+        Other clusters whose numbers it asks for.
     preferences
         Candidate that each model prefers, by name of the model; what the genes say by default.
     persuadable
@@ -155,6 +157,7 @@ class ScriptedModel:
     score_after_boost: float = 88
     boost_label: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     boost_genes: tuple[str, ...] = ("CD3D", "MS4A1", "NOTAGENE")
+    boost_clusters: tuple[str, ...] = ()
     preferences: Mapping[str, str] = field(default_factory=dict)
     persuadable: frozenset[str] = frozenset()
 
@@ -197,7 +200,12 @@ class ScriptedModel:
 
     def _boost(self, request: SeenRequest) -> dict[str, Any]:
         if request.n_turns == 1 and self.boost_genes:
-            wanted = {"genes": list(self.boost_genes), "hypothesis": "lineage", "expect": "enrichment"}
+            wanted = {
+                "genes": list(self.boost_genes),
+                "clusters": list(self.boost_clusters),
+                "hypothesis": "lineage",
+                "expect": "enrichment",
+            }
             return {
                 "cluster": request.cluster,
                 "request": wanted,
