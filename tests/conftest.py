@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from anndata import AnnData
 
@@ -97,6 +98,29 @@ def cells_file(tmp_path: Path, small_cells: Callable[..., AnnData]) -> Path:
     path = tmp_path / "cells.h5ad"
     small_cells().write_h5ad(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def annotated_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make a run of simulated cells, in clusters that hold two populations where ``merged`` says so."""
+
+    def make(
+        merged: Sequence[tuple[str, str]], change: Callable[[AnnData], None] = lambda adata: None, **options: Any
+    ) -> Path:
+        from cellkey.annotation.run import annotate_file
+        from cellkey.datasets import synthetic_rna
+
+        folder = tmp_path_factory.mktemp("annotated")
+        made = synthetic_rna(520, 120, merged=merged, seed=6)
+        change(made.adata)
+        made.adata.write_h5ad(folder / "cells.h5ad")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            annotate_file(folder / "cells.h5ad", folder / "run", hierarchy=made.marker_map,
+                          cluster_key="true_cluster", figures=False, **options)
+        return folder / "run"
+
+    return make
 
 
 @pytest.fixture

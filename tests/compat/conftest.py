@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scoring"))
 
 
 @pytest.fixture
 def example() -> tuple[Any, Any]:
     """Pipeline and result on the worked example, with the settings under which its numbers were computed."""
-    from enrichment_example import TREE, raw_means
-
     from cellkey.compat.hierannot import HierAnnotPipeline
     from cellkey.compat.hierannot.programs import as_programs
+    from enrichment_example import TREE, raw_means
 
     pipeline = HierAnnotPipeline(
         as_programs(TREE), preset="small_panel", n_bins=3, control_size_fallbacks=[1_000_000],

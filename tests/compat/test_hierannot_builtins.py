@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from published_trees import COLON, PUBLISHED
 
 from cellkey.compat.hierannot import (
     compile_builtin_hierarchy_for_panel,
@@ -23,37 +24,6 @@ from cellkey.errors import HierarchyError
 
 pytestmark = pytest.mark.usefixtures("builtins")
 
-COUNTS = {
-    "brain_core": ("brain", "brain", 6, 8), "immune_core": ("immune", "pan-tissue", 6, 13),
-    "solid_tissue_core": ("solid_tissue", "pan-solid-tissue", 4, 8), "breast_tme": ("tme", "breast", 5, 23),
-    "colon_tme": ("tme", "colon", 5, 23), "kidney_tme": ("tme", "kidney", 5, 25), "liver_tme": ("tme", "liver", 5, 22),
-    "lung_tme": ("tme", "lung", 5, 23), "pancreas_tme": ("tme", "pancreas", 5, 23), "skin_tme": ("tme", "skin", 5, 22),
-    "tme_core": ("tme", "pan-solid-tissue", 5, 22), "tonsil_tme": ("tme", "tonsil", 5, 22),
-}
-COLON_TREE = """\
-- Intestinal epithelial (+6, -4, children=3)
-  - Absorptive-like (+5, -1, children=0)
-  - Goblet-like (+5, -1, children=0)
-  - Stem/TA-like (+5, -1, children=0)
-- Fibroblast (+5, -4, children=0)
-- Endothelial (+5, -3, children=1)
-  - Capillary endothelial (+5, -2, children=0)
-- Mural (+5, -2, children=1)
-  - Pericyte (+5, -6, children=0)
-- Immune (+5, -2, children=6)
-  - T cell (+5, -2, children=3)
-    - CD4 T cell (+5, -2, children=0)
-    - CD8 T cell (+5, -1, children=0)
-    - Treg (+5, -2, children=0)
-  - B cell (+5, -2, children=1)
-    - Plasma cell (+5, -2, children=0)
-  - NK cell (+5, -2, children=0)
-  - Myeloid (+5, -2, children=3)
-    - Macrophage (+5, -2, children=0)
-    - Monocyte (+5, -2, children=0)
-    - Dendritic cell (+5, -2, children=0)
-  - Mast cell (+5, -2, children=0)
-  - Neutrophil (+5, -2, children=0)"""
 PANEL = (
     "PTPRC TYROBP HLA-DRA CD3D CD3E TRAC IL7R LTB NKG7 CCL5 FOXP3 CTLA4 MS4A1 CD79A MZB1 JCHAIN LYZ C1QA S100A8 S100A9 "
     "KIT COL1A1 DCN PECAM1 VWF RGS5 ACTA2 KRT20 MUC2 TFF3 EPCAM CEACAM1 AGR2"
@@ -73,15 +43,15 @@ REPORT = (
 def test_the_list_of_hierarchies() -> None:
     """Twelve rows, sorted by category and name, with the published counts."""
     table = list_builtin_hierarchies()
-    assert table["name"].tolist() == list(COUNTS)
+    assert table["name"].tolist() == list(PUBLISHED)
     for row in table.itertuples():
         found = (row.category, row.tissue_scope, row.n_root_programs, row.n_total_programs)
-        assert found == COUNTS[row.name], row.name
+        assert found == PUBLISHED[row.name], row.name
         assert row.description
 
 
 def test_one_tree_line_by_line() -> None:
-    assert format_hierarchy_tree(get_builtin_hierarchy("colon_tme")) == COLON_TREE
+    assert format_hierarchy_tree(get_builtin_hierarchy("colon_tme")) == COLON.rstrip()
 
 
 def test_an_unknown_name_suggests_the_right_one() -> None:
@@ -96,7 +66,7 @@ def test_programs_of_all_hierarchies() -> None:
     with pytest.raises(HierarchyError, match="did you mean 'Mural'"):
         get_builtin_programs("colon_tme", ["Murals"])
     assert len(describe_builtin_hierarchy("brain_core")) == 8
-    assert len(list_builtin_programs()) == sum(c[3] for c in COUNTS.values())
+    assert len(list_builtin_programs()) == sum(c[3] for c in PUBLISHED.values())
     assert set(list_builtin_programs(tissue_scope="colon")["pack"]) == {"colon_tme"}
     assert len(compose_hierarchy("tme_core", "colon_tme")) == 6
     assert len(compose_hierarchy("tme_core", "colon_tme", deduplicate_roots=False)) == 10

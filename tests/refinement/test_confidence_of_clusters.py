@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import pandas as pd
 import pytest
 
 from cellkey.annotation.cells import annotate
-from cellkey.annotation.run import annotate_file
 from cellkey.datasets import synthetic_rna
 from cellkey.errors import CellkeyWarning
 from cellkey.profiles.expression import Expression
@@ -69,15 +69,8 @@ def test_parts_are_resampled_as_if_they_had_been_there_from_the_start() -> None:
 
 
 @pytest.fixture(scope="module")
-def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("annotated")
-    made = synthetic_rna(520, 120, merged=MERGED, seed=6)
-    made.adata.write_h5ad(folder / "cells.h5ad")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        annotate_file(folder / "cells.h5ad", folder / "run", hierarchy=made.marker_map, cluster_key="true_cluster",
-                      figures=False, method="both", resamples=20)
-    return folder / "run"
+def annotated(annotated_run: Callable[..., Path]) -> Path:
+    return annotated_run(MERGED, method="both", resamples=20)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import anndata
@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from cellkey.annotation.run import annotate_file
 from cellkey.cli import build_app
 from cellkey.datasets import synthetic_rna
 from cellkey.errors import CellkeyWarning, InputError, NothingToDoError, ParameterError, RunError
@@ -30,16 +29,9 @@ SETTINGS = {"min_cells": 30, "call_resamples": 2, "split_resamples": 3, "min_sub
 
 
 @pytest.fixture(scope="module")
-def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def annotated(annotated_run: Callable[..., Path]) -> Path:
     """A run with clusters that hold two populations, not refined yet."""
-    folder = tmp_path_factory.mktemp("annotated")
-    made = synthetic_rna(520, 120, merged=MERGED, seed=6)
-    made.adata.write_h5ad(folder / "cells.h5ad")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        annotate_file(folder / "cells.h5ad", folder / "run", hierarchy=made.marker_map, cluster_key="true_cluster",
-                      figures=False)
-    return folder / "run"
+    return annotated_run(MERGED)
 
 
 @pytest.fixture

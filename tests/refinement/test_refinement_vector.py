@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellkey.hierarchy import CellType, Hierarchy
 from cellkey.profiles.expression import Expression
 from cellkey.profiles.profile import profile_clusters
 from cellkey.records.vocabulary import Criterion, Recommendation
@@ -16,19 +15,8 @@ from cellkey.refinement.judging import MarkerJudge
 from cellkey.refinement.operations import Workshop
 from cellkey.refinement.parameters import RefinementParameters
 from cellkey.refinement.state import State, start
+from worked_cells import KEY, NAMES, VALUES
 
-NAMES = ["PTPRC", "CD3D", "CD79A", "EPCAM", "KRT8", "VIM"]
-VALUES = np.array([
-    [3, 4, 0, 0, 0, 2], [2, 3, 0, 0, 0, 1], [3, 2, 0, 0, 1, 0], [2, 3, 1, 0, 0, 2],
-    [2, 0, 3, 0, 0, 1], [3, 1, 4, 0, 0, 0], [2, 0, 3, 0, 0, 2], [3, 0, 2, 0, 1, 1],
-    [0, 0, 0, 4, 3, 0], [0, 0, 0, 3, 2, 1], [1, 0, 0, 3, 4, 0], [0, 0, 0, 4, 3, 0],
-], dtype=np.float64)
-KEY = Hierarchy((
-    CellType(("Immune Cells",), ("PTPRC",), ("EPCAM", "KRT8")),
-    CellType(("Immune Cells", "T Cells"), ("CD3D", "CD4"), ("CD79A",)),
-    CellType(("Immune Cells", "B Cells"), ("CD79A",), ("CD3D",)),
-    CellType(("Epithelium",), ("EPCAM", "KRT8"), ("PTPRC",)),
-))
 CELLS = Cells(VALUES, np.array(NAMES, dtype=object))
 
 

@@ -6,19 +6,17 @@ import json
 import os
 import shutil
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from report_helpers import HOSTILE, annotation_row, consensus_run, hostile_run, model_run
 from typer.testing import CliRunner
 
-from cellkey.annotation.run import annotate_file
 from cellkey.cli import build_app
-from cellkey.datasets import synthetic_rna
 from cellkey.records.fingerprint import calls_fingerprint
 from cellkey.records.tables import CLUSTER_ANNOTATIONS, REFINEMENT_LOG
 from cellkey.report import write_report
@@ -38,19 +36,14 @@ def browser() -> Iterator[Chromium]:
 
 
 @pytest.fixture(scope="module")
-def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def annotated(annotated_run: Callable[..., Path]) -> Path:
     """A run of simulated cells with an embedding and places in a tissue."""
-    folder = tmp_path_factory.mktemp("annotated")
-    made = synthetic_rna(520, 120, merged=[("B Cells", "Monocytes")], seed=6)
-    rng = np.random.default_rng(0)
-    made.adata.obsm["X_umap"] = rng.normal(size=(520, 2))
-    made.adata.obsm["spatial"] = rng.uniform(size=(520, 2))
-    made.adata.write_h5ad(folder / "cells.h5ad")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        annotate_file(folder / "cells.h5ad", folder / "run", hierarchy=made.marker_map, cluster_key="true_cluster",
-                      figures=False)
-    return folder / "run"
+    def place(adata: AnnData) -> None:
+        rng = np.random.default_rng(0)
+        adata.obsm["X_umap"] = rng.normal(size=(520, 2))
+        adata.obsm["spatial"] = rng.uniform(size=(520, 2))
+
+    return annotated_run([("B Cells", "Monocytes")], place)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from cellkey.calls.call import calls_from_walks
-from cellkey.hierarchy import CellType, Hierarchy
 from cellkey.profiles.expression import Expression
 from cellkey.profiles.profile import profile_clusters
 from cellkey.records.vocabulary import FailReason, StopDetail, StopReason
@@ -16,26 +15,15 @@ from cellkey.routing.votes import cell_support, vote
 from cellkey.routing.walk import walk_key
 from cellkey.scoring.key import measure_key
 from cellkey.scoring.marker_evidence import MarkerScoring, score_markers
+from worked_cells import KEY, NAMES, VALUES
 
-NAMES = ["PTPRC", "CD3D", "CD79A", "EPCAM", "KRT8", "VIM"]
-CELLS = np.array([
-    [3, 4, 0, 0, 0, 2], [2, 3, 0, 0, 0, 1], [3, 2, 0, 0, 1, 0], [2, 3, 1, 0, 0, 2],
-    [2, 0, 3, 0, 0, 1], [3, 1, 4, 0, 0, 0], [2, 0, 3, 0, 0, 2], [3, 0, 2, 0, 1, 1],
-    [0, 0, 0, 4, 3, 0], [0, 0, 0, 3, 2, 1], [1, 0, 0, 3, 4, 0], [0, 0, 0, 4, 3, 0],
-], dtype=np.float64)
-KEY = Hierarchy((
-    CellType(("Immune Cells",), ("PTPRC",), ("EPCAM", "KRT8")),
-    CellType(("Immune Cells", "T Cells"), ("CD3D", "CD4"), ("CD79A",)),
-    CellType(("Immune Cells", "B Cells"), ("CD79A",), ("CD3D",)),
-    CellType(("Epithelium",), ("EPCAM", "KRT8"), ("PTPRC",)),
-))
 THREE = np.repeat(["0", "1", "2"], 4)
 TWO = np.repeat(["0", "1"], [8, 4])
 
 
 def evidence_of(labels: np.ndarray, parameters: MarkerScoring | None = None):
     parameters = parameters or MarkerScoring()
-    profiles = profile_clusters(Expression(CELLS), labels, NAMES, basis=parameters.positive_basis)
+    profiles = profile_clusters(Expression(VALUES), labels, NAMES, basis=parameters.positive_basis)
     key = measure_key(KEY, NAMES, usable=profiles.overall_std > 0)
     return profiles, score_markers(profiles, key, parameters)
 
@@ -137,18 +125,18 @@ def test_a_merged_cluster_stops_at_the_parent_and_its_cells_vote() -> None:
         "Immune Cells", 0, StopReason.LOW_MARGIN, StopDetail.AMBIGUOUS_SIBLINGS)
     assert call.confidence == pytest.approx(0.0167, abs=1e-4)
     assert call.tied == ("T Cells", "B Cells")
-    support = cell_support(Expression(CELLS), np.arange(4), call.walk.last.tied, evidence, profiles.overall_mean,
+    support = cell_support(Expression(VALUES), np.arange(4), call.walk.last.tied, evidence, profiles.overall_mean,
                            profiles.overall_std)
     np.testing.assert_allclose(
         support, [[2.024, -0.752], [1.330, -0.752], [0.636, -0.752], [1.330, -0.058]], atol=1e-3)
-    ballot = vote(Expression(CELLS), np.arange(8), call.walk.last.tied, evidence,
+    ballot = vote(Expression(VALUES), np.arange(8), call.walk.last.tied, evidence,
                   profiles.overall_mean, profiles.overall_std)
     assert ballot.winners.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     composition = ballot.composition(rule.scores[0])
     assert (composition["T Cells"], composition["B Cells"]) == (0.5, 0.5)
     assert "Uncertain" not in composition
     assert ballot.minority_share() == 0.5
-    strict = vote(Expression(CELLS), np.arange(8), call.walk.last.tied, evidence,
+    strict = vote(Expression(VALUES), np.arange(8), call.walk.last.tied, evidence,
                   profiles.overall_mean, profiles.overall_std, threshold=1.5)
     assert strict.winners.tolist() == [0, 0, -1, -1, 1, 1, 1, -1]  # three cells lead by 1.388 only
     assert strict.composition(rule.scores[0])["Uncertain"] == 0.375
