@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from published_trees import COLON, PUBLISHED
 
 from cellkey.compat.hierannot import (
     compile_builtin_hierarchy_for_panel,
@@ -21,6 +20,7 @@ from cellkey.compat.hierannot import (
 )
 from cellkey.compat.hierannot.panel import REPORT_COLUMNS
 from cellkey.errors import HierarchyError
+from published_trees import COLON, PUBLISHED
 
 pytestmark = pytest.mark.usefixtures("builtins")
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from enrichment_example import TREE, raw_means
 
 import cellkey.compat.hierannot as hierannot
 from cellkey.compat.hierannot import (
@@ -32,6 +31,7 @@ from cellkey.compat.hierannot import (
 from cellkey.compat.hierannot.programs import as_hierarchy, as_programs
 from cellkey.compat.hierannot.result import ALL_SCORE_COLUMNS, LEVEL_SCORE_COLUMNS, cluster_annotation
 from cellkey.errors import CellkeyWarning, HierarchyError, InputError, ParameterError, RunError
+from enrichment_example import TREE, raw_means
 
 PUBLISHED_ARGUMENTS = [
     "root_programs", "input_type", "scale_factor", "preset", "n_bins", "ctrl_size", "control_size_fallbacks",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from published_trees import COLON, PUBLISHED
 
 from cellkey.hierarchy import Hierarchy, get_builtin
 from cellkey.hierarchy.ontology import bundled_ontology, contradictions
+from published_trees import COLON, PUBLISHED
 
 LATER = {"liver_tme_2": (5, 23), "pancreas_tme_2": (5, 24), "tonsil_tme_2": (5, 23), "skin_tme_2": (6, 24)}
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from enrichment_example import TREE, raw_means
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +28,7 @@ from cellkey.scoring.evidence import Evidence
 from cellkey.scoring.key import measure_key
 from cellkey.scoring.panel_presets import choose_preset
 from cellkey.scoring.specificity import robust_scale, robust_z, sibling_gap
+from enrichment_example import TREE, raw_means
 
 MODES = {"default": EnrichmentScoring(), "released": EnrichmentScoring.released(),
          "drawn": EnrichmentScoring(controls="drawn", control_sizes=(3,))}

@@ -9,7 +9,6 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from enrichment_example import CLUSTERS, SCORE_NAMES, SCORES, TREE, raw_means
 
 from cellkey.calls.export import ExportRules, export_labels
 from cellkey.calls.route_table import ROUTE_COLUMNS, route_table
@@ -24,6 +23,7 @@ from cellkey.scoring.evidence import Evidence
 from cellkey.scoring.key import measure_key
 from cellkey.scoring.marker_sets import effective_markers
 from cellkey.scoring.specificity import robust_scale, robust_z
+from enrichment_example import CLUSTERS, SCORE_NAMES, SCORES, TREE, raw_means
 
 NAMES = [n.name for n in TREE.nodes]
 PART = {"P": "positive", "N": "negative", "R": "raw", "Z": "z", "spec": "specificity", "f": "detection",
