@@ -110,7 +110,10 @@ def test_xenium_explorer(run_directory: Path) -> None:
     assert [r["cell_id"] for r in found] == labels.index.tolist()
     assert [r["group"] for r in found] == labels.tolist()
     assert {r["group"] for r in rows(folder / "level_0.csv")} == {"Immune Cells", "Epithelium"}
-    assert (folder / "label.csv").read_text(encoding="utf-8").startswith("cell_id,group\n")
+    assert (folder / "label.csv").read_text(encoding="utf-8").startswith("cell_id,group,color\n")
+    stored = ad.read_h5ad(run_directory / "output.h5ad")
+    colours = dict(zip(stored.obs[_keys.FINAL].cat.categories, stored.uns[_keys.colours(_keys.FINAL)], strict=True))
+    assert [r["color"] for r in found] == [colours[r["group"]] for r in found]
 
 
 def test_xenium_ids_come_from_their_column(run_directory: Path) -> None:
@@ -189,12 +192,17 @@ def test_runs_with_different_clusters_are_exported_cell_by_cell(run_directory: P
 
 def test_cell_browser(run_directory: Path) -> None:
     """Matrix, metadata, coordinates and markers agree with the cells; the configuration holds literals only."""
+    stored = ad.read_h5ad(run_directory / "output.h5ad")
+    stored.obs_names = [f"  two  blanks {i} " if i == 3 else name for i, name in enumerate(stored.obs_names)]
+    stored.write_h5ad(run_directory / "output.h5ad")
     folder, _ = export_run(run_directory, "cellbrowser", settings={"shortLabel": 'it\'s "x"\n__import__("os")'})
     adata = ad.read_h5ad(run_directory / "output.h5ad")
     meta = rows(folder / "meta.tsv", "\t")
     assert [m["cellId"] for m in meta] == adata.obs_names.tolist()
     assert [m["Cell type"] for m in meta] == labels_of(run_directory).tolist()
-    with gzip.open(folder / "exprMatrix.tsv.gz", "rt") as handle:
+    with gzip.open(folder / "exprMatrix.tsv.gz", "rt", encoding="utf-8") as handle:
+        assert handle.readline().rstrip("\n").split("\t")[1:] == adata.obs_names.tolist()
+        handle.seek(0)
         matrix = pd.read_csv(handle, sep="\t", index_col=0)
     np.testing.assert_array_equal(matrix.to_numpy().T, adata.X.toarray())
     assert matrix.index.tolist() == adata.var_names.tolist()

@@ -78,7 +78,7 @@ def test_a_written_plan_reads_back_as_the_same_plan(tmp_path: Path) -> None:
 _NAMES = st.text(min_size=1, max_size=8).filter(lambda t: t.strip() not in ("", "~", "null"))
 
 
-@given(st.lists(st.builds(Override, cluster_id=_NAMES, label=_NAMES), max_size=4))
+@given(st.lists(st.builds(Override, cluster_id=_NAMES, label=_NAMES.filter(str.isprintable)), max_size=4))
 def test_any_identifier_survives_writing(operations: list[Override]) -> None:
     plan = Plan(operations=tuple(operations))
     import json
@@ -110,6 +110,9 @@ def test_the_checksum_is_of_what_is_done() -> None:
     ({"auto_policy": {"min_cel": 3}}, "did you mean 'min_cells'"),
     ({"rescoring": {"mode": "often"}}, "mode"),
     ({"version": "7"}, "version"),
+    ({"overrides": [{"cluster_id": "1", "cell_type": "a\nb"}]}, "label must be one line"),
+    ({"overrides": [{"cluster_id": "1", "cell_type": " "}]}, "not blank"),
+    ({"merge": [{"source_clusters": ["1", "2"], "target_label": "\u202ea"}]}, "without control characters"),
 ])
 def test_mistakes_are_named_with_their_place(values: dict[str, object], said: str) -> None:
     with pytest.raises(ParameterError) as caught:

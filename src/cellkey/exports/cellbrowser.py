@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellkey import _keys
-from cellkey.exports.csv_rows import write_tsv
+from cellkey.exports.csv_rows import one_line, write_tsv
 from cellkey.records.atomic import safe_name, write_text
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ def _write_matrix(cells: LabelledCells, path: Path) -> None:
     """Genes in rows, written in blocks so that a large matrix is never dense as a whole."""
     adata = cells.adata
     with path.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, compresslevel=4, filename="") as packed:
-        packed.write(("\t".join(["gene", *map(_plain, adata.obs_names)]) + "\n").encode())
+        packed.write(("\t".join(["gene", *map(one_line, adata.obs_names)]) + "\n").encode())
         for names, block in _gene_blocks(adata):
             for gene, values in zip(names, block, strict=True):
                 numbers = "\t".join("0" if v == 0 else f"{v:.6g}" for v in values.tolist())
-                packed.write(f"{_plain(gene)}\t{numbers}\n".encode())
+                packed.write(f"{one_line(gene)}\t{numbers}\n".encode())
 
 
 def _gene_blocks(adata: Any) -> Iterator[tuple[Any, np.ndarray[Any, Any]]]:
@@ -85,10 +85,6 @@ def _gene_blocks(adata: Any) -> Iterator[tuple[Any, np.ndarray[Any, Any]]]:
     for start in range(0, adata.n_vars, _BLOCK_GENES):
         part = X[:, start : start + _BLOCK_GENES]
         yield adata.var_names[start : start + _BLOCK_GENES], np.asarray(part.toarray() if sp.issparse(part) else part).T
-
-
-def _plain(name: object) -> str:
-    return " ".join(str(name).split())
 
 
 def _markers(cells: LabelledCells) -> list[tuple[str, str, str, str, str]]:

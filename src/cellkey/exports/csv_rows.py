@@ -9,7 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["write_rows", "write_tsv"]
+__all__ = ["one_line", "write_rows", "write_tsv"]
+
+
+def one_line(value: object) -> str:
+    """Text for a table that knows no quotes: tabs and line ends become blanks."""
+    return " ".join(str(value).splitlines()).replace("\t", " ")
 
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -24,4 +29,4 @@ def write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     """Write a tab-separated file without quotes: tabs and line ends within a value become blanks."""
     with path.open("w", encoding="utf-8", newline="") as handle:
         for row in (header, *rows):
-            handle.write("\t".join(" ".join(str(v).splitlines()).replace("\t", " ") for v in row) + "\n")
+            handle.write("\t".join(map(one_line, row)) + "\n")

@@ -1,4 +1,4 @@
-"""Cell groups for Xenium Explorer: a CSV file of ``cell_id`` and ``group`` for every level of the hierarchy."""
+"""Cell groups for Xenium Explorer: a CSV file of ``cell_id``, ``group``, ``color`` for every level of the hierarchy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from cellkey.errors import InputError, MissingFieldError, did_you_mean
 from cellkey.exports.csv_rows import write_rows
+from cellkey.plots.colours import UNASSIGNED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,8 +37,10 @@ def write(cells: LabelledCells, folder: Path, settings: Mapping[str, str]) -> li
     if len(set(names)) < len(names):
         msg = f"cell ids repeat in {column!r}: export one sample at a time, or name another column with --set cell_id="
         raise InputError(msg)
-    columns = {f"level_{i}": obs[c] for i, c in enumerate(cells.levels)}
-    for name, values in {**columns, "label": cells.labels}.items():
-        write_rows(folder / f"{name}.csv", ("cell_id", "group"), zip(names, values.astype(str), strict=True))
+    columns = {f"level_{i}": c for i, c in enumerate(cells.levels)}
+    for name, key in {**columns, "label": cells.labels.name}.items():
+        groups, colours = obs[key].astype(str), cells.colours(str(key))
+        rows = ((cell, group, colours.get(group, UNASSIGNED)) for cell, group in zip(names, groups, strict=True))
+        write_rows(folder / f"{name}.csv", ("cell_id", "group", "color"), rows)
     return [f"{len(columns)} levels, level_0.csv the broadest; cell ids from "
             + (f"obs[{column!r}]" if column in obs else "the names of the cells")]

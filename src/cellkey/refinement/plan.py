@@ -8,7 +8,7 @@ import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BeforeValidator, Discriminator, Field
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field
 
 from cellkey.errors import CellkeyWarning, ParameterError, Problem, did_you_mean
 from cellkey.parameters import Parameters
@@ -45,9 +45,17 @@ def _texts(value: Any) -> Any:
     return tuple(_text(v) for v in value) if isinstance(value, list | tuple) else value
 
 
+def _name(value: str) -> str:
+    """A label goes into tables, files and figures; free as it is, it must be one line that can be seen."""
+    if not value.strip() or not value.isprintable():
+        msg = "a label must be one line without control characters, and not blank"
+        raise ValueError(msg)
+    return value
+
+
 Identifier = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 Identifiers = Annotated[tuple[str, ...], BeforeValidator(_texts)]
-Label = Annotated[str, Field(min_length=1)]
+Label = Annotated[str, Field(min_length=1), AfterValidator(_name)]
 
 
 class _Operation(Parameters):
