@@ -124,9 +124,31 @@ def test_a_budget_is_never_passed_under_concurrency(tmp_path) -> None:
 def test_a_budget_of_tokens_counts_what_was_spent_before() -> None:
     """A resumed run goes on where it stopped."""
     budget = Budget(tokens=1000, spent_tokens=900)
-    budget.reserve(0, 100)
+    budget.settle(budget.reserve(0, 100), 0, 100)
     with pytest.raises(BudgetExceededError, match="1,000 tokens"):
         budget.reserve(0, 1)
+
+
+def test_a_call_waits_while_others_may_leave_room_for_it(tmp_path) -> None:
+    """What is set aside for calls under way is not spent yet; also where another process has set it aside."""
+    file = tmp_path / "b.sqlite"
+    for own, other in ((Budget(1.0), None), (Budget(1.0, file=file), Budget(1.0, file=file))):
+        number = (other or own).reserve(0.9, 0)
+        settling = threading.Timer(0.3, (other or own).settle, (number, 0.1, 0))
+        settling.start()
+        own.reserve(0.5, 0)
+        settling.join()
+        assert own.spent()[0] == pytest.approx(0.6)
+        own.close()
+
+
+def test_what_a_dead_process_set_aside_is_not_waited_for_for_ever() -> None:
+    """It stays set aside, but nobody hopes for it after a while."""
+    budget = Budget(1.0, patience=0.1)
+    budget.reserve(0.9, 0)
+    with pytest.raises(BudgetExceededError, match=r"0\.9000 spent or set aside"):
+        budget.reserve(0.5, 0)
+    assert budget.spent()[0] == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(
