@@ -406,6 +406,8 @@ def test_a_budget_stops_a_run_before_it_is_passed(room: Room) -> None:
     cost = sum(c.cost for c in result.calls)
     assert 0 < cost <= 14.0
     assert any("budget" in r.case.error for r in result.clusters)
+    assert any(line.startswith("cluster") and "budget of $14.00" in line for line in result.troubles)
+    assert result.troubles[-1] == "--resume asks the open questions again"
     assert cost == pytest.approx(budget.spent()[0])
 
 

@@ -152,6 +152,8 @@ def annotate(
         )
     if not quiet:
         typer.echo(run.result.text().rsplit("\n\n", 1)[-1], nl=False)
+        for line in run.result.troubles:
+            typer.echo(line, err=True)
         typer.echo(f"written to {run.directory}", err=True)
     if run.result.failed:
         raise typer.Exit(1 if len(run.result.failed) == len(run.result.clusters) else 3)

@@ -209,6 +209,17 @@ class AnnotationResult:
         self._write_boost_traces(base / "boost")
         return files
 
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """Why clusters have no label or no better one: one line per reason, with its clusters."""
+        by_reason: dict[str, list[str]] = {}
+        for result in self.clusters:
+            if result.case.error:
+                by_reason.setdefault(one_line(result.case.error), []).append(one_line(result.cluster))
+        reasons = (f"{_some(clusters)}: {reason}" for reason, clusters in by_reason.items())
+        going_on = ("--resume asks the open questions again",) if self.unanswered else ()
+        return (*reasons, *going_on)
+
     def text(self) -> str:
         """Return the annotation as text for readers, cluster by cluster, with a table at the end."""
         return annotation_text(self)
@@ -232,6 +243,11 @@ class AnnotationResult:
             for conversation in content["clusters"].values():
                 conversation["turns"] = [{**t, "messages": []} for t in conversation["turns"]]
         write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _some(clusters: list[str], most: int = 8) -> str:
+    shown = ", ".join(clusters[:most]) + (", ..." if len(clusters) > most else "")
+    return f"cluster{'s' if len(clusters) > 1 else ''} {shown}"
 
 
 def annotation_text(result: AnnotationResult) -> str:
