@@ -90,6 +90,13 @@ API_MODULES = (
         "Cell types as a tree, their markers, and the names that data use for them.",
     ),
     ("cellkey.pl", "Figures in scanpy's manner", "From results, runs and AnnData, with `ax`, `show` and `save`."),
+    ("cellkey.refinement", "Refinement", "Diagnose, plan, split, relabel and merge; on cells or on runs."),
+    ("cellkey.batch", "Batches", "Many datasets at once."),
+    ("cellkey.llm", "Language models", "Labels from marker tables, asked of a model in writing."),
+    ("cellkey.isoforms", "Isoforms", "Modules of genes from transcript counts."),
+    ("cellkey.clustering", "Clustering", "Steps from a matrix to groups of cells; arrays in, arrays out."),
+    ("cellkey.io", "Reading and writing cells", "Files of several forms as AnnData, and back."),
+    ("cellkey.datasets", "Data sets", "Data with known truth, and cells that ship inside a dependency."),
     ("cellkey.exports.export", "Exports", "Labelled cells in the forms of viewers and archives."),
     ("cellkey.plots", "Figures", "Drawn from tables; every function takes `ax` and returns it."),
     ("cellkey.records.schema", "Table schemas", "Columns, types and allowed values of every table."),
@@ -98,6 +105,9 @@ API_MODULES = (
     ("cellkey.records.vocabulary", "Vocabulary", "The words that tables use."),
     ("cellkey.errors", "Errors", "Everything that is raised or warned with."),
 )
+
+WHOLE_ROOMS = ("cellkey.hierarchy", "cellkey.pl", "cellkey.errors")
+"""Rooms whose names stand together on the page, also those that ``cellkey`` offers."""
 
 
 # --- tables and fields ---
@@ -391,14 +401,17 @@ def _option_row(parameter: Any) -> tuple[str, str]:
 def render_api() -> str:
     """Return the page of the public Python names, room by room."""
     lines = ["# Python", ""]
+    documented: list[Any] = []
     for place, title, intro in API_MODULES:
         module = importlib.import_module(place)
         lines += [f"## {title}", "", f"`{place}`. {intro}", "", "```{eval-rst}"]
-        elsewhere = _names_of(p for p, _, _ in API_MODULES if p != place) if place == "cellkey" else set()
+        elsewhere = _names_of(WHOLE_ROOMS) if place == "cellkey" else set()
         for name in module.__all__:
-            if name in elsewhere or name.startswith("__"):
-                continue
-            lines += _directive(place, name, getattr(module, name))
+            value = getattr(module, name)
+            known = name in elsewhere or any(value is d for d in documented)
+            if not known and not name.startswith("__") and not isinstance(value, dict):
+                documented.append(value)
+                lines += _directive(place, name, value)
         lines += ["```", ""]
     return "\n".join(lines) + "\n"
 
