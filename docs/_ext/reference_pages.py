@@ -83,7 +83,12 @@ RULE_MEANINGS = {
 """Meanings of the settings of requirements and vetoes, whose docstrings are one sentence."""
 
 API_MODULES = (
-    ("cellkey", "Verbs", "What most programs need."),
+    (
+        "cellkey",
+        "Verbs",
+        "What most programs need. Examples take `adata`, `result` and `run` from those of `annotate` and "
+        "`annotate_file`; `folder` is a `pathlib.Path`, `np` is numpy.",
+    ),
     (
         "cellkey.hierarchy",
         "Hierarchies",

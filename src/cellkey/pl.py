@@ -79,7 +79,12 @@ def _show(axes: Axes) -> None:
 
 @_finished
 def marker_dots(source: Source, **options: Any) -> Axes:
-    """Draw clusters x markers in tree order; see :func:`cellkey.plots.marker_dots`."""
+    """Draw clusters x markers in tree order; see :func:`cellkey.plots.marker_dots`.
+
+    Examples
+    --------
+    >>> axes = cellkey.pl.marker_dots(result, show=False)
+    """
     from cellkey.plots import marker_dots as draw
 
     tables = _tables(source, "marker_evidence", "cluster_annotations")
@@ -88,7 +93,12 @@ def marker_dots(source: Source, **options: Any) -> Axes:
 
 @_finished
 def tree(source: Source, *, everything: bool = False, ax: Axes | None = None) -> Axes:
-    """Draw the hierarchy with counts and stop points; ``everything`` shows types without cells as well."""
+    """Draw the hierarchy with counts and stop points; ``everything`` shows types without cells as well.
+
+    Examples
+    --------
+    >>> axes = cellkey.pl.tree(result, show=False)
+    """
     from cellkey.plots import tree_with_counts
     from cellkey.plots._run_data import split_path
 
@@ -99,7 +109,12 @@ def tree(source: Source, *, everything: bool = False, ax: Axes | None = None) ->
 
 @_finished
 def scores(source: Source, *, everything: bool = False, ax: Axes | None = None) -> Axes:
-    """Draw scores of clusters x cell types with winner and runner-up."""
+    """Draw scores of clusters x cell types with winner and runner-up.
+
+    Examples
+    --------
+    >>> axes = cellkey.pl.scores(result, show=False)
+    """
     from cellkey.plots import score_heatmap
 
     tables = _tables(source, "marker_scores", "cluster_annotations")
@@ -108,7 +123,12 @@ def scores(source: Source, *, everything: bool = False, ax: Axes | None = None) 
 
 @_finished
 def coverage(source: Source, **options: Any) -> Axes:
-    """Draw which share of each type's markers is on; see :func:`cellkey.plots.marker_coverage_heatmap`."""
+    """Draw which share of each type's markers is on; see :func:`cellkey.plots.marker_coverage_heatmap`.
+
+    Examples
+    --------
+    >>> axes = cellkey.pl.coverage(result, show=False)
+    """
     from cellkey.plots import marker_coverage_heatmap
 
     tables = _tables(source, "marker_scores", "cluster_annotations")
@@ -117,7 +137,12 @@ def coverage(source: Source, **options: Any) -> Axes:
 
 @_finished
 def confidence_by_depth(source: Source, *, column: str = "confidence", ax: Axes | None = None) -> Axes:
-    """Draw the confidence of clusters by the depth of their labels."""
+    """Draw the confidence of clusters by the depth of their labels.
+
+    Examples
+    --------
+    >>> axes = cellkey.pl.confidence_by_depth(result, show=False)
+    """
     from cellkey.plots import confidence_by_depth as draw
 
     return draw(_tables(source, "cluster_annotations")["cluster_annotations"], column=column, ax=ax)
@@ -125,7 +150,12 @@ def confidence_by_depth(source: Source, *, column: str = "confidence", ax: Axes 
 
 @_finished
 def decision_path(source: Source, cluster: str, **options: Any) -> Axes:
-    """Draw the walk of one cluster; see :func:`cellkey.plots.decision_path`."""
+    """Draw the walk of one cluster; see :func:`cellkey.plots.decision_path`.
+
+    Examples
+    --------
+    >>> axes = cellkey.pl.decision_path(result, "0", show=False)
+    """
     from cellkey.plots import decision_path as draw
 
     tables = _tables(source, "decision_steps", "cluster_annotations")
@@ -148,6 +178,10 @@ def composition(
         Column of labels; the final labels by default.
     legend, ax
         As elsewhere.
+
+    Examples
+    --------
+    >>> axes = cellkey.pl.composition(adata, "sample_id", show=False)
     """
     from cellkey.plots import composition as draw
 
@@ -168,6 +202,10 @@ def confusion(adata: AnnData, first: str, second: str, *, ax: Axes | None = None
         Columns of ``obs``; rows and columns of the figure.
     ax
         As elsewhere.
+
+    Examples
+    --------
+    >>> axes = cellkey.pl.confusion(adata, "true_label", "annotation", show=False)
     """
     from cellkey.plots import confusion as draw
 
@@ -197,6 +235,11 @@ def spatial(
         Column of the sections, and the one to draw.
     size, legend, ax
         As in :func:`cellkey.plots.spatial_map`.
+
+    Examples
+    --------
+    >>> adata.obsm["spatial"] = np.random.default_rng(0).uniform(size=(adata.n_obs, 2))
+    >>> axes = cellkey.pl.spatial(adata, level=0, show=False)
     """
     from cellkey.plots import spatial_map
 

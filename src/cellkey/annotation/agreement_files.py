@@ -88,6 +88,12 @@ def consensus(
     ------
     InputError
         If a source cannot be read, clusters or cells do not match, or there are fewer than two sources.
+
+    Examples
+    --------
+    >>> agreed = cellkey.consensus([run.directory], obs=[f"{folder / 'cells.h5ad'}:true_label"])
+    >>> agreed.tables["consensus"]["label"].head(3).tolist()
+    ['CD4 T Cells', 'CD8 T Cells', 'B Cells']
     """
     from cellkey.hierarchy import read_hierarchy
     from cellkey.hierarchy.ontology import read_ontology

@@ -41,6 +41,12 @@ def compare_runs(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
     ``deeper`` and ``shallower`` mean that one path starts with the other; ``gained`` and ``lost`` that the
     cluster was Unassigned in the first or the second run.
+
+    Examples
+    --------
+    >>> coarse = cellkey.annotate(adata, made.marker_map, groupby="true_cluster", gating={"max_depth": 0}, copy=True)
+    >>> cellkey.compare_runs(result.cluster_annotations, coarse.cluster_annotations)["change"].unique().tolist()
+    ['shallower']
     """
     import pandas as pd
 

@@ -43,6 +43,13 @@ class AnnotationResult:
         What was found and done, as sentences.
     resamples
         Profiles of resampled cells, from which confidence was measured; None if that was switched off.
+
+    Examples
+    --------
+    >>> result.cluster_annotations.loc[0, ["final_annotation", "stop_reason"]].tolist()
+    ['CD4 T Cells', 'leaf_reached']
+    >>> print(result.explain("0").splitlines()[0])
+    Cluster 0: CD4 T Cells  (23 cells, 7.7 % of all)
     """
 
     annotation: Annotation

@@ -116,6 +116,15 @@ def annotate_file(
         Called with the name of the step and the share done.
     options
         Further arguments of :func:`~cellkey.annotation.cells.annotate`.
+
+    Examples
+    --------
+    >>> made.adata.write_h5ad(folder / "cells.h5ad")
+    >>> run = cellkey.annotate_file(
+    ...     folder / "cells.h5ad", folder / "run", hierarchy=made.marker_map, cluster_key="true_cluster", figures=False
+    ... )
+    >>> (run.directory / "cluster_annotations.csv").is_file()
+    True
     """
     started = time.perf_counter()
     path = Path(source)

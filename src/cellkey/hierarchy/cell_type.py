@@ -88,6 +88,12 @@ class CellType:
         Fewest markers that must be measured for the node to be scored; None takes the method's own value.
     metadata
         Anything else that should travel with the node; JSON values.
+
+    Examples
+    --------
+    >>> cell_type = cellkey.CellType(("Immune Cells", "T Cells"), markers=("CD3D", "CD3E"), anti_markers=("CD79A",))
+    >>> cell_type.path_text, cell_type.level
+    ('Immune Cells / T Cells', 1)
     """
 
     path: Path

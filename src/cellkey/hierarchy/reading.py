@@ -92,6 +92,13 @@ def read_hierarchy(
     --------
     lint_hierarchy : all findings as a list, without raising.
     write_hierarchy : the way back.
+
+    Examples
+    --------
+    >>> cellkey.read_hierarchy({"T Cells": {"markers": ["CD3D"], "children": {"CD8 T Cells": {"markers": ["CD8A"]}}}})
+    Hierarchy(2 cell types, 1 roots, 2 levels)
+    >>> cellkey.read_hierarchy("immune_core").depth
+    2
     """
     if isinstance(source, Hierarchy):
         return source
@@ -128,6 +135,12 @@ def lint_hierarchy(
     ------
     HierarchyError
         Only if there is nothing to read: no such file, or not text.
+
+    Examples
+    --------
+    >>> for finding in cellkey.lint_hierarchy({"T Cells": {"markers": ["CD3D", "CD3D"]}}):
+    ...     print(finding.severity, finding.message)
+    error marker 'CD3D' is listed more than once
     """
     if isinstance(source, Hierarchy):
         source = source.to_dict()

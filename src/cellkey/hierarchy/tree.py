@@ -47,6 +47,15 @@ class Hierarchy:
     ------
     HierarchyError
         If there is no node, a path appears twice, or a parent is missing; all problems at once.
+
+    Examples
+    --------
+    >>> tree = cellkey.Hierarchy((
+    ...     cellkey.CellType(("Immune Cells",), markers=("PTPRC",)),
+    ...     cellkey.CellType(("Immune Cells", "T Cells"), markers=("CD3D", "CD3E")),
+    ... ))
+    >>> [n.name for n in tree.children("Immune Cells")]
+    ['T Cells']
     """
 
     nodes: tuple[CellType, ...]

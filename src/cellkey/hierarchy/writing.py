@@ -57,6 +57,13 @@ def write_hierarchy(
         If the format is unknown, or ``wrapped`` is asked of a form that has no wrapper.
     RunError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> tree = cellkey.read_hierarchy({"T Cells": {"markers": ["CD3D"]}})
+    >>> cellkey.write_hierarchy(tree, folder / "map.yaml")
+    >>> cellkey.read_hierarchy(folder / "map.yaml")["T Cells"].markers
+    ('CD3D',)
     """
     from pathlib import Path as FilePath
 

@@ -159,6 +159,14 @@ def refine(
         If the cells are not annotated, or the plan, the focus or a parameter cannot be used.
     NothingToDoError
         If the focus selects no cluster.
+
+    Examples
+    --------
+    >>> mixed = synthetic_rna(300, 100, merged=[("B Cells", "Monocytes")])
+    >>> _ = cellkey.annotate(mixed.adata, mixed.marker_map, groupby="true_cluster")
+    >>> refined = cellkey.refine(mixed.adata, parameters={"min_cells": 20})
+    >>> sorted(c for c in refined.obs["cluster_lvl1"].unique() if ":" in c)
+    ['2:0', '2:1']
     """
     chosen = _parameters(parameters, plan)
     tell = _teller(progress)
@@ -352,6 +360,14 @@ def undo(
     ------
     InputError
         If there is no such iteration on record.
+
+    Examples
+    --------
+    >>> mixed = synthetic_rna(300, 100, merged=[("B Cells", "Monocytes")])
+    >>> _ = cellkey.annotate(mixed.adata, mixed.marker_map, groupby="true_cluster")
+    >>> _ = cellkey.refine(mixed.adata, parameters={"min_cells": 20})
+    >>> cellkey.undo(mixed.adata, 1).stop.value
+    'undone'
     """
     chosen = parameters or stored_parameters(adata.uns)
     source = open_source(adata, chosen, profiles=profiles)

@@ -89,6 +89,12 @@ def refine_run(
         Whether to draw what became of the clusters, and the resolution.
     progress
         Called with the name of the step.
+
+    Examples
+    --------
+    >>> refined = cellkey.refine_run(run.directory, output_dir=folder / "refined", figures=False)
+    >>> (refined.directory / "refined_annotations.csv").is_file()
+    True
     """
     written = None if plan is None else read_plan(plan)
     chosen = _chosen(parameters, written)
