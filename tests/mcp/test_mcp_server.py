@@ -104,6 +104,37 @@ def test_plans_are_applied_by_their_verb(root: Path) -> None:
     assert "Cluster T Cells: B Cells" in runs.explain_cluster("study/first", "T Cells")
 
 
+def test_a_second_plan_is_taken_back_alone_and_an_old_one_is_refused(root: Path) -> None:
+    """The way back names the iteration that was made; a plan for calls that are gone is not carried out."""
+    runs = RunFolder(root, allow_apply=True)
+    other = {**CHANGE, "cluster": "B Cells", "label": "T Cells"}
+    first, second = (runs.propose_relabel("study/first", [c])["plan"] for c in (CHANGE, other))
+    assert runs.apply_plan("study/first", first)["next"].endswith("--undo 1")
+    with pytest.raises(ParameterError, match="earlier state"):
+        runs.apply_plan("study/first", second)
+    again = runs.propose_relabel("study/first", [other])["plan"]
+    assert runs.apply_plan("study/first", again)["next"].endswith("--undo 2")
+
+
+def test_a_consensus_is_described_and_not_changed(root: Path) -> None:
+    """Its clusters and votes are shown; a proposal is refused with what to do."""
+    from cellkey.annotation.agreement_files import consensus
+
+    first = root / "study" / "first"
+    calls = pd.read_csv(first / "cluster_annotations.csv")
+    calls[["cluster_id", "final_annotation"]].to_csv(root / "person.csv", index=False)
+    consensus([first], tables=[f"{root / 'person.csv'}:final_annotation"], output_dir=root / "agreed", figures=False)
+    runs = RunFolder(root)
+    assert [r["run"] for r in runs.list_runs()] == ["agreed", "study/first"]
+    found = runs.describe_run("agreed")
+    assert {c["cluster_id"]: c["assigned_label"] for c in found["clusters"]} == dict(
+        zip(calls["cluster_id"], calls["final_annotation"], strict=True))
+    assert "person:final_annotation" in runs.explain_cluster("agreed", "T Cells")
+    with pytest.raises(InputError, match="propose for one of the runs behind it"):
+        runs.propose_relabel("agreed", [CHANGE])
+    assert not (root / "agreed" / "proposed_plans").exists()
+
+
 def test_hierarchies_are_listed() -> None:
     """All built-in ones by name, one with its cell types."""
     runs = RunFolder(Path())

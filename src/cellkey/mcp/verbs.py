@@ -16,8 +16,9 @@ from cellkey.annotation.explain import explain_run
 from cellkey.errors import CellkeyError, InputError, ParameterError, did_you_mean
 from cellkey.hierarchy.catalogue import get_builtin, list_builtin
 from cellkey.hierarchy.tree import Hierarchy
+from cellkey.records.fingerprint import CALLS, calls_fingerprint
 from cellkey.records.run import MANIFEST, read_manifest
-from cellkey.records.run_tables import run_tables
+from cellkey.records.run_tables import RunKind, run_calls, run_kind, run_tables
 from cellkey.refinement.plan import Plan
 from cellkey.refinement.plan_files import read_plan, write_plan
 
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from cellkey.refinement.run import RefinementRun
+
 __all__ = ["RunFolder"]
 
 _DEPTH: Final = 4
 _MOST_RUNS: Final = 200
 _MOST_CLUSTERS: Final = 500
 _PLANS: Final = "proposed_plans"
+_CALLS: Final = ("cluster_annotations.csv", "consensus.csv")
 _PLAN_ID: Final = re.compile(r"^[0-9a-f]{12}$")
 _SHOWN: Final = ("cluster_id", "assigned_label", "assigned_path", "n_cells", "confidence", "stop_reason",
                  "runner_up_label")
@@ -63,7 +67,7 @@ class RunFolder:
             found.append({
                 "run": directory.relative_to(self.root.resolve()).as_posix(), "kind": manifest.get("kind", ""),
                 "input": manifest.get("input", {}).get("name", ""), "created": manifest.get("created", ""),
-                "hierarchy": manifest.get("parameters", {}).get("hierarchy", ""),
+                "hierarchy": _named(manifest),
                 "n_clusters": manifest.get("parameters", {}).get("n_clusters"),
             })
         return found[:_MOST_RUNS]
@@ -76,13 +80,13 @@ class RunFolder:
         rows = table[[c for c in _SHOWN if c in table]].head(_MOST_CLUSTERS)
         return {
             "run": run, "input": manifest.get("input", {}).get("name", ""),
-            "hierarchy": manifest.get("parameters", {}).get("hierarchy", ""),
+            "hierarchy": _named(manifest),
             "messages": manifest.get("messages", []), "n_cells": int(table["n_cells"].sum()),
             "n_clusters": len(table), "clusters": json.loads(rows.to_json(orient="records")),
         }
 
     def explain_cluster(self, run: str, cluster: str) -> str:
-        """Return the walk of a cluster: every candidate of every step, and why it was not chosen."""
+        """Return the walk of a cluster, every candidate of every step and why it lost; of a consensus the votes."""
         return explain_run(self._run(run), [cluster])
 
     def list_hierarchies(self, name: str = "") -> dict[str, Any]:
@@ -113,6 +117,9 @@ class RunFolder:
             If a change lacks a part, a cluster or label does not exist, or a cluster is named twice: all at once.
         """
         directory = self._run(run)
+        if run_kind(directory) is not RunKind.ANNOTATION:
+            msg = f"{run!r} is a consensus without labels of its own: propose for one of the runs behind it"
+            raise InputError(msg)
         incomplete = [str(c.get("cluster", i)) for i, c in enumerate(changes) if not all(
             str(c.get(k, "")).strip() for k in ("cluster", "label", "reason"))]
         if incomplete or not changes:
@@ -122,7 +129,8 @@ class RunFolder:
         operations = [{"op_type": "relabel", "cluster_id": str(c["cluster"]), "label": str(c["label"]),
                        "reason": str(c["reason"])} for c in changes]
         plan = Plan.parse({"description": description, "operations": operations,
-                           "metadata": {"reviewer": reviewer, "run": run} if reviewer else {"run": run}})
+                           "metadata": {"run": run, CALLS: calls_fingerprint(directory), **(
+                               {"reviewer": reviewer} if reviewer else {})}})
         calls = _calls(directory)
         plan.check(dict(zip(calls["cluster_id"].astype(str), calls["n_cells"], strict=True)), _hierarchy(directory))
         plan_id = plan.checksum()[:12]
@@ -157,20 +165,21 @@ class RunFolder:
         from cellkey.refinement import refine_run
 
         before = _calls(directory).set_index("cluster_id")["assigned_label"]
-        refine_run(directory, plan=read_plan(directory / _PLANS / f"{plan}.yaml"), automatic=False, figures=False)
+        written = read_plan(directory / _PLANS / f"{plan}.yaml")
+        done = refine_run(directory, plan=written, automatic=False, figures=False)
         after = _calls(directory).set_index("cluster_id")["assigned_label"]
         changed = [{"cluster": str(c), "from": str(before.get(c, "")), "to": str(label)}
                    for c, label in after.items() if before.get(c) != label]
         return {"run": run, "plan": plan, "applied": True, "changed": changed,
-                "next": f"to go back: cellkey refine {run} --undo 1"}
+                "next": _way_back(run, done)}
 
     def _directories(self) -> Iterator[Path]:
         root = self.root.resolve()
         for manifest in sorted(root.rglob(MANIFEST)):
             directory = manifest.parent
             inside = manifest.resolve().is_relative_to(root)
-            if inside and len(directory.relative_to(root).parts) <= _DEPTH and (
-                    directory / "cluster_annotations.csv").is_file():
+            if inside and len(directory.relative_to(root).parts) <= _DEPTH and any(
+                    (directory / name).is_file() for name in _CALLS):
                 yield directory
 
     def _run(self, run: str) -> Path:
@@ -188,7 +197,20 @@ class RunFolder:
 
 
 def _calls(directory: Path) -> pd.DataFrame:
-    return run_tables(directory, ("cluster_annotations",))["cluster_annotations"]
+    """The present clusters of an annotation, those of a consensus as they are."""
+    if run_kind(directory) is RunKind.ANNOTATION:
+        return run_tables(directory, ("cluster_annotations",))["cluster_annotations"]
+    return run_calls(directory).rename(columns={"final_annotation": "assigned_label"})
+
+
+def _named(manifest: Mapping[str, Any]) -> str:
+    """Name of the hierarchy of a run, or of a consensus."""
+    return str(manifest.get("parameters", {}).get("hierarchy", "") or manifest.get("hierarchy", ""))
+
+
+def _way_back(run: str, done: RefinementRun) -> str:
+    iterations = done.result.refinement.iterations if done.result else ()
+    return f"to go back: cellkey refine {run} --undo {iterations[0].number}" if iterations else "nothing was changed"
 
 
 def _hierarchy(directory: Path) -> Hierarchy:
