@@ -308,6 +308,10 @@ def test_subclusters_from_files(tmp_path) -> None:
     assert rows["sub_cell_type"].tolist() == ["CD4-positive, alpha-beta T cell", "mature B cell"]
     assert json.loads((out / "t_conversations.json").read_text())["turns"]
     assert json.loads((out / "token_tracking.json").read_text())["total_calls"] == 1
+    assert json.loads((out / "run_manifest.json").read_text())["parent"] == "T cell"
+    code, output = cellkey("llm", "boost", out, "--cluster", "0", "--provider", "scripted")
+    assert code == 2
+    assert "this needs the results of 'llm annotate'" in output
 
 
 def test_llm_preview_and_providers(tmp_path) -> None:
@@ -349,7 +353,7 @@ def test_the_real_data_of_three_tissues_are_complete(labelled_data, tmp_path) ->
         ["batch"],
         ["annotate-table"],
         ["llm"],
-        *(["llm", c] for c in ("annotate", "boost", "judge", "merge", "providers", "score", "subclusters")),
+        *(["llm", c] for c in ("annotate", "boost", "compare", "judge", "merge", "providers", "score", "subclusters")),
     ],
 )
 def test_help(command: list[str]) -> None:

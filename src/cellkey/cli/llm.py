@@ -234,11 +234,13 @@ def providers() -> None:
     """
     from cellkey.llm.credentials import find_key
     from cellkey.llm.providers import PROVIDERS
+    from cellkey.llm.transport import is_loopback
 
     for kind in PROVIDERS.values():
         found = find_key(kind.key_variables, fields=kind.key_fields) is not None
-        state = "key found" if found else f"no key in {' or '.join(kind.key_variables)}"
-        typer.echo(f"{kind.name:<11} {kind.base_url or '(--base-url)':<32} {state:<32} {kind.meaning}")
+        missing = "needs no key" if is_loopback(kind.base_url) else f"no key in {' or '.join(kind.key_variables)}"
+        state = "key found" if found else missing
+        typer.echo(f"{kind.name:<11} {kind.base_url or '(--base-url)':<32} {state:<48} {kind.meaning}")
 
 
 @app.command()

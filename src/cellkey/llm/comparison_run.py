@@ -205,7 +205,7 @@ def compare_in(
         text = json.dumps(talks, indent=1, ensure_ascii=False) + "\n"
         write_text(directory / f"{name}_conversations.json", text)
         record = {"comparison": rules.model_dump(mode="json"), "candidates": wanted, **(source or {})}
-        write_manifest(directory, asked, record)
+        write_manifest(directory, asked, record, schema="comparison-run/1")
     return ComparisonRun(directory, name, tuple(found), verdicts, opinions)
 
 

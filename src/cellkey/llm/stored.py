@@ -141,13 +141,15 @@ def write_markers(markers: pd.DataFrame, directory: Path, dataset: str) -> None:
         written_markers(markers).to_csv(temporary, index=False, lineterminator="\n")
 
 
-def write_manifest(directory: Path, asked: AskedWith, source: Mapping[str, Any]) -> None:
+def write_manifest(
+    directory: Path, asked: AskedWith, source: Mapping[str, Any], *, schema: str = _SCHEMA
+) -> None:
     """Write what an annotation was made with, and from what (``source``); no key is in it."""
     from cellkey.llm.prompts import prompt_hash
 
     study = asked.study
     content = {
-        "schema": _SCHEMA,
+        "schema": schema,
         **source,
         "study": {"tissue": study.tissue, "species": study.species, "notes": study.notes, "dataset": study.dataset},
         "model": asked.model.model_dump(mode="json"),
@@ -188,6 +190,6 @@ def _json(path: Path, schema: str) -> dict[str, Any]:
         raise RunError(msg) from None
     if not isinstance(content, dict) or content.get("schema") != schema:
         found = content.get("schema") if isinstance(content, dict) else None
-        msg = f"{path} is of the form {found!r}, not {schema!r}: annotate again with this version"
+        msg = f"{path} is of the form {found!r}, not {schema!r}: this needs the results of 'llm annotate'"
         raise RunError(msg)
     return content

@@ -20,6 +20,8 @@ from cellkey.llm.prompts import MISSING, data_block
 from cellkey.llm.result_tables import neutral_table
 from cellkey.llm.roles import SUBCLUSTER_ANNOTATOR
 from cellkey.llm.run import asking_in
+from cellkey.llm.stored import AskedWith, write_manifest
+from cellkey.llm.workflow import WorkflowParameters
 from cellkey.records.atomic import safe_name, write_text
 from cellkey.records.schema import Column, TableSchema
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cellkey.llm.answers import SubclusterLabel
-    from cellkey.llm.marker_selection import MarkerSelection, SelectionParameters
+    from cellkey.llm.marker_selection import MarkerSelection
     from cellkey.llm.setup import ModelSettings
 
 __all__ = ["SUBCLUSTERS", "SubclusterResult", "SubclusterRun", "annotate_subclusters", "annotate_subclusters_file"]
@@ -270,4 +272,8 @@ def annotate_subclusters_file(
         turns = {"schema": "subclusters/1", "parent": parent, "turns": [turn_record(t) for t in result.turns]}
         text = json.dumps(turns, indent=1, ensure_ascii=False) + "\n"
         write_text(directory / f"{name}_conversations.json", text)
+        asked = AskedWith(context, model, WorkflowParameters(repeats=repeats), selection or SelectionParameters())
+        rest_from = None if against_rest is None else str(against_rest)
+        record = {"input": str(path), "parent": parent, "against_rest": rest_from}
+        write_manifest(directory, asked, record, schema="subclusters-run/1")
     return SubclusterRun(directory, result)
