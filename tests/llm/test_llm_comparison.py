@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest_llm import planted_markers
+from conftest_llm import Room, planted_markers
 from typer.testing import CliRunner
 
 from cellkey.cli import build_app
 from cellkey.errors import InputError
+from cellkey.llm import RetryPolicy, Study, select_markers
 from cellkey.llm.answers import parse_answer
-from cellkey.llm.comparison import COMPARER, ComparisonAnswer, checked_candidates
-from cellkey.testing import Fault, ModelServer, ScriptedModel
+from cellkey.llm.comparison import COMPARER, ComparisonAnswer, checked_candidates, compare_candidates
+from cellkey.llm.evidence import evidence_of
+from cellkey.testing import Fault, ModelServer, ScriptedModel, every_nth
 
 NK, CD8, MONO = "natural killer cell", "CD8-positive, alpha-beta T cell", "monocyte"
 
@@ -168,3 +170,25 @@ def test_a_preview_sends_and_writes_nothing(table: Path, tmp_path: Path) -> None
     assert not (tmp_path / "c").exists()
     for part in ("1 clusters, 2 models", "Calls: 2 to 6", "Cost: ~$", '"candidates": ["natural killer cell"', "CD3D"):
         assert part in output
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.THROTTLED_SECONDS, Fault.SERVER_ERROR, Fault.RESET, Fault.HTML, Fault.CUT_BODY, Fault.BROKEN_JSON,
+        Fault.PROSE, Fault.CUT_ANSWER, Fault.NULL_CONTENT, Fault.TEXT_FOR_LIST, Fault.WRONG_CLUSTER, Fault.NULL_LABELS,
+        Fault.REFUSED, Fault.UNSUPPORTED_OPTION, Fault.NO_USAGE,
+    ],
+)  # fmt: skip
+def test_every_second_call_that_fails_costs_no_verdict(room: Room, fault: Fault) -> None:
+    """Whatever goes wrong on the way, the opinions are those of an undisturbed comparison."""
+    room.server.model = ScriptedModel(preferences={"a": CD8, "b": CD8})
+    room.server.plan = every_nth(2, fault)
+    evidence = evidence_of(select_markers(planted_markers()), Study("blood"))
+    models = [room.client(model=m, retry=RetryPolicy(retries=8)) for m in "ab"]
+    wanted = dict.fromkeys(("0", "1"), (NK, CD8))
+    found = compare_candidates([evidence["0"], evidence["1"]], wanted, models, workers=1)
+    assert [(c.cluster, c.verdict, c.mean_score(CD8), len(c.rounds)) for c in found] == [
+        ("0", CD8, 85, 1), ("1", CD8, 85, 1)
+    ]  # fmt: skip
+    assert any(s.fault is fault for s in room.server.served)

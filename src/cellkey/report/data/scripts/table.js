@@ -84,7 +84,8 @@ function refilter() {
   more(CHUNK);
   if (!view.shown.some((c) => c.key === view.focus)) view.focus = view.shown[0]?.key || "";
   rove(view.focus, false);
-  byId("found").textContent = `${whole(view.shown.length)} of ${counted(CLUSTERS.length, "cluster")}, ${whole(view.shown.reduce((s, c) => s + c.n, 0))} cells`;
+  const cells = view.shown.reduce((sum, c) => sum + c.n, 0);  // marker tables do not tell
+  byId("found").textContent = `${whole(view.shown.length)} of ${counted(CLUSTERS.length, "cluster")}${cells ? `, ${whole(cells)} cells` : ""}`;
   byId("clear-filters").hidden = view.shown.length === CLUSTERS.length;
   drawPicked();
 }
