@@ -1,4 +1,7 @@
-"""Figures from tables: the six of every run, a marker dot plot and the decision path of one cluster."""
+"""Figures from tables: those that every run writes, and more of markers, decisions, composition and agreement.
+
+Every function prepares its data from tables, takes ``ax`` and returns the axes it drew on.
+"""
 
 from __future__ import annotations
 

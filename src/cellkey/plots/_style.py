@@ -22,6 +22,8 @@ __all__ = [
     "colour_strip",
     "count",
     "drawing_style",
+    "figure_of",
+    "inches",
     "matrix_axes",
     "new_axes",
     "plural",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import InputError, did_you_mean
 from cellkey.plots._run_data import with_columns
@@ -191,25 +191,10 @@ def _draw_walk(ax: Axes, walk: list[Step], colours: Mapping[str, str]) -> None:
     y = 0.0
     for number, step in enumerate(walk, start=1):
         heading = "top-level cell types" if number == 1 else f"subtypes of {step.parent}"
-        ax.annotate(
-            f"Step {number}",
-            (0, y),
-            xycoords=("axes fraction", "data"),
-            xytext=(-6, 0),
-            ha="right",
-            textcoords="offset points",
-            va="center",
-            fontweight="bold",
-            annotation_clip=False,
-        )
+        _left_of(ax, f"Step {number}", y, fontweight="bold")
         margin = "" if step.margin is None else f"   margin {signed(step.margin)}"
         ax.annotate(
-            heading + margin,
-            (0, y),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            color=MUTED,
-            fontsize=9.5,
+            heading + margin, (0, y), xycoords=("axes fraction", "data"), va="center", color=MUTED, fontsize=9.5
         )
         y += 1
         ax.vlines(0, y - 0.5, y + len(step.candidates) - 0.5, color="#999999", linewidth=0.8, zorder=1)
@@ -217,22 +202,19 @@ def _draw_walk(ax: Axes, walk: list[Step], colours: Mapping[str, str]) -> None:
             _draw_candidate(ax, candidate, y, colours, span)
             y += 1
         if step.n_hidden:
-            ax.annotate(
-                f"and {step.n_hidden} more, not passed or lower",
-                (0, y),
-                xycoords=("axes fraction", "data"),
-                xytext=(-6, 0),
-                textcoords="offset points",
-                ha="right",
-                va="center",
-                fontsize=8.5,
-                color=MUTED,
-                annotation_clip=False,
-            )
+            _left_of(ax, f"and {step.n_hidden} more, not passed or lower", y, fontsize=8.5, color=MUTED)
             y += 1
         y += 0.9
     ax.set(xlim=(low - 0.04 * span, high + 0.45 * span), ylim=(y - 0.9, -0.7), yticks=[], xlabel="Score")
     ax.spines["left"].set_visible(False)
+
+
+def _left_of(ax: Axes, text: str, y: float, **style: Any) -> None:
+    """Write beside the axes, at the height of a row."""
+    ax.annotate(
+        text, (0, y), xycoords=("axes fraction", "data"), xytext=(-6, 0), textcoords="offset points", ha="right",
+        va="center", annotation_clip=False, **style,
+    )
 
 
 def _draw_candidate(
@@ -252,19 +234,8 @@ def _draw_candidate(
         zorder=2,
     )
     weight = "bold" if candidate.selected else "normal"
-    ax.annotate(
-        shorten(candidate.path[-1], 30),
-        (0, y),
-        xycoords=("axes fraction", "data"),
-        xytext=(-6, 0),
-        textcoords="offset points",
-        ha="right",
-        va="center",
-        fontsize=9.5,
-        fontweight=weight,
-        color=INK if filled else MUTED,
-        annotation_clip=False,
-    )
+    ink = INK if filled else MUTED
+    _left_of(ax, shorten(candidate.path[-1], 30), y, fontsize=9.5, fontweight=weight, color=ink)
     said = "chosen" if candidate.selected else candidate.reason
     ax.text(
         max(candidate.score, 0) + 0.015 * span,
@@ -273,6 +244,6 @@ def _draw_candidate(
         va="center",
         fontsize=9,
         fontweight=weight,
-        color=INK if filled else MUTED,
+        color=ink,
         zorder=3,
     )

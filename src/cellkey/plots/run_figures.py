@@ -37,7 +37,7 @@ from cellkey.plots.coverage_heatmap import marker_coverage_heatmap
 from cellkey.records.vocabulary import StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -238,50 +238,39 @@ def root_composition(
     with_columns(annotations, "cluster_annotations", ["root_label", "n_cells"])
     cells = root_cells(annotations)
     total = sum(cells.values())
-    colours = {**lineage_colours([*lineages, *annotations["root_label"]])}
-    shades = [colours.get(name, "#8A8A8A") for name in cells]
+    colours = lineage_colours([*lineages, *annotations["root_label"]])
     with drawing_style():
         ax = new_axes(ax, (7.6, 4.4))
         if total:
-            wedges, _ = ax.pie(
-                list(cells.values()),
-                colors=shades,
-                startangle=90,
-                counterclock=False,
-                radius=1.0,
-                wedgeprops={"edgecolor": "white", "linewidth": 1.5},
-            )
-            for wedge, name, shade, n in zip(wedges, cells, shades, cells.values(), strict=True):
-                if "~" in name:
-                    wedge.set(hatch="///")
-                if n / total >= 0.08:
-                    angle = np.deg2rad((wedge.theta1 + wedge.theta2) / 2)
-                    ax.text(
-                        0.68 * np.cos(angle),
-                        0.68 * np.sin(angle),
-                        share(n, total),
-                        ha="center",
-                        va="center",
-                        color=text_colour(shade),
-                        fontsize=9.5,
-                        fontweight="bold",
-                    )
-            labels = [f"{shorten(name)}   {count(n)} ({share(n, total)})" for name, n in cells.items()]
-            ax.legend(
-                wedges,
-                labels,
-                loc="center left",
-                bbox_to_anchor=(1.0, 0.5),
-                handlelength=1.1,
-                fontsize=9.5,
-                labelspacing=0.7,
-            )
+            _draw_shares(ax, cells, [colours.get(name, "#8A8A8A") for name in cells])
         title(
             ax,
             "Cells per top-level cell type",
             f"{plural(total, 'cell')} in {plural(len(annotations), 'cluster')}",
         )
         return ax
+
+
+def _draw_shares(ax: Axes, cells: Mapping[str, int], shades: Sequence[str]) -> None:
+    """Draw a pie with the large shares written in, and a legend with all numbers."""
+    total = sum(cells.values())
+    wedges, _ = ax.pie(
+        list(cells.values()), colors=shades, startangle=90, counterclock=False, radius=1.0,
+        wedgeprops={"edgecolor": "white", "linewidth": 1.5},
+    )
+    for wedge, name, shade, n in zip(wedges, cells, shades, cells.values(), strict=True):
+        if "~" in name:
+            wedge.set(hatch="///")
+        if n / total >= 0.08:
+            angle = np.deg2rad((wedge.theta1 + wedge.theta2) / 2)
+            ax.text(
+                0.68 * np.cos(angle), 0.68 * np.sin(angle), share(n, total), ha="center", va="center",
+                color=text_colour(shade), fontsize=9.5, fontweight="bold",
+            )
+    ax.legend(
+        wedges, [f"{shorten(name)}   {count(n)} ({share(n, total)})" for name, n in cells.items()], loc="center left",
+        bbox_to_anchor=(1.0, 0.5), handlelength=1.1, fontsize=9.5, labelspacing=0.7,
+    )
 
 
 FIGURES: tuple[str, ...] = (
