@@ -126,32 +126,14 @@ def benchmark(
     """
     options = parameters or BenchmarkParameters()
     get_backend(options.backend)
-    artifacts = Path(options.artifacts_root)
-    reports = Path(options.report_root) if options.report_root else artifacts / "reports"
+    artifacts, reports = Path(options.artifacts_root), _reports(options)
     reports.mkdir(parents=True, exist_ok=True)
     stage = safe_name(options.stage_name)
     report, costs, calibration = BenchmarkReport(), {}, {}
     for name in _data_sets(options):
         directory = artifacts / "benchmarks" / stage / safe_name(name)
         directory.mkdir(parents=True, exist_ok=True)
-        with _RunLog(directory / "run.log") as log:
-            first, *others = _seeds(name, options)
-            found, run = _run(name, first, options, settings or {}, log)
-            runs = [run, *(_run(name, seed, options, settings or {}, log)[1] for seed in others)]
-            row = _row(name, found, runs, options)
-            if options.run_stability_selection and options.dataset_path is not None:
-                row["recommended_alpha"] = _stability(
-                    name, found, options, reports / f"{stage}-{safe_name(name)}-stability.json", report
-                )
-            save_snapshot(
-                found,
-                directory,
-                name=snapshot_name(stage, name, options.backend, options.seed),
-                metrics={"recovery": run.measures.get("recovery"), "runtime_seconds": run.seconds},
-            )
-            report.results.append(row)
-            report.gate_failures += _gate(name, runs, options)
-            log.info("%s: recovery %s, %d modules", name, row["recovery"], row["n_modules"])
+        found, runs = _measured(name, options, settings or {}, directory, report)
         report.files.append(directory)
         costs[name] = _cost(runs)
         if found.network.calibration:
@@ -173,6 +155,35 @@ def benchmark(
             {"calibration_by_fixture": calibration, "stage": stage, "backend": options.backend},
         )
     return report
+
+
+def _measured(
+    name: str, options: BenchmarkParameters, settings: Mapping[str, Any], directory: Path, report: BenchmarkReport
+) -> tuple[Fit, list[_Run]]:
+    """Fit a data set with every seed, write the snapshot of the first, and add what was reached to the report."""
+    stage = safe_name(options.stage_name)
+    with _RunLog(directory / "run.log") as log:
+        first, *others = _seeds(name, options)
+        found, run = _run(name, first, options, settings, log)
+        runs = [run, *(_run(name, seed, options, settings, log)[1] for seed in others)]
+        row = _row(name, found, runs, options)
+        if options.run_stability_selection and options.dataset_path is not None:
+            path = _reports(options) / f"{stage}-{safe_name(name)}-stability.json"
+            row["recommended_alpha"] = _stability(name, found, options, path, report)
+        save_snapshot(
+            found,
+            directory,
+            name=snapshot_name(stage, name, options.backend, options.seed),
+            metrics={"recovery": run.measures.get("recovery"), "runtime_seconds": run.seconds},
+        )
+        report.results.append(row)
+        report.gate_failures += _gate(name, runs, options)
+        log.info("%s: recovery %s, %d modules", name, row["recovery"], row["n_modules"])
+    return found, runs
+
+
+def _reports(options: BenchmarkParameters) -> Path:
+    return Path(options.report_root) if options.report_root else Path(options.artifacts_root) / "reports"
 
 
 def _data_sets(options: BenchmarkParameters) -> list[str]:

@@ -108,30 +108,7 @@ def validate_bundle_inputs(
 
 def bundle_problems(bundle: Bundle) -> list[Problem]:
     """Return all problems of a bundle in memory, including sizes that differ from the manifest."""
-    found: list[Problem] = []
-    for entry in bundle.manifest.feature_tables:
-        table = bundle.tables.get(entry.kind.value)
-        if table is None:
-            found.append(Problem(f"no table of kind {entry.kind.value!r} was read", entry.filename))
-        elif len(table) != entry.n_rows:
-            found.append(
-                Problem(
-                    f"has {len(table)} rows, the manifest says n_rows = {entry.n_rows}",
-                    entry.filename,
-                    "the file was cut or replaced: write the bundle again",
-                )
-            )
-    for matrix_spec in bundle.manifest.matrices:
-        matrix = bundle.matrices.get(matrix_spec.assay_name)
-        expected = (matrix_spec.n_features, matrix_spec.n_samples)
-        if matrix is not None and matrix.shape != expected:
-            found.append(
-                Problem(
-                    f"has shape {matrix.shape}, the manifest says {expected}",
-                    matrix_spec.filename,
-                    "the file was cut or replaced: write the bundle again",
-                )
-            )
+    found = list(_size_problems(bundle))
     if FeatureKind.TRANSCRIPT.value not in bundle.tables or TRANSCRIPT_COUNTS not in bundle.matrices:
         found.append(
             Problem(
@@ -161,6 +138,21 @@ def bundle_problems(bundle: Bundle) -> list[Problem]:
             )
         )
     return found
+
+
+def _size_problems(bundle: Bundle) -> Iterator[Problem]:
+    """Tables and matrices that are not there, or not of the size that the manifest says."""
+    fix = "the file was cut or replaced: write the bundle again"
+    for entry in bundle.manifest.feature_tables:
+        table = bundle.tables.get(entry.kind.value)
+        if table is None:
+            yield Problem(f"no table of kind {entry.kind.value!r} was read", entry.filename)
+        elif len(table) != entry.n_rows:
+            yield Problem(f"has {len(table)} rows, the manifest says n_rows = {entry.n_rows}", entry.filename, fix)
+    for spec in bundle.manifest.matrices:
+        matrix, expected = bundle.matrices.get(spec.assay_name), (spec.n_features, spec.n_samples)
+        if matrix is not None and matrix.shape != expected:
+            yield Problem(f"has shape {matrix.shape}, the manifest says {expected}", spec.filename, fix)
 
 
 def validate_bundle(path: str | Path, covariates: Sequence[str] = ()) -> BundleCheck:
