@@ -126,7 +126,8 @@ def membership_table(
 
 
 _MEMBERSHIP = [
-    "gene_id", "feature_id", "feature_type", "module_id", "kme", "pvalue", "best_other_module", "best_other_kme", "rank",
+    "gene_id", "feature_id", "feature_type", "module_id", "kme", "pvalue", "best_other_module", "best_other_kme",
+    "rank",
 ]
 
 
