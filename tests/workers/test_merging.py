@@ -1,40 +1,45 @@
-"""Parts merged are the whole: moments, covariances and scans of slices, against NumPy on all cells."""
+"""Parts joined are the whole: spans are nodes of the tree of sums, and what slices hold is what the matrix holds."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from cellkey.clustering.features import Moments
+from cellkey.clustering._sums import UNIT_CELLS, TreeSum, add_arrays
 from cellkey.clustering.inspect import scan_matrix
-from cellkey.workers.merging import Covariance, merge_covariances, merge_moments, merge_scans, merged
+from cellkey.workers.merging import merge_scans, subtree_spans, tree
 
 
-def slices(values: np.ndarray, seed: int) -> list[np.ndarray]:
-    cuts = np.sort(np.random.default_rng(seed).choice(np.arange(1, len(values)), 4, replace=False))
-    return np.split(values, cuts)
+@pytest.mark.parametrize("n_units", [1, 3, 8, 9, 70, 520])
+@pytest.mark.parametrize("part_values", [1, 10**6, 10**7])
+def test_sums_of_subtrees_joined_are_the_sum_of_all_cells_bit_by_bit(n_units: int, part_values: int) -> None:
+    """However many units one task takes, with numbers that show any other order."""
+    pytest.importorskip("dask", reason="the extra dask is not installed")
+    rng = np.random.default_rng(n_units)
+    values = rng.normal(0, 1, (n_units, 50)) * 10.0 ** rng.integers(-9, 9, (n_units, 1))
+
+    def total(rows: np.ndarray) -> np.ndarray:
+        sums: TreeSum[np.ndarray] = TreeSum(add_arrays)
+        for row in rows:
+            sums.push(row.copy())
+        whole = sums.total()
+        assert whole is not None
+        return whole
+
+    n_cells = n_units * UNIT_CELLS - 5
+    spans = subtree_spans(n_cells, 1.0, part_values, 2)
+    assert [spans[0][0], spans[-1][1]] == [0, n_cells]
+    leaves = [total(values[a // UNIT_CELLS : -(-b // UNIT_CELLS)]) for a, b in spans]
+    found = tree(add_arrays, leaves)
+    found = found.compute(scheduler="sync") if hasattr(found, "compute") else found
+    np.testing.assert_array_equal(found, total(values))
+    assert n_units < 70 or (found != values.sum(axis=0)).any()  # numpy's own order is another
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("offset", [0.0, 1e6])
-def test_moments_of_slices_are_those_of_all_cells(seed: int, offset: float) -> None:
-    """Also where the mean is a million times the deviation."""
-    values = np.random.default_rng(seed).normal(offset, 1.0, (97, 5))
-    found = merged(merge_moments, [Moments(len(p), p.mean(axis=0), p.std(axis=0)) for p in slices(values, seed)])
-    assert found.n_cells == 97
-    np.testing.assert_allclose(found.mean, values.mean(axis=0), rtol=1e-13)
-    np.testing.assert_allclose(found.sd, values.std(axis=0), rtol=1e-8 if offset else 1e-12)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_covariances_of_slices_are_those_of_all_cells(seed: int) -> None:
-    values = np.random.default_rng(seed).normal(3.0, 1.0, (61, 6))
-    parts = [Covariance(len(p), p.mean(axis=0), np.cov(p.T, bias=True).reshape(6, 6)) for p in slices(values, seed)
-             if len(p) > 1]
-    whole = np.concatenate([p for p in slices(values, seed) if len(p) > 1])
-    found = merged(merge_covariances, parts)
-    np.testing.assert_allclose(found.values, np.cov(whole.T, bias=True), rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(found.mean, whole.mean(axis=0), rtol=1e-13)
+def test_spans_leave_work_for_all_and_fit_what_is_allowed() -> None:
+    assert len(subtree_spans(10**6, 1.0, 10**9, 2)) == 2
+    assert len(subtree_spans(10**6, 1.0, 10**9, 8)) == 16
+    assert len(subtree_spans(10**6, 1000.0, 10**7, 2)) == -(-(10**6) // UNIT_CELLS)
 
 
 @pytest.mark.parametrize("axis", [0, 1])

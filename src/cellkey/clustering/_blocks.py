@@ -10,7 +10,7 @@ import scipy.sparse as sp
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["block_starts", "sweep"]
+__all__ = ["block_starts", "row_view", "sweep"]
 
 # Values per block: about 64 MB as float64.
 _BLOCK_VALUES = 8_000_000
@@ -37,17 +37,21 @@ def sweep(X: Any) -> Iterator[tuple[int, int, Any]]:
         return
     if form == "csr":
         for start, stop in block_starts(n_rows, _BLOCK_ROWS):
-            yield 0, start, _row_view(X, start, stop) if sp.issparse(X) else sp.csr_matrix(X[start:stop])
+            yield 0, start, row_view(X, start, stop) if sp.issparse(X) else sp.csr_matrix(X[start:stop])
         return
     for start, stop in block_starts(n_rows, max(1, min(_BLOCK_ROWS, _BLOCK_VALUES // max(1, n_columns)))):
         yield 0, start, np.asarray(X[start:stop])
 
 
-def _row_view(X: Any, start: int, stop: int) -> sp.csr_matrix:
-    """Rows of a CSR matrix in memory, without a copy of its values."""
+def row_view(X: Any, start: int, stop: int) -> Any:
+    """Some rows of a matrix in memory; those of a dense or CSR matrix without a copy of the values."""
+    if not sp.issparse(X) or X.format != "csr":
+        return X[start:stop]
     first, last = X.indptr[start], X.indptr[stop]
     parts = (X.data[first:last], X.indices[first:last], X.indptr[start : stop + 1] - first)
-    return sp.csr_matrix(parts, shape=(stop - start, X.shape[1]), copy=False)
+    view = sp.csr_matrix(parts, shape=(stop - start, X.shape[1]), copy=False)
+    view.has_sorted_indices = X.has_sorted_indices
+    return view
 
 
 def _columns_per_block(X: Any) -> int:

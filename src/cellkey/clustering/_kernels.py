@@ -15,6 +15,7 @@ __all__ = [
     "gene_moments",
     "row_sums",
     "scan_values",
+    "unit_moments",
 ]
 
 
@@ -76,23 +77,32 @@ def fill_scaled_genes(data, indices, indptr, mean, sd, lower, upper, out):  # ty
 
 
 @njit(cache=True, nogil=True)
-def gene_moments(data, indptr):  # type: ignore[no-untyped-def]
-    """Return sum and sum of squares of each CSC column, genes x 2."""
-    out = np.zeros((len(indptr) - 1, 2))
-    for gene in range(len(out)):
-        total, squares = 0.0, 0.0
+def gene_moments(data, indptr, moments):  # type: ignore[no-untyped-def]
+    """Add the values of a CSC block to ``moments`` (genes x 2), as :func:`accumulate_moments` does for CSR."""
+    for gene in range(len(indptr) - 1):
+        total, squares = moments[gene, 0], moments[gene, 1]
         for i in range(indptr[gene], indptr[gene + 1]):
             value = np.float64(data[i])
             total += value
             squares += value * value
-        out[gene, 0] = total
-        out[gene, 1] = squares
-    return out
+        moments[gene, 0] = total
+        moments[gene, 1] = squares
+
+
+@njit(cache=True, nogil=True)
+def unit_moments(data, rows, indptr, size, moments):  # type: ignore[no-untyped-def]
+    """Add the values of CSC columns to ``moments`` (units x genes x 2), where a unit has ``size`` cells."""
+    for gene in range(len(indptr) - 1):
+        for i in range(indptr[gene], indptr[gene + 1]):
+            value = np.float64(data[i])
+            line = moments[rows[i] // size, gene]
+            line[0] += value
+            line[1] += value * value
 
 
 @njit(cache=True, nogil=True)
 def accumulate_moments(data, indices, moments):  # type: ignore[no-untyped-def]
-    """Add the values of a block to ``moments`` (genes x 2): sum and sum of squares."""
+    """Add the values of a CSR block to ``moments`` (genes x 2): sum and sum of squares, in the order of cells."""
     for i in range(len(data)):
         gene = indices[i]
         value = np.float64(data[i])

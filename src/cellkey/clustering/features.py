@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from cellkey.clustering import _kernels
 from cellkey.clustering._blocks import block_starts
+from cellkey.clustering._sums import UNIT_CELLS, TreeSum, add_arrays, sum_over_cells
 from cellkey.clustering._threads import n_threads
 from cellkey.profiles.tiles import TiledExpression
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cellkey.profiles.expression import Expression
 
-__all__ = ["Moments", "choose_features", "excess_variance", "gene_moments"]
+__all__ = ["Moments", "choose_features", "excess_variance", "gene_moments", "moment_sums", "moments_from_sums"]
 
 #: Variables whose population standard deviation is not above this are constant for all that matters.
 MIN_SD = 1e-3
@@ -47,62 +47,68 @@ def gene_moments(
 ) -> Moments:
     """Return mean and standard deviation of each variable in one pass over blocks of cells.
 
-    Deviations are taken from the mean of the first block, so that a large mean costs no digits.
+    Sums are taken in one order (:mod:`cellkey.clustering._sums`), so that sparse matrices give the same bits however
+    they are stored and read. Dense values in memory are summed as deviations from the mean of the first block instead,
+    so that a large mean costs no digits.
     """
     n_vars = expression.n_vars if columns is None else len(columns)
-    shift: NDArray[np.float64] | None = None
-    sums, squares, n_cells = np.zeros(n_vars), np.zeros(n_vars), 0
+    n_cells = expression.n_obs if rows is None else len(rows)
     if isinstance(expression, TiledExpression) and rows is None:
-        return _tiled_moments(expression, columns)
+        tiles = expression.map_tiles(lambda genes: genes, columns, n_threads())
+        return moments_from_sums(n_cells, moment_sums(tiles, n_vars))
     if expression.storage == "csc" and expression.in_memory and rows is None:
         return _gene_major_moments(expression, columns)
-    for _, block in expression.row_blocks(columns=columns, rows=rows, block_cells=block_cells):
+    blocks = (block for _, block in expression.row_blocks(columns=columns, rows=rows, block_cells=block_cells))
+    if expression.storage == "dense":
+        return _dense_moments(blocks, n_vars)
+    return moments_from_sums(n_cells, moment_sums(blocks, n_vars))
+
+
+def moment_sums(blocks: Iterable[Any], n_vars: int) -> NDArray[np.float64]:
+    """Return sums and sums of squares over sparse blocks of cells (CSR or CSC), variables x 2."""
+    def add(sums: NDArray[np.float64], block: Any) -> None:
+        if block.format == "csc":
+            _kernels.gene_moments(block.data, block.indptr, sums)
+        else:
+            _kernels.accumulate_moments(block.data, block.indices, sums)
+
+    return sum_over_cells(blocks, lambda: np.zeros((n_vars, 2)), add, add_arrays)
+
+
+def moments_from_sums(n_cells: int, sums: NDArray[np.float64]) -> Moments:
+    """Return the moments that follow from :func:`moment_sums` over all cells."""
+    mean, mean_square = np.ascontiguousarray(sums.T) / max(n_cells, 1)
+    return Moments(n_cells, mean, np.sqrt(np.maximum(mean_square - mean**2, 0.0)))
+
+
+def _dense_moments(blocks: Iterable[Any], n_vars: int) -> Moments:
+    shift: NDArray[np.float64] | None = None
+    sums, n_cells = np.zeros((n_vars, 2)), 0
+    for block in blocks:
         n_cells += block.shape[0]
-        if sp.issparse(block):
-            # Zeros are most values here, so the values are their own deviations.
-            part = np.zeros((n_vars, 2))
-            _kernels.accumulate_moments(block.data, block.indices, part)
-            sums += part[:, 0]
-            squares += part[:, 1]
-            continue
         dense = block.astype(np.float64)
         if shift is None:
             shift = dense.mean(axis=0)
         dense -= shift
-        sums += dense.sum(axis=0)
-        squares += np.einsum("ij,ij->j", dense, dense)
-    found = _from_sums(n_cells, sums, squares)
+        sums[:, 0] += dense.sum(axis=0)
+        sums[:, 1] += np.einsum("ij,ij->j", dense, dense)
+    found = moments_from_sums(n_cells, sums)
     return found if shift is None else Moments(n_cells, found.mean + shift, found.sd)
-
-
-def _from_sums(n_cells: int, sums: NDArray[np.float64], squares: NDArray[np.float64]) -> Moments:
-    n = max(n_cells, 1)
-    variance = np.maximum(squares / n - (sums / n) ** 2, 0.0)
-    return Moments(n_cells, sums / n, np.sqrt(variance))
-
-
-def _tiled_moments(expression: TiledExpression, columns: NDArray[np.intp] | None) -> Moments:
-    """Moments from tiles as they lie, gene by gene: the sums of blocks of cells, without turning them into rows."""
-    parts = expression.map_tiles(lambda genes: _kernels.gene_moments(genes.data, genes.indptr), columns, n_threads())
-    sums = np.zeros((expression.n_vars if columns is None else len(columns), 2))
-    for part in parts:
-        sums += part
-    return _from_sums(expression.n_obs, sums[:, 0], sums[:, 1])
 
 
 def _gene_major_moments(expression: Expression, columns: NDArray[np.intp] | None) -> Moments:
     wanted = np.arange(expression.n_vars) if columns is None else np.asarray(columns)
-    sums = np.zeros((len(wanted), 2))
+    n_units = -(-expression.n_obs // UNIT_CELLS)
+    found = np.zeros((len(wanted), 2))
     for start, stop in block_starts(len(wanted), _BLOCK_GENES):
         block = expression.columns(wanted[start:stop])
-        squares = block.data.astype(np.float64) ** 2
-        has_values = np.flatnonzero(np.diff(block.indptr))
-        at = block.indptr[has_values]
-        if len(at):
-            sums[start + has_values, 0] = np.add.reduceat(block.data, at, dtype=np.float64)
-            sums[start + has_values, 1] = np.add.reduceat(squares, at)
-    mean, mean_square = sums.T / max(1, expression.n_obs)
-    return Moments(expression.n_obs, mean, np.sqrt(np.maximum(mean_square - mean**2, 0.0)))
+        sums = np.zeros((n_units, stop - start, 2))
+        _kernels.unit_moments(block.data, block.indices, block.indptr, UNIT_CELLS, sums)
+        tree = TreeSum(add_arrays)
+        for unit in sums:
+            tree.push(unit)
+        found[start:stop] = tree.total()
+    return moments_from_sums(expression.n_obs, found)
 
 
 def excess_variance(moments: Moments) -> NDArray[np.float64]:

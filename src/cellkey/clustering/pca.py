@@ -11,15 +11,15 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellkey.clustering import _kernels
-from cellkey.clustering._blocks import block_starts
 from cellkey.clustering._gpu import gpu_components
+from cellkey.clustering._sums import equal_blocks, sum_over_cells
 from cellkey.clustering._threads import n_threads, single_threaded_blas
 from cellkey.clustering.eigen import largest_eigenpairs
 from cellkey.errors import ParameterError
 from cellkey.profiles.tiles import TiledExpression
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from cellkey.profiles.expression import Expression
 
 __all__ = [
-    "MAX_FEATURES", "Components", "FeatureScaling", "ScaledBlocks", "leading_components", "principal_components",
-    "project", "scaled_covariance",
+    "MAX_FEATURES", "Components", "FeatureScaling", "Products", "ScaledBlocks", "components_from_products",
+    "principal_components", "project", "sum_products",
 ]
 
 _TILE = 64
@@ -38,9 +38,9 @@ _SPARSE_LIMIT = 0.2
 MAX_FEATURES = 10_000
 """Most features of which components are computed: their covariance takes 800 MB."""
 _KEPT_BYTES = 256_000_000
-_DENSE_ROWS = 2048
 _SINGLE_FEATURES = 500
-_PRODUCT_ROWS = 1024
+#: Cells that are scaled and multiplied at once; units of cells consist of such blocks.
+_BLOCK_CELLS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +97,18 @@ def principal_components(
         In standard deviations; 0 does not clip. Without it one cell with an extreme value may own a
         component.
     block_cells
-        Cells per block; the result does not depend on it beyond rounding.
+        Cells that are read at once; the result does not depend on it.
     device
         ``"gpu"`` scales, multiplies and decomposes by cupy, all in float64; variances then differ from those of the CPU
         by rounding (less than 1e-6 of the largest).
 
     Notes
     -----
-    Every sum is taken in a fixed order, whatever the number of threads. The sign of a component is fixed by
-    its largest loading (the first by position among equals). Dense blocks of more than 500 features are multiplied
-    in float32, 1,024 cells at a time, which changes variances by less than 1e-6 of the largest; all else is float64.
+    Every sum is taken in one order (:mod:`cellkey.clustering._sums`), whatever the storage, the blocks and the number
+    of threads or processes, so that equal moments give equal bits on one kind of processor. The sign of a component is
+    fixed by its largest loading (the first by position among equals). Blocks of 1,024 cells with more than 500 features
+    and a fifth of values are multiplied dense and in float32, which changes variances by less than 1e-6 of the largest;
+    all else is float64.
     """
     n_features = len(features)
     if n_features > MAX_FEATURES:
@@ -120,11 +122,12 @@ def principal_components(
         scores, loadings, variance, total = gpu_components(blocks.unscaled, scaling, n_cells, n_kept)
         signs = _signs(loadings)
         return Components(scores * signs.astype(np.float32), loadings * signs, variance, total)
-    with single_threaded_blas():
-        mean, covariance = scaled_covariance(blocks, scaling.offset, n_cells)
-        variance, loadings = leading_components(covariance, n_kept)
-        scores = project(blocks, scaling.offset, mean, loadings, n_cells)
-    return Components(scores, loadings, variance, float(np.trace(covariance)))
+    products = sum_products(blocks, n_features)
+
+    def scores_on(centre: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float32]:
+        return project(blocks, scaling.offset, centre, axes, n_cells)
+
+    return components_from_products(products, scaling.offset, n_cells, n_kept, scores_on)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +157,17 @@ class FeatureScaling:
         return self.mean / self.sd
 
     def apply(self, block: Any) -> Any:
-        """Return a block of cells x features (CSR, CSC or dense), scaled: CSR without the offset, or dense with it."""
-        full = block.shape[0] * block.shape[1]
-        if sp.issparse(block) and self.keeps_zero and block.nnz <= _SPARSE_LIMIT * full:
-            return self._apply_sparse(block.tocsr())
-        return self._apply_dense(block)
+        """Return a block of cells x features (CSR, CSC or dense), scaled: CSR without the offset, or dense with it.
 
-    def _apply_dense(self, block: Any) -> NDArray[Any]:
+        How values are stored, stored zeros included, makes no difference.
+        """
         if not sp.issparse(block):
-            dense: NDArray[np.float64] = np.clip(block.astype(np.float64), self.lower, self.upper)
-            dense -= self.mean
-            dense /= self.sd
-            return dense
+            block = sp.csr_matrix(block)
+        elif not block.data.all():
+            block = block.copy()
+            block.eliminate_zeros()
+        if self.keeps_zero and block.nnz <= _SPARSE_LIMIT * block.shape[0] * block.shape[1]:
+            return self._apply_sparse(block.tocsr())
         # Of many features products are taken in float32, a few hundred cells at a time, and added in float64.
         dense = np.empty(block.shape, dtype=np.float32 if block.shape[1] > _SINGLE_FEATURES else np.float64)
         limits = (self.mean, self.sd, self.lower, self.upper)
@@ -182,8 +184,8 @@ class FeatureScaling:
 
 
 class ScaledBlocks:
-    """Scaled blocks of cells, from tiles on threads; unscaled blocks of another matrix are kept for the second pass as
-    far as the memory allowed reaches."""
+    """Scaled blocks of 1,024 cells, from tiles on threads; unscaled blocks of another matrix are kept for the second
+    pass as far as the memory allowed reaches."""
 
     def __init__(
         self,
@@ -201,29 +203,29 @@ class ScaledBlocks:
         self._keeping = True
 
     def __iter__(self) -> Iterator[Any]:
-        if isinstance(self._expression, TiledExpression) and self._rows is None:
-            tiles = self._expression.map_tiles(self._scaled_tile, self._features, n_threads())
+        source = self._expression
+        if isinstance(source, TiledExpression) and self._rows is None and source.X.tile_cells % _BLOCK_CELLS == 0:
+            tiles = source.map_tiles(self._scaled_tile, self._features, n_threads())
             return (block for blocks in tiles for block in blocks)
         return map(self._scaling.apply, self.unscaled())
 
     def _scaled_tile(self, genes: sp.csc_matrix) -> list[Any]:
         """A tile as it lies if it is one block, else cell by cell."""
-        pieces = [genes] if genes.shape[0] <= _DENSE_ROWS else _pieces(genes.tocsr())
+        pieces = [genes] if genes.shape[0] <= _BLOCK_CELLS else equal_blocks([genes.tocsr()], _BLOCK_CELLS)
         return [self._scaling.apply(piece) for piece in pieces]
 
     def unscaled(self) -> Iterator[Any]:
-        """Yield the values as they were read, a few cells at a time."""
-        for block in self._kept:
-            yield from _pieces(block)
+        """Yield the values as they were read, 1,024 cells at a time."""
+        yield from self._kept
         n_bytes = 0
-        for block in self._read(self._n_kept):
+        for block in equal_blocks(self._read(self._n_kept), _BLOCK_CELLS):
             n_bytes += block.nbytes if isinstance(block, np.ndarray) else 8 * block.nnz
             if self._keeping and n_bytes <= _KEPT_BYTES:
                 self._kept.append(block)
                 self._n_kept += block.shape[0]
             else:
                 self._keeping = False
-            yield from _pieces(block)
+            yield block
         self._keeping = False
 
     def _read(self, start: int) -> Iterator[Any]:
@@ -237,39 +239,73 @@ class ScaledBlocks:
             yield block
 
 
-def _pieces(block: Any) -> Iterator[Any]:
-    for start, stop in block_starts(block.shape[0], _DENSE_ROWS):
-        yield block[start:stop]
+@dataclass(slots=True)
+class Products:
+    """Sums of scaled features over cells, and of their products (float64, the upper triangle).
+
+    Blocks that were sparse leave out the offset of the features; they are summed apart from dense ones until all cells
+    are known. ``sums`` is 2 x features, sparse blocks first; a matrix is None where there was no such block.
+    """
+
+    sums: NDArray[np.float64]
+    n_sparse: int = 0
+    sparse: NDArray[np.float64] | None = None
+    dense: NDArray[np.float64] | None = None
+
+    @property
+    def _empty(self) -> NDArray[np.float64]:
+        return np.zeros((self.sums.shape[1],) * 2)
+
+    def add_block(self, pool: ThreadPoolExecutor, block: Any) -> None:
+        """Add one block; the threads of the pool share its products."""
+        if sp.issparse(block):
+            self.sparse = self._empty if self.sparse is None else self.sparse
+            _add_sparse(pool, block, self.sparse)
+            self.sums[0] += np.asarray(block.sum(axis=0)).ravel()
+            self.n_sparse += block.shape[0]
+        else:
+            self.dense = self._empty if self.dense is None else self.dense
+            _add_dense(pool, block, self.dense)
+            self.sums[1] += block.sum(axis=0, dtype=np.float64)
+
+    def add(self, other: Products) -> Products:
+        """Add the sums over other cells, in place."""
+        self.sums += other.sums
+        self.n_sparse += other.n_sparse
+        for name in ("sparse", "dense"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours is not None and theirs is not None:
+                ours += theirs
+            elif theirs is not None:
+                setattr(self, name, theirs.copy())
+        return self
+
+    def covariance(
+        self, offset: NDArray[np.float64], n_cells: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean (features,) and covariance (features x features, population) of the scaled values."""
+        products = self._empty if self.sparse is None else self.sparse.copy()
+        sums = self.sums[0].copy()
+        if self.n_sparse:  # move the origin of the sparse part to the mean of each feature, as in the dense part
+            cross = np.outer(sums, offset)
+            products -= cross + cross.T - self.n_sparse * np.outer(offset, offset)
+            sums -= self.n_sparse * offset
+        if self.dense is not None:
+            products += self.dense
+        mean = (sums + self.sums[1]) / n_cells
+        products /= n_cells
+        products -= np.outer(mean, mean)
+        upper = np.triu(products)
+        return mean, upper + np.triu(products, 1).T
 
 
-def scaled_covariance(
-    blocks: Iterable[Any], offset: NDArray[np.float64], n_cells: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean (features,) and covariance (features x features, population) of the scaled values."""
-    n = len(offset)
-    products, sums, n_sparse = np.zeros((n, n)), np.zeros(n), 0
-    dense_products, dense_sums = None, np.zeros(n)
-    with ThreadPoolExecutor(n_threads()) as pool:
-        for block in blocks:
-            if sp.issparse(block):
-                _add_sparse(pool, block, products)
-                sums += np.asarray(block.sum(axis=0)).ravel()
-                n_sparse += block.shape[0]
-            else:
-                dense_products = np.zeros((n, n)) if dense_products is None else dense_products
-                _add_dense(pool, block, dense_products)
-                dense_sums += block.sum(axis=0, dtype=np.float64)
-    if n_sparse:  # move the origin of the sparse part to the mean of each feature, as in the dense part
-        cross = np.outer(sums, offset)
-        products -= cross + cross.T - n_sparse * np.outer(offset, offset)
-        sums -= n_sparse * offset
-    if dense_products is not None:
-        products += dense_products
-    mean = (sums + dense_sums) / n_cells
-    products /= n_cells
-    products -= np.outer(mean, mean)
-    upper = np.triu(products)
-    return mean, upper + np.triu(products, 1).T
+def sum_products(blocks: Iterable[Any], n_features: int) -> Products:
+    """Sum scaled blocks of 1,024 cells, the first of which begins a unit."""
+    with single_threaded_blas(), ThreadPoolExecutor(n_threads()) as pool:
+        return sum_over_cells(
+            blocks, lambda: Products(np.zeros((2, n_features))), lambda part, block: part.add_block(pool, block),
+            Products.add,
+        )
 
 
 def _add_sparse(pool: ThreadPoolExecutor, block: Any, out: NDArray[np.float64]) -> None:
@@ -282,14 +318,27 @@ def _add_sparse(pool: ThreadPoolExecutor, block: Any, out: NDArray[np.float64]) 
 def _add_dense(pool: ThreadPoolExecutor, block: NDArray[Any], out: NDArray[np.float64]) -> None:
     def panel(start: int) -> None:
         stop = start + _PANEL
-        for first, last in block_starts(len(block), _PRODUCT_ROWS):
-            part = block[first:last]
-            out[start:stop, start:] += part[:, start:stop].T @ part[:, start:]
+        out[start:stop, start:] += block[:, start:stop].T @ block[:, start:]
 
     list(pool.map(panel, range(0, len(out), _PANEL)))
 
 
-def leading_components(
+def components_from_products(
+    products: Products,
+    offset: NDArray[np.float64],
+    n_cells: int,
+    n_kept: int,
+    scores_on: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float32]],
+) -> Components:
+    """Return the components of cells whose products are summed; ``scores_on`` takes mean and loadings."""
+    with single_threaded_blas():
+        mean, covariance = products.covariance(offset, n_cells)
+        variance, loadings = _leading_components(covariance, n_kept)
+        scores = scores_on(mean, loadings)
+    return Components(scores, loadings, variance, float(np.trace(covariance)))
+
+
+def _leading_components(
     covariance: NDArray[np.float64], n_kept: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the largest eigenvalues, descending, and their vectors with the sign rule of :class:`Components`."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["StoredMatrix"]
+__all__ = ["StoredMatrix", "block_rows"]
 
 _FORMS = {"csr_matrix": "csr", "csc_matrix": "csc"}
 _BLOCK_VALUES = 4_000_000
@@ -69,15 +69,15 @@ class StoredMatrix:
         return self._some_rows(np.asarray(key))
 
     def row_blocks(self) -> Iterator[tuple[int, Any]]:
-        """Yield ``(first row, block)`` over all cells of CSR or dense, at most 8,192 cells at a time."""
+        """Yield ``(first row, block)`` over all cells of CSR or dense."""
         step = self.rows_per_block
         for start in range(0, self.shape[0], step):
             yield start, self._rows(start, min(start + step, self.shape[0]))
 
     @property
     def rows_per_block(self) -> int:
-        """Cells that hold about four million values together."""
-        return int(max(1, min(_MOST_ROWS, _BLOCK_VALUES / max(self.nnz / max(self.shape[0], 1), 1.0))))
+        """Cells read at a time; see :func:`block_rows`."""
+        return block_rows(self.shape[0], self.nnz)
 
     def column_blocks(self) -> Iterator[tuple[int, sp.csc_matrix]]:
         """Yield ``(first column, block)`` over all genes of CSC, some four million values at a time."""
@@ -114,6 +114,15 @@ class StoredMatrix:
         if self.format == "dense":
             return np.concatenate(parts) if parts else np.empty((0, self.shape[1]), self.dtype)
         return sp.vstack(parts, format="csr") if parts else sp.csr_matrix((0, self.shape[1]), dtype=self.dtype)
+
+
+def block_rows(n_obs: int, n_values: int) -> int:
+    """Cells of one block: at most 8,192 and about four million values, and a power of two.
+
+    So blocks end where the units end in which sums over cells are taken.
+    """
+    most = int(max(1, min(_MOST_ROWS, _BLOCK_VALUES / max(n_values / max(n_obs, 1), 1.0))))
+    return 1 << (most.bit_length() - 1)
 
 
 def _name(node: Any) -> str:

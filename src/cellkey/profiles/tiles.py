@@ -20,6 +20,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellkey.errors import RunError
+from cellkey.io.stored import StoredMatrix, block_rows
 from cellkey.profiles import _kernels, _tile_kernels
 from cellkey.profiles.expression import Expression, wide_enough
 
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellkey.io.stored import StoredMatrix
-
-__all__ = ["Survey", "TileStore", "TiledExpression", "matrix_digest", "survey_matrix"]
+__all__ = ["Survey", "TileStore", "TiledExpression", "canonical_rows", "matrix_digest", "survey_matrix"]
 
 
 
@@ -199,6 +198,11 @@ class TileStore:
             )
             block = sp.csr_matrix(parts, shape=(tile.n_rows, len(wanted)))
             yield (cells, block) if inside is None else (inside, block[inside - tile.first])
+
+    @property
+    def tile_cells(self) -> int:
+        """Cells of every tile but the last; 0 if there is only one."""
+        return self._tiles[0].n_rows if len(self._tiles) > 1 else 0
 
     @property
     def n_tiles(self) -> int:
@@ -372,13 +376,11 @@ class _Shelf:
 
 def _row_blocks(X: Any, shelf: _Shelf | None = None) -> Iterator[tuple[int, sp.csr_matrix]]:
     """Blocks of cells as CSR with int32 indices, whatever the storage."""
-    from cellkey.io.stored import StoredMatrix
-
     if isinstance(X, np.ndarray) or sp.issparse(X):
         step = block_rows(X.shape[0], int(getattr(X, "nnz", np.prod(X.shape))))
         whole = X if isinstance(X, np.ndarray) or X.format == "csr" else sp.csr_matrix(X)
         for start in range(0, X.shape[0], step):
-            yield start, _csr(whole[start : start + step])
+            yield start, canonical_rows(whole[start : start + step])
         return
     if not isinstance(X, StoredMatrix):
         X = StoredMatrix(getattr(X, "group", X))
@@ -386,12 +388,7 @@ def _row_blocks(X: Any, shelf: _Shelf | None = None) -> Iterator[tuple[int, sp.c
         yield from _turned_blocks(X, _Shelf(0) if shelf is None else shelf)
         return
     for start, block in X.row_blocks():
-        yield start, _csr(block)
-
-
-def block_rows(n_obs: int, n_values: int) -> int:
-    """Cells per tile: four million values, at most 8,192."""
-    return int(max(1, min(8192, 4_000_000 / max(n_values / max(n_obs, 1), 1.0))))
+        yield start, canonical_rows(block)
 
 
 def _turned_blocks(X: StoredMatrix, shelf: _Shelf) -> Iterator[tuple[int, sp.csr_matrix]]:
@@ -404,7 +401,7 @@ def _turned_blocks(X: StoredMatrix, shelf: _Shelf) -> Iterator[tuple[int, sp.csr
     edges = np.arange(0, n_obs + step, step)
     pieces: list[list[tuple[Any, ...]]] = [[] for _ in edges[:-1]]
     for first, block in X.column_blocks():
-        turned = _csr(block.tocsr())
+        turned = canonical_rows(block.tocsr())
         for k, (low, high) in enumerate(zip(edges[:-1], np.minimum(edges[1:], n_obs), strict=True)):
             a, b = turned.indptr[low], turned.indptr[high]
             if b > a:
@@ -426,7 +423,8 @@ def _turned_blocks(X: StoredMatrix, shelf: _Shelf) -> Iterator[tuple[int, sp.csr
         yield int(low), whole
 
 
-def _csr(block: Any) -> sp.csr_matrix:
+def canonical_rows(block: Any) -> sp.csr_matrix:
+    """Return a block of cells as CSR with int32 indices, ascending and without repeats."""
     turned = sp.csr_matrix(wide_enough(block))
     if not turned.has_canonical_format:
         turned = turned.copy()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from cellkey.profiles.expression import Expression, take_cells
+from cellkey.profiles.expression import Expression, take_cells, wide_enough
 from cellkey.routing.votes import Vote, vote
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ class Cells:
     def expression(self, rows: NDArray[np.intp]) -> Expression:
         """Return the values of some cells (ascending positions), in memory."""
         block = take_cells(self.X, rows)
-        block = sp.csr_matrix(block) if sp.issparse(block) else np.asarray(block)
+        # What lies on disk is sparse in memory whatever its storage, so that all ways to run sum alike.
+        block = np.asarray(block) if isinstance(self.X, np.ndarray) else sp.csr_matrix(wide_enough(block))
         return Expression(block, scale=self._scale(block))
 
     def _scale(self, block: Any) -> NDArray[np.float64] | None:

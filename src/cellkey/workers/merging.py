@@ -1,51 +1,22 @@
-"""Exact merging of what was found in parts of the cells, two at a time and in a fixed order."""
+"""Merging of what was found in parts of the matrix, with the numbers of a run in one process."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import reduce
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellkey.clustering.features import Moments
+from cellkey.clustering._sums import FAN_IN, UNIT_CELLS, merged
 from cellkey.clustering.inspect import MatrixScan
+from cellkey.workers.matrix import spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
+    from cellkey.workers.matrix import Span
 
-__all__ = ["Covariance", "merge_covariances", "merge_moments", "merge_scans", "merged", "tree"]
-
-_FAN_IN = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Covariance:
-    """Mean (features,) and population covariance (features x features) over ``n_cells`` cells, float64."""
-
-    n_cells: int
-    mean: NDArray[np.float64]
-    values: NDArray[np.float64]
-
-
-def merge_moments(a: Moments, b: Moments) -> Moments:
-    """Return the moments of two sets of cells together (Chan, Golub & LeVeque 1983)."""
-    n = a.n_cells + b.n_cells
-    gap = b.mean - a.mean
-    mean = a.mean + gap * (b.n_cells / n)
-    variance = (a.n_cells * a.sd**2 + b.n_cells * b.sd**2) / n + gap**2 * (a.n_cells / n) * (b.n_cells / n)
-    return Moments(n, mean, np.sqrt(variance))
-
-
-def merge_covariances(a: Covariance, b: Covariance) -> Covariance:
-    """Return the covariance of two sets of cells together; :func:`merge_moments` for all pairs of features."""
-    n = a.n_cells + b.n_cells
-    gap = b.mean - a.mean
-    values = a.values * (a.n_cells / n) + b.values * (b.n_cells / n)
-    values += np.outer(gap, gap * ((a.n_cells / n) * (b.n_cells / n)))
-    return Covariance(n, a.mean + gap * (b.n_cells / n), values)
+__all__ = ["merge_scans", "subtree_spans", "tree"]
 
 
 def merge_scans(scans: Sequence[MatrixScan], axis: int) -> MatrixScan:
@@ -61,16 +32,27 @@ def merge_scans(scans: Sequence[MatrixScan], axis: int) -> MatrixScan:
     )
 
 
-def merged(merge: Callable[[Any, Any], Any], values: Sequence[Any]) -> Any:
-    """Merge values from left to right."""
-    return reduce(merge, values)
+def subtree_spans(n_cells: int, values_per_cell: float, n_values: int, at_least: int) -> list[Span]:
+    """Return spans of cells whose sums are nodes of the tree of :mod:`cellkey.clustering._sums`, all of one level.
+
+    They hold at most ``n_values`` values, and there are ``at_least`` so many, as far as units of cells are not cut.
+    """
+    step = UNIT_CELLS
+    while step * FAN_IN * values_per_cell <= n_values and n_cells > step * FAN_IN * (at_least - 1):
+        step *= FAN_IN
+    return spans(n_cells, step)
 
 
-def tree(merge: Callable[[Any, Any], Any], tasks: Sequence[Any]) -> Any:
-    """Return one task that merges the results of tasks, a few at a time, so that none gathers all of them."""
+def tree(add: Callable[[Any, Any], Any], tasks: Sequence[Any]) -> Any:
+    """Return one task that adds the results of tasks in the tree of :class:`~cellkey.clustering._sums.TreeSum`."""
     from dask import delayed
 
     level = list(tasks)
     while len(level) > 1:
-        level = [delayed(merged)(merge, level[i : i + _FAN_IN]) for i in range(0, len(level), _FAN_IN)]
+        level = [delayed(_node)(add, level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
     return level[0]
+
+
+def _node(add: Callable[[Any, Any], Any], parts: Sequence[Any]) -> Any:
+    # A result may be asked for again, so the worker's own copy stays as it is.
+    return merged(add, [deepcopy(parts[0]), *parts[1:]])

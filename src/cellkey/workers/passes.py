@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellkey.clustering.features import Moments
+from cellkey.clustering._sums import add_arrays
+from cellkey.clustering.features import Moments, moments_from_sums
 from cellkey.clustering.inspect import inspect_matrix
 from cellkey.clustering.normalise import factors_from_totals
-from cellkey.clustering.pca import MAX_FEATURES, Components, FeatureScaling, leading_components
+from cellkey.clustering.pca import MAX_FEATURES, Components, FeatureScaling, Products, components_from_products
 from cellkey.clustering.pipeline import cluster_features
 from cellkey.errors import InputError, ParameterError, RunError
 from cellkey.profiles.profile import POSITIVE_QUANTILES, assemble_profiles, cell_groups
 from cellkey.workers import tasks
 from cellkey.workers.matrix import DiskMatrix, spans
-from cellkey.workers.merging import merge_covariances, merge_moments, merge_scans, tree
+from cellkey.workers.merging import merge_scans, subtree_spans, tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -46,7 +47,7 @@ class DaskPasses:
     """The passes over one matrix on disk, on the workers of a Dask cluster.
 
     Each task opens the file and reads its own slice: cells of a CSR or dense matrix, genes of a CSC matrix.
-    Moments and covariances of slices are merged in a tree of small arrays. Profiles need all values of a gene
+    Sums of slices are merged in a tree of small arrays. Profiles need all values of a gene
     side by side, so slices of cells are cut into spans of genes, and the pieces of one span are joined where its
     genes are sorted; a matrix larger than half the memory of all workers is handled in several such rounds.
 
@@ -61,8 +62,9 @@ class DaskPasses:
 
     Notes
     -----
-    Profiles are equal to those in memory bit for bit. Moments and components differ by rounding only, since
-    sums are taken in another (fixed) order; neighbours and communities are found by the caller's process.
+    Everything is equal, bit for bit, to a run in one process on the same kind of processor, however many workers there
+    are and whatever they are given: sums over cells are nodes of one tree (:mod:`cellkey.clustering._sums`). Neighbours
+    and communities are found by the caller's process.
     """
 
     device: Device = "cpu"
@@ -86,10 +88,9 @@ class DaskPasses:
         self._require_file()
         found = self._workers.gather([_delayed(tasks.inspected)(part) for part in self._parts()])
         scan = merge_scans([s for s, _ in found], self._matrix.axis)
-        totals = [t for _, t in found]
-        self._totals = np.sum(totals, axis=0) if self._matrix.axis else np.concatenate(totals)
         report = inspect_matrix(X, var_names=var_names, assume=assume, name=name, scan=scan)
         self._transform = report.transform
+        self._totals = self._joined_totals([totals for _, totals in found], report)
         return report
 
     def scale(self, X: Any, report: MatrixReport | None) -> NDArray[np.float64] | None:
@@ -115,15 +116,13 @@ class DaskPasses:
 
     def moments(self) -> Moments:
         """See :func:`~cellkey.clustering.features.gene_moments`."""
-        totals = self._travelling_totals()
-        found = [_delayed(tasks.moments)(part, totals) for part in self._parts()]
+        n_cells, n_genes = self._on_disk.shape
         if self._on_disk.axis == 0:
-            whole: Moments = self._workers.gather([tree(merge_moments, found)])[0]
-            return whole
-        parts = self._workers.gather(found)
-        return Moments(
-            self._on_disk.shape[0], np.concatenate([m.mean for m in parts]), np.concatenate([m.sd for m in parts])
-        )
+            sums = [_delayed(tasks.sums_of_cells)(self._part(span)) for span in self._subtrees(n_genes)]
+            return moments_from_sums(n_cells, self._workers.gather([tree(add_arrays, sums)])[0])
+        totals = self._travelling_totals()
+        parts = self._workers.gather([_delayed(tasks.moments)(part, totals) for part in self._parts()])
+        return Moments(n_cells, np.concatenate([m.mean for m in parts]), np.concatenate([m.sd for m in parts]))
 
     def components(
         self, features: NDArray[np.intp], moments: Moments, *, n_components: int = 30, clip: float = 10.0
@@ -135,15 +134,18 @@ class DaskPasses:
         scaling = FeatureScaling.of(moments, clip)
         blocks = self._workers.keep(self._feature_blocks(features))
         shared = _delayed(scaling)
-        covariance = self._workers.gather([
-            tree(merge_covariances, [_delayed(tasks.covariance)(block, shared) for block in blocks])
+        products: Products = self._workers.gather([
+            tree(Products.add, [_delayed(tasks.products)(block, shared) for block in blocks])
         ])[0]
+
+        def scores_on(mean: NDArray[np.float64], loadings: NDArray[np.float64]) -> NDArray[np.float32]:
+            centre, axes = _delayed(mean), _delayed(loadings)
+            return np.concatenate(
+                self._workers.gather([_delayed(tasks.scores)(block, shared, centre, axes) for block in blocks])
+            )
+
         n_kept = max(1, min(n_components, len(features) - 1, moments.n_cells - 1))
-        variance, loadings = leading_components(covariance.values, n_kept)
-        axes = _delayed(loadings)
-        centre = _delayed(covariance.mean)
-        scores = self._workers.gather([_delayed(tasks.scores)(block, shared, centre, axes) for block in blocks])
-        return Components(np.concatenate(scores), loadings, variance, float(np.trace(covariance.values)))
+        return components_from_products(products, scaling.offset, moments.n_cells, n_kept, scores_on)
 
     def profiles(
         self,
@@ -191,6 +193,20 @@ class DaskPasses:
 
     # --- graphs ---
 
+    def _joined_totals(self, found: list[NDArray[np.float64]], report: MatrixReport) -> NDArray[np.float64]:
+        """Totals of cells from those of slices."""
+        if self._on_disk.axis == 0:
+            return np.concatenate(found)
+        if report.integer_valued or report.transform != "normalise":
+            whole: NDArray[np.float64] = np.sum(found, axis=0)
+            return whole
+        # The sum of slices of genes is rounded: add them anew, one after the other.
+        totals = _delayed(np.zeros(self._on_disk.shape[0]))
+        for part in self._parts():
+            totals = _delayed(tasks.totals_after)(part, totals)
+        added: NDArray[np.float64] = self._workers.gather([totals])[0]
+        return added
+
     def _components(
         self, features: NDArray[np.intp], moments: Moments, params: ClusteringParameters
     ) -> Components:
@@ -198,15 +214,18 @@ class DaskPasses:
 
     def _feature_blocks(self, features: NDArray[np.intp]) -> list[Any]:
         """Tasks that give the chosen features of spans of cells."""
-        wanted = _delayed(features)
+        wanted, cells = _delayed(features), self._subtrees(len(features))
         if self._on_disk.axis == 0:
-            return [_delayed(tasks.features_of_cells)(part, wanted) for part in self._parts()]
-        n_cells, n_genes = self._on_disk.shape
-        per_cell = max(self._on_disk.n_values * len(features) / (n_genes * n_cells), 1.0)
-        cells = spans(n_cells, max(1, min(int(self._part_values / per_cell), -(-n_cells // self._workers.count))))
+            return [_delayed(tasks.features_of_cells)(self._part(span), wanted) for span in cells]
         totals = self._travelling_totals()
         cut = [_delayed(tasks.feature_pieces, nout=len(cells))(part, wanted, totals, cells) for part in self._parts()]
         return [_delayed(tasks.joined_genes)([pieces[i] for pieces in cut], wanted) for i in range(len(cells))]
+
+    def _subtrees(self, n_genes: int) -> list[Span]:
+        """Spans of cells that are summed by one task each, as far as ``n_genes`` average genes are concerned."""
+        n_cells, n_all = self._on_disk.shape
+        per_cell = max(self._on_disk.n_values * n_genes / (n_all * n_cells), 1.0)
+        return subtree_spans(n_cells, per_cell, self._part_values, self._workers.count)
 
     def _rounds(self) -> list[list[Span]]:
         """Spans of genes, a few at a time so that their values fit half the memory of all workers."""

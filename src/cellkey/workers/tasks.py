@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from cellkey.clustering._blocks import block_starts
 from cellkey.clustering._threads import single_threaded_blas
-from cellkey.clustering.features import Moments, gene_moments
+from cellkey.clustering.features import Moments, gene_moments, moment_sums
 from cellkey.clustering.inspect import MatrixScan, scan_matrix
 from cellkey.clustering.normalise import cell_totals, factors_from_totals
-from cellkey.clustering.pca import FeatureScaling, ScaledBlocks, project, scaled_covariance
+from cellkey.clustering.pca import FeatureScaling, Products, ScaledBlocks, project, sum_products
+from cellkey.io.stored import block_rows
 from cellkey.profiles.expression import Expression
 from cellkey.profiles.profile import gene_statistics
-from cellkey.workers.merging import Covariance
+from cellkey.profiles.tiles import canonical_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,11 +30,9 @@ if TYPE_CHECKING:
     from cellkey.workers.matrix import DiskMatrix, Span
 
 __all__ = [
-    "Part", "covariance", "feature_pieces", "features_of_cells", "file_seen", "gene_pieces", "genes", "inspected",
-    "joined_cells", "joined_genes", "moments", "resampled", "scores", "statistics",
+    "Part", "feature_pieces", "features_of_cells", "file_seen", "gene_pieces", "genes", "inspected", "joined_cells",
+    "joined_genes", "moments", "products", "resampled", "scores", "statistics", "sums_of_cells", "totals_after",
 ]
-
-_BLOCK_CELLS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,27 @@ class Part:
     span: Span
     transform: Transform = "none"
 
+    def block(self) -> Any:
+        """Read the slice: cells as CSR whatever the storage, genes as CSC, as a run in one process reads them."""
+        block = self.matrix.read(self.span)
+        return block if self.matrix.axis else canonical_rows(block)
+
     def expression(self, totals: NDArray[np.float64] | None = None) -> Expression:
         """Read the slice and return it on the scoring scale."""
-        block = self.matrix.read(self.span)
+        block = self.block()
         if self.transform == "none":
             return Expression(block)
         if self.transform == "log1p":
             return Expression(block, scale=np.ones(block.shape[0]))
         own = cell_totals(block) if totals is None else totals
         return Expression(block, scale=factors_from_totals(own))
+
+    def blocks(self, features: NDArray[np.intp] | None = None) -> Iterator[Any]:
+        """Read a slice of cells a few at a time, on the scoring scale."""
+        start, stop = self.span
+        for low, high in block_starts(stop - start, block_rows(self.matrix.shape[0], self.matrix.n_values)):
+            few = replace(self, span=(start + low, start + high))
+            yield from (block for _, block in few.expression().row_blocks(features))
 
 
 def file_seen(path: str) -> tuple[str, int]:
@@ -71,19 +83,31 @@ def file_seen(path: str) -> tuple[str, int]:
 
 def inspected(part: Part) -> tuple[MatrixScan, NDArray[np.float64]]:
     """Return what the values look like, and the total of every cell over this part."""
-    block = part.matrix.read(part.span)
+    block = part.block()
     return scan_matrix(block), cell_totals(block)
 
 
-def moments(part: Part, totals: NDArray[np.float64] | None = None) -> Moments:
-    """Return mean and deviation of genes over this part."""
+def totals_after(part: Part, before: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return totals of cells to which a slice of genes was added, gene by gene."""
+    block = part.block()
+    totals = before.copy()
+    np.add.at(totals, block.indices, block.data)
+    return totals
+
+
+def moments(part: Part, totals: NDArray[np.float64] | None) -> Moments:
+    """Return mean and deviation of a slice of genes."""
     return gene_moments(part.expression(totals))
 
 
-def features_of_cells(part: Part, features: NDArray[np.intp]) -> Any:
+def sums_of_cells(part: Part) -> NDArray[np.float64]:
+    """Return sums and sums of squares of all genes over a slice of cells that is a subtree of units."""
+    return moment_sums(part.blocks(), part.matrix.shape[1])
+
+
+def features_of_cells(part: Part, features: NDArray[np.intp]) -> sp.csr_matrix:
     """Return the chosen features of a slice of cells on the scoring scale, float32."""
-    blocks = [b for _, b in part.expression().row_blocks(features, None, _BLOCK_CELLS)]
-    return sp.vstack(blocks, format="csr") if sp.issparse(blocks[0]) else np.concatenate(blocks)
+    return sp.vstack(list(part.blocks(features)), format="csr")
 
 
 def feature_pieces(
@@ -106,11 +130,9 @@ def joined_genes(pieces: Sequence[sp.csr_matrix], features: NDArray[np.intp]) ->
     return chosen
 
 
-def covariance(block: Any, scaling: FeatureScaling) -> Covariance:
-    """Return the covariance of scaled features over a block of cells."""
-    with single_threaded_blas():
-        mean, values = scaled_covariance(_scaled(block, scaling), scaling.offset, block.shape[0])
-    return Covariance(block.shape[0], mean, values)
+def products(block: Any, scaling: FeatureScaling) -> Products:
+    """Return sums and products of scaled features over a block of cells that is a subtree of units."""
+    return sum_products(_scaled(block, scaling), block.shape[1])
 
 
 def scores(
@@ -122,7 +144,7 @@ def scores(
 
 
 def _scaled(block: Any, scaling: FeatureScaling) -> ScaledBlocks:
-    return ScaledBlocks(Expression(block), None, None, _BLOCK_CELLS, scaling)
+    return ScaledBlocks(Expression(block), None, None, block.shape[0], scaling)
 
 
 def gene_pieces(part: Part, spans: Sequence[Span]) -> list[sp.csc_matrix]:
