@@ -16,7 +16,7 @@ import pytest
 from cellkey.annotation.passes import InThisProcess
 from cellkey.clustering import ClusteringParameters, gene_moments
 from cellkey.clustering.features import Moments
-from cellkey.clustering.pca import Components
+from cellkey.clustering.pca import Components, principal_components
 from cellkey.errors import RunError
 from cellkey.io.on_disk import open_on_disk, open_store
 from cellkey.io.read import read_cells
@@ -110,6 +110,31 @@ def test_every_form_gives_the_numbers_of_memory(form: str, stored: Callable[...,
     labels = own.labels.astype(object)
     labels[:5] = None
     assert_equal_profiles(cluster.profiles(there, labels, names), memory.profiles(here, labels, names))
+
+
+@pytest.mark.parametrize("storage", ["csr", "csc"])
+def test_several_units_of_cells_are_summed_alike(storage: str, tmp_path: Path, workers: Workers) -> None:
+    """Whichever units a task takes, and whether a fraction of a count is lost to the order of a sum."""
+    import anndata as ad
+    import scipy.sparse as sp
+
+    rng = np.random.default_rng(3)
+    X = sp.csr_matrix(rng.poisson(0.2, (20_000, 90)).astype(np.float32))
+    X.data *= rng.random(X.nnz).astype(np.float32)
+    path = tmp_path / "cells.h5ad"
+    ad.AnnData(X.asformat(storage)).write_h5ad(path)
+    names, features = [f"g{i}" for i in range(90)], np.arange(80)[::-1].copy()
+    here, _ = expression_of(InThisProcess(), decoded(path), names, assume="counts")
+    expected = gene_moments(here)
+    chosen = Moments(20_000, expected.mean[features], expected.sd[features])
+    components = principal_components(here, features, chosen, n_components=5)
+    for part_values in (50_000, 10**8):
+        cluster = DaskPasses(workers, path, part_values=part_values)
+        there, report = expression_of(cluster, open_on_disk(path).X, names, assume="counts")
+        assert report.transform == "normalise"
+        np.testing.assert_array_equal(there.scale, here.scale)
+        assert_equal_moments(cluster.moments(), expected)
+        assert_equal_components(cluster.components(features, chosen, n_components=5), components)
 
 
 class Cramped(Workers):
