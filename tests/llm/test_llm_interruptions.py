@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import pytest
 
@@ -101,3 +103,14 @@ def test_the_last_call_that_an_account_allows_makes_the_others_wait(left: str, w
     for number in range(2):
         client.ask(QUESTION.continued(str(number), "more"), Origin("annotator"))
     assert (clock.elapsed() - began >= 20) is waits
+
+
+def test_a_wait_for_the_next_attempt_ends_with_the_interrupt() -> None:
+    """Nobody sits out a minute of Retry-After after having pressed the keys."""
+    client = client_of(lambda _request: HttpResponse(429, b"{}", {"retry-after": "60"}))
+    stopping = threading.Timer(0.2, client.stop, (ServiceError("interrupted"),))
+    stopping.start()
+    began = time.monotonic()
+    with pytest.raises(ServiceError, match="interrupted"):
+        client.ask(QUESTION, Origin("annotator"))
+    assert time.monotonic() - began < 10

@@ -119,7 +119,7 @@ class ModelClient:
         self._hooks = tuple(hooks)
         self._rng = random.Random(0)  # spreads waits, guards no secret
         self._dialect = dialect_of(model, provider.effort)
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()  # notified when the client is stopped
         self._stopped: ServiceError | None = None
 
     def __repr__(self) -> str:
@@ -139,6 +139,7 @@ class ModelClient:
         """Make every further question fail with ``reason`` without sending anything."""
         with self._lock:
             self._stopped = self._stopped or reason
+            self._lock.notify_all()
 
     def ask(self, request: ChatRequest, origin: Origin) -> Answer:
         """Return the model's answer.
@@ -286,7 +287,9 @@ class ModelClient:
             raise failure
         for hook in self._hooks:
             hook(Attempt(attempt, failure, wait, elapsed))
-        self._clock.sleep(wait)
+        with self._lock:
+            if self._stopped is None:
+                self._clock.wait(self._lock, wait)
 
     def _adapt(self, error: OptionUnsupportedError, used: Dialect) -> None:
         """Leave out the option that the model refuses, from now on; another thread may have done so."""

@@ -21,9 +21,6 @@ class Clock(Protocol):
     def elapsed(self) -> float:
         """Seconds on a clock that never goes back, for intervals."""
 
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-
     def wait(self, condition: threading.Condition, seconds: float | None) -> None:
         """Wait for a notification, at most ``seconds``."""
 
@@ -36,10 +33,6 @@ class SystemClock:
 
     def elapsed(self) -> float:
         return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        if seconds > 0:
-            time.sleep(seconds)
 
     def wait(self, condition: threading.Condition, seconds: float | None) -> None:
         condition.wait(seconds)
