@@ -102,6 +102,21 @@ def test_a_silent_model_is_no_vote_but_counts(table: Path, tmp_path: Path) -> No
         assert (code, verdicts["status"][0]) == (1, "unanswered")
 
 
+def test_a_service_that_fails_in_a_later_round_takes_no_scores_away(table: Path, tmp_path: Path) -> None:
+    """The opinions of the round before stand; rounds in which nobody answers are not repeated."""
+    model = ScriptedModel(preferences={"a": CD8, "b": NK, "c": CD8})
+
+    def plan(request, _number):
+        return Fault.SERVER_ERROR if "other_reviewers" in request.data else None
+
+    with ModelServer(model, plan) as server:
+        options = ("-c", "0", "--max-retries", "0", "--threshold", "0.9")
+        code, verdicts, opinions, _ = compare(server, table, tmp_path / "c", "abc", *options)
+    row = verdicts.iloc[0]
+    assert (code, row["status"], row["leaders"], row["n_answered"]) == (3, "no_consensus", CD8, 3)
+    assert opinions.groupby("round")["status"].agg(set).tolist() == [{"ok"}, {"failed"}]
+
+
 def test_an_interrupted_comparison_pays_nothing_twice(table: Path, tmp_path: Path) -> None:
     """With --resume, answers that are there are used; the tables are the same."""
     with ModelServer(ScriptedModel(preferences={"a": CD8, "b": NK})) as server:

@@ -127,12 +127,13 @@ class Comparison:
 
     @property
     def last(self) -> tuple[Opinion, ...]:
-        """Opinions of the last round."""
-        return self.rounds[-1] if self.rounds else ()
+        """The latest opinion of every model; one that failed later still has that of the round before."""
+        by_model = zip(*self.rounds, strict=True)
+        return tuple(next((o for o in reversed(own) if o.status != "failed"), own[-1]) for own in by_model)
 
     @property
     def votes(self) -> dict[str, int]:
-        """Models that prefer each candidate, in the last round."""
+        """Models that prefer each candidate, by their latest opinions."""
         return {c: sum(o.choice == c for o in self.last) for c in self.candidates}
 
     @property
@@ -160,7 +161,7 @@ class Comparison:
         return self.leaders[0] if self.status == "consensus" else ""
 
     def mean_score(self, candidate: str) -> float:
-        """Mean score of a candidate over the models that scored it in the last round, 0 to 100; NaN without one."""
+        """Mean of the latest scores of a candidate over the models that scored it, 0 to 100; NaN without one."""
         scores = [s.score for o in self.last for s in o.scores if s.cell_type == candidate]
         return sum(scores) / len(scores) if scores else float("nan")
 
@@ -258,6 +259,8 @@ def _goes_on(comparison: Comparison) -> bool:
     if not comparison.rounds:
         return True
     if comparison.status != "no_consensus" or len(comparison.last) < 2:
+        return False
+    if all(o.status == "failed" for o in comparison.rounds[-1]):
         return False
     scores = [[{s.cell_type: s.score for s in o.scores} for o in opinions] for opinions in comparison.rounds[-2:]]
     return len(scores) < 2 or scores[0] != scores[1]

@@ -81,7 +81,7 @@ VERDICTS = TableSchema(
         Column("share", "float", "share of all models that prefer a leader"),
         Column("mean_score", "float", "mean score of the first leader over the models that scored it, 0 to 100"),
         Column("n_models", "int", "models that were asked"),
-        Column("n_answered", "int", "models that gave scores in the last round"),
+        Column("n_answered", "int", "models that gave scores"),
         Column("rounds", "int", "rounds"),
         Column("reason", "string", "votes, mean scores and the strongest reasons"),
         Column("tissue", "string", "tissue as given"),
