@@ -82,6 +82,9 @@ def _text_of(source: str | Path, option: str) -> tuple[str, str]:
         return str(source), option or "the inline parameters"
     path = Path(str(source).removeprefix("@"))
     name = f"{option} {path}".strip()
+    if not str(source):
+        msg = f"{option or 'the parameters'}: an empty text; leave the option out, or give inline JSON or a file"
+        raise ParameterError(msg)
     try:
         return path.read_text(encoding="utf-8-sig"), name
     except OSError as error:

@@ -60,6 +60,13 @@ def test_the_text_form_is_one_line_per_cluster(result: AnnotationResult) -> None
     assert len(repr(result).splitlines()) == 5
 
 
+def test_long_names_keep_the_columns(small_cells: Callable[..., AnnData], small_map: dict[str, Any]) -> None:
+    adata = small_cells(15, 20)
+    adata.obs["clusters"] = adata.obs["truth"].astype(str) + " of the first donor"
+    head, *rows = repr(annotate(adata, small_map, groupby="clusters")).splitlines()
+    assert {row.index("  ", row.index(" 15 ")) for row in rows} == {head.index("  label")}
+
+
 def test_bars_are_for_those_who_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callbacks pass through; without a terminal or notebook nothing is shown; one switch silences all."""
     def tell(_step: str, _share: float | None) -> None:

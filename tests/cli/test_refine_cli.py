@@ -175,6 +175,17 @@ def test_a_new_annotation_voids_earlier_refinement(ctr, run: Path) -> None:
     assert not list(run.glob("refine*"))
 
 
+def test_a_new_annotation_does_not_replace_what_a_person_reviewed(ctr, run: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "review.yaml"
+    plan.write_text("overrides: [{cluster_id: '1', cell_type: Mine, reason: seen}]\n", encoding="utf-8")
+    assert ctr("refine", run, "--plan", plan, "--skip-figures", "-q").exit_code == 0
+    again = ("annotate", run / "output.h5ad", "--annotation-only", "-o", run, "--skip-refinement", "--skip-figures")
+    fails(ctr(*again), "a person reviewed (1 operation(s)", "another output directory")
+    assert "Mine" in (run / "refined_annotations.csv").read_text(encoding="utf-8")
+    assert ctr("refine", run, "--undo", 1, "--skip-figures", "-q").exit_code == 0
+    assert ctr(*again).exit_code == 0
+
+
 @pytest.mark.parametrize("command", [("diagnose",), ("refine", "--diagnostic")])
 def test_diagnosis_writes_a_report_and_a_plan(ctr, run: Path, command: tuple[str, ...]) -> None:
     result = ctr(command[0], run, *command[1:], "--refinement-params", SMALL)

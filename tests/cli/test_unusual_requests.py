@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +305,59 @@ def test_a_record_that_was_damaged(annotate, cells_file: Path, tmp_path: Path) -
         assert result.exit_code == 2, result.output
         assert "stage_h_marker_map" in result.output
         assert not (tmp_path / "again").exists()
+
+
+# --- what shells and systems do ---
+
+
+@pytest.mark.parametrize(("words", "name"), [
+    (["annotate", "cells.h5ad", "-o", ""], "--output-dir"), (["annotate", "", "-o", "run"], "INPUT"),
+    (["explain", ""], "run"), (["consensus", "run1", "", "-o", "x"], "RUN"),
+    (["keys", "export", "default", "-o", ""], "--output"),
+    (["isoforms", "export", "--dataset-path", "", "--output-path", "x"], "--dataset-path"),
+])
+def test_an_empty_path_is_no_path(words: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual cause is a variable of the shell that is not set; nothing may land in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(build_app(), words)  # type: ignore[arg-type]
+    assert result.exit_code == 2
+    assert f"error: {name}" in result.output
+    assert "is empty" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("option", "text"), [
+    ("--gating-params", "--gating-params: an empty text"), ("--marker-map", "marker hierarchy has an empty name"),
+])
+def test_an_empty_setting_is_named(refused, small_cells, option: str, text: str) -> None:
+    refused(small_cells(2), text, options=(option, ""))
+
+
+@pytest.mark.parametrize(("error", "text"), [
+    (OSError(28, "No space left on device"), "error: No space left on device"),
+    (PermissionError(13, "Permission denied", "there.csv"), "error: there.csv: Permission denied"),
+    (MemoryError("Unable to allocate 9 TiB"), "--memory-limit"),
+    (KeyboardInterrupt(), "interrupted"),
+])
+def test_what_the_system_refuses_is_one_line(
+    error: BaseException, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("cellkey.annotation.explain.explain_run", fail)
+    result = CliRunner().invoke(build_app(), ["explain", str(tmp_path)])  # type: ignore[arg-type]
+    assert result.exit_code == (130 if isinstance(error, KeyboardInterrupt) else 2)
+    assert text in result.output
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "cellkey", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == version("cellkey")
+
+
+def test_a_column_of_almost_unique_values_is_doubted(annotate, small_cells) -> None:
+    result, _ = annotate(clustered(small_cells(12), [f"c{i}" for i in range(48)]), "--cluster-key", "k")
+    assert result.exit_code == 0, result.output
+    assert "48 different values in 48 cells: is it a column of clusters?" in result.output

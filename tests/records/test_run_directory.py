@@ -50,3 +50,29 @@ def test_missing_and_damaged_manifests_are_told_apart(tmp_path: Path) -> None:
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"status": "complete"}))
     assert read_manifest(tmp_path)["status"] == "complete"
+
+
+def test_a_run_takes_the_place_of_an_earlier_one_and_leaves_what_is_not_its_own(tmp_path: Path) -> None:
+    for names in (("a.csv", "figures/old.png"), ("a.csv", "b.csv")):
+        with staged(tmp_path) as staging:
+            for name in names:
+                (staging / name).parent.mkdir(exist_ok=True)
+                (staging / name).write_text(name)
+            write_manifest(staging, {"kind": "test"})
+        if "b.csv" not in names:
+            for mine in ("report.html", "plan.yaml", "notes.txt"):
+                (tmp_path / mine).write_text("later")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.csv", "b.csv", "manifest.json", "notes.txt"]
+    assert set(read_manifest(tmp_path)["outputs"]) == {"a.csv", "b.csv"}
+
+
+def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path) -> None:
+    kept = [tmp_path / "outside.txt", tmp_path / "absolute.txt"]
+    for path in kept:
+        path.write_text("kept")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "manifest.json").write_text(json.dumps({"outputs": {"../outside.txt": {}, str(kept[1]): {}}}))
+    with staged(run) as staging:
+        write_manifest(staging, {"kind": "test"})
+    assert all(path.exists() for path in kept)

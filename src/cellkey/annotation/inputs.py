@@ -64,8 +64,16 @@ def resolve_markers(
     resolution = resolve_names([*key.all_markers(), *also], names, var_columns=var_columns)
     if not any(m in resolution.found for node in key.nodes for m in node.markers):
         named = f"hierarchy {key.name!r}" if key.name else "the marker map"
-        raise no_marker_measured(resolution, named, _elsewhere(adata, resolution))
+        raise no_marker_measured(resolution, named, [*_elsewhere(adata, resolution), *_why_protein(key)])
     return resolution
+
+
+def _why_protein(key: Hierarchy) -> list[str]:
+    from cellkey.hierarchy.catalogue import PROTEIN
+
+    return [] if key.name != PROTEIN else [
+        f"{PROTEIN!r} is what small panels of intensities are judged by if none is named: name another with "
+        "--marker-map, and say what the values are with --assume"]
 
 
 def _warn_of_unknown_roots(key: Hierarchy, gating: Mapping[str, Any]) -> None:
@@ -148,6 +156,10 @@ def cluster_labels(adata: AnnData, groupby: str) -> NDArray[np.object_]:
     if missing.any():
         msg = (f"{int(missing.sum())} of {len(missing)} cells have no value in obs[{groupby!r}]: "
                "they are left out of all statistics and stay Unassigned")
+        warnings.warn(msg, CellkeyWarning, stacklevel=3)
+    if n_different > max(20, len(values) // 2):
+        msg = (f"obs[{groupby!r}] holds {n_different:,} different values in {len(values):,} cells: is it a column of "
+               "clusters?")
         warnings.warn(msg, CellkeyWarning, stacklevel=3)
     if n_different > 5000:
         msg = f"obs[{groupby!r}] holds {n_different} different values: is it a column of clusters?"

@@ -14,15 +14,16 @@ from cellkey.annotation.cells import annotate
 from cellkey.annotation.evidence import evidence_record, known_hashes, settings_of, stored_profiles
 from cellkey.annotation.memory import parse_bytes, tile_budget
 from cellkey.annotation.result import AnnotationResult, outdated_levels
-from cellkey.errors import InputError, MissingFieldError
+from cellkey.errors import InputError, MissingFieldError, RunError
 from cellkey.io.update import CopyAhead
 from cellkey.io.write import link_or_copy
 from cellkey.profiles.resample_storage import save_resamples, stored_resamples
 from cellkey.profiles.resampling import N_RESAMPLES
 from cellkey.profiles.storage import evidence_stamp, save_profiles
 from cellkey.profiles.tiles import matrix_digest
-from cellkey.records.run import staged, write_manifest
+from cellkey.records.run import MANIFEST, staged, write_manifest
 from cellkey.records.tables import ALL_TABLES
+from cellkey.records.vocabulary import LogSource
 from cellkey.scoring.marker_evidence import MarkerScoring
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def annotate_file(
     source
         An ``.h5ad`` file or another form that :func:`cellkey.io.read.read_cells` reads.
     output_dir
-        Directory of the run; made if needed.
+        Directory of the run; made if needed. An earlier run in it is replaced, files of others stay.
     hierarchy
         See :func:`~cellkey.annotation.cells.annotate`. With ``annotation_only`` and None, the hierarchy that
         the input was annotated with is used again.
@@ -117,6 +118,11 @@ def annotate_file(
     options
         Further arguments of :func:`~cellkey.annotation.cells.annotate`.
 
+    Raises
+    ------
+    RunError
+        If the directory cannot be written, or holds a run that a person reviewed.
+
     Examples
     --------
     >>> made.adata.write_h5ad(folder / "cells.h5ad")
@@ -128,6 +134,7 @@ def annotate_file(
     """
     started = time.perf_counter()
     path = Path(source)
+    _refuse_reviewed(Path(output_dir))
     part = {"table": table, "modality": modality}
     new_job = _Job(path, annotation_only, cluster_key, memory_limit, options, part, on_disk=workers is not None)
     with staged(output_dir) as staging, contextlib.closing(new_job) as job, contextlib.ExitStack() as beside:
@@ -189,11 +196,6 @@ def annotate_file(
             "figures": [p.name for p in drawn],
             "seconds": round(time.perf_counter() - started, 3),
         }, hashes=known_hashes(path.parent, linked))
-    if result.resamples is None:
-        for name in (RESAMPLES_FILE, "confidence.csv"):  # of an earlier run in the same directory
-            (Path(output_dir) / name).unlink(missing_ok=True)
-    if refined is None or refined.refinement is None:
-        _remove_refinement(Path(output_dir), keep_diagnosis=refined is not None)
     return AnnotationRun(Path(output_dir), result, read_matrix, refined)
 
 
@@ -371,14 +373,16 @@ def _can_be_copied(adata: Any, x_format: str) -> bool:
     return isinstance(adata, OpenedCells) and adata.can_be_copied(x_format)
 
 
-def _remove_refinement(directory: Path, *, keep_diagnosis: bool) -> None:
-    """Remove files of an earlier refinement in the same directory, which no longer hold."""
-    names = ["refined.h5ad", "refinement_log.csv", "refinement_plan.yaml", "figures/refinement_alluvial.png"]
-    names += [p.name for p in directory.glob("refined_*.csv")] + [
-        p.name for p in directory.glob("diagnostic_report_iter*.csv")]
-    names += [] if keep_diagnosis else ["diagnostic_report.csv", "plan.yaml"]
-    for name in names:
-        (directory / name).unlink(missing_ok=True)
+def _refuse_reviewed(directory: Path) -> None:
+    """Keep what a person decided: such a run is not replaced by a new one."""
+    log = directory / "refinement_log.csv"
+    if not (log.is_file() and (directory / MANIFEST).is_file()):
+        return
+    n_reviewed = int((ALL_TABLES["refinement_log"].read_csv(log)["source"] == LogSource.MANUAL.value).sum())
+    if n_reviewed:
+        msg = (f"{directory} holds a run that a person reviewed ({n_reviewed} operation(s) in refinement_log.csv): "
+               "name another output directory, or remove this one first")
+        raise RunError(msg)
 
 
 def _draw(

@@ -24,13 +24,14 @@ def summary_text(tables: Mapping[str, pd.DataFrame]) -> str:
     """Return one line per cluster: id, cells, label, margin, how probably it is right, and reason."""
     t = tables["cluster_annotations"]
     likely = _probabilities(tables)
+    first = max([7, *(len(str(x)) for x in t["cluster_id"])])
     width = max([5, *(len(str(x)) for x in t["assigned_label"])])
     right = f"  {'probably right':>14}" if likely else ""
-    lines = [f"{'cluster':>7}  {'cells':>8}  {'label':<{width}}  {'margin':>6}{right}  stopped"]
+    lines = [f"{'cluster':>{first}}  {'cells':>8}  {'label':<{width}}  {'margin':>6}{right}  stopped"]
     for r in t.itertuples():
         share = f"  {likely.get(str(r.cluster_id), ''):>14}" if likely else ""
-        lines.append(f"{r.cluster_id:>7}  {r.n_cells:>8,}  {r.assigned_label:<{width}}  {r.confidence:>6.2f}{share}"
-                     f"  {r.stop_reason}")
+        lines.append(f"{r.cluster_id:>{first}}  {r.n_cells:>8,}  {r.assigned_label:<{width}}  {r.confidence:>6.2f}"
+                     f"{share}  {r.stop_reason}")
     return "\n".join(lines)
 
 

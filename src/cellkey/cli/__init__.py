@@ -33,9 +33,9 @@ def build_app() -> object:
     """Return the command line application."""
     import typer
 
-    from cellkey.cli._common import CommandGroup
+    from cellkey.cli._common import CommandGroup, Commands
 
-    app = typer.Typer(
+    app = Commands(
         name="cellkey",
         cls=CommandGroup,
         help="Name groups of cells and explain groups of transcripts, with evidence that a reviewer can check.",

@@ -1,16 +1,20 @@
-"""What all commands share: error messages with exit codes, and progress on a terminal."""
+"""What all commands share: paths that must be named, error messages with exit codes, and progress on a terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["MARKER_MAP", "OUTPUT_DIR", "OUTPUT_FILE", "CommandGroup", "progress_on_terminal", "warnings_as_lines"]
+__all__ = [
+    "MARKER_MAP", "OUTPUT_DIR", "OUTPUT_FILE", "CommandGroup", "Commands", "progress_on_terminal", "tell_of_first_use",
+    "warnings_as_lines",
+]
 
 # Flags of options that many commands have, so that they are called the same everywhere.
 OUTPUT_DIR: Final = ("--output-dir", "--output", "--out", "-o")
@@ -18,6 +22,34 @@ OUTPUT_FILE: Final = ("--output", "-o")
 MARKER_MAP: Final = ("--marker-map", "--hierarchy")
 
 Progress = Callable[[str, "float | None"], None]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Command(TyperCommand):
+    """Command that refuses an empty path: more often an unset variable of the shell than the current folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        from cellkey.errors import ParameterError
+
+        given = self.make_parser(ctx).parse_args(list(args))[0]
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            taken = ctx.params.get(parameter.name)
+            is_path = any(isinstance(x, Path) for x in (taken if isinstance(taken, (list, tuple)) else [taken]))
+            raw = given.get(parameter.name)
+            if is_path and "" in (raw if isinstance(raw, (list, tuple)) else [raw]):
+                name = parameter.metavar or parameter.name if parameter.param_type_name == "argument" else (
+                    max(parameter.opts, key=len))
+                msg = f"{name} is empty: give a path, or '.' for the current folder"
+                raise ParameterError(msg)
+        return rest
+
+
+class Commands(typer.Typer):
+    """Collection of commands, each of them a :class:`Command`."""
+
+    def command(self, *args: Any, **named: Any) -> Callable[[_Function], _Function]:
+        return super().command(*args, **{"cls": Command, **named})
 
 
 class CommandGroup(TyperGroup):
@@ -25,6 +57,7 @@ class CommandGroup(TyperGroup):
 
     2 for input, options, outputs and services that cannot be used, 3 when there is nothing to do, 130 after an
     interrupt.
+    Errors of the operating system (no space, no permission) and a lack of memory are told in the same way.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -42,6 +75,16 @@ class CommandGroup(TyperGroup):
             except KeyboardInterrupt as stop:
                 typer.echo(f"\ninterrupted{f': {stop}' if stop.args else ''}", err=True)
                 raise typer.Exit(130) from None
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                place = f"{error.filename}: " if error.filename else ""
+                typer.echo(f"error: {place}{error.strerror or error}", err=True)
+                raise typer.Exit(2) from error
+            except MemoryError as error:
+                typer.echo(f"error: out of memory ({error or 'no size given'}); annotate reads a matrix in parts with "
+                           "--memory-limit SIZE, such as 4G", err=True)
+                raise typer.Exit(2) from error
 
 
 @contextlib.contextmanager
@@ -73,3 +116,11 @@ def progress_on_terminal(*, quiet: bool = False) -> Iterator[Progress]:
 
     with shown_progress(not quiet) as tell:
         yield tell or (lambda _step, _share: None)
+
+
+def tell_of_first_use(*, quiet: bool = False) -> None:
+    """Say that the first run after installation takes longer, so that nobody takes it for stuck."""
+    from cellkey.profiles.profile import has_to_compile
+
+    if not quiet and has_to_compile():
+        typer.echo("first use: compiling the numerical code takes half a minute, this once", err=True)

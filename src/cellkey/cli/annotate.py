@@ -132,7 +132,7 @@ def annotate(
       cellkey annotate multiome.h5mu --modality rna -o run9
     """
     from cellkey.annotation.run import annotate_file
-    from cellkey.cli._common import progress_on_terminal
+    from cellkey.cli._common import progress_on_terminal, tell_of_first_use
 
     path = _one_input(source, source_option, extra)
     directory = _required(output_dir, "--output-dir DIR says where the results go")
@@ -143,6 +143,7 @@ def annotate(
     options = _checked_options(method, scoring_params, gating_params, export_params, clustering_params, settings)
     refinement = _refinement(refinement_params, settings, skip=skip_refinement)
     workers = _workers(scheduler, local_cluster, memory_limit)
+    tell_of_first_use(quiet=quiet)
     with progress_on_terminal(quiet=quiet) as progress:
         run = annotate_file(
             path, directory, hierarchy=marker_map, annotation_only=annotation_only, cluster_key=cluster_key,

@@ -24,10 +24,11 @@ def demo(
     import tempfile
 
     from cellkey.annotation.run import annotate_file
-    from cellkey.cli._common import progress_on_terminal
+    from cellkey.cli._common import progress_on_terminal, tell_of_first_use
     from cellkey.datasets import pbmc68k_reduced
     from cellkey.io.write import write_cells
 
+    tell_of_first_use()
     adata = pbmc68k_reduced()
     truth = adata.obs.pop("bulk_labels").astype(str).to_numpy()
     with tempfile.TemporaryDirectory() as folder, progress_on_terminal() as progress:

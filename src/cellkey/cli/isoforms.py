@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cellkey.cli import isoform_results
-from cellkey.cli._common import OUTPUT_DIR, OUTPUT_FILE
+from cellkey.cli._common import OUTPUT_DIR, OUTPUT_FILE, Commands
 from cellkey.cli._isoform_options import Dataset, Overrides
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app = Commands(
     name="isoforms",
     help="Find and explain modules of genes from transcript counts.",
     no_args_is_help=True,

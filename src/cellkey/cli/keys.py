@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cellkey.cli._common import CommandGroup
+from cellkey.cli._common import CommandGroup, Commands
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "export_markers", "validate_markers"]
 
-app = typer.Typer(
+app = Commands(
     name="keys",
     cls=CommandGroup,
     help="Marker hierarchies: find, list, show, check, compile and export them.",

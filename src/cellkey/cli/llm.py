@@ -9,10 +9,11 @@ import typer
 
 from cellkey.cli import _model_options as opt
 from cellkey.cli import llm_again, llm_compare
+from cellkey.cli._common import Commands
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app = Commands(
     help="Ask a language model about marker tables. Nothing is sent unless a provider is named here.",
     no_args_is_help=True,
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from cellkey.kernels import njit
 
 __all__ = ["search_lists"]
 

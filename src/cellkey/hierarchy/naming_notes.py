@@ -32,7 +32,7 @@ def naming_notes(
     if len(listed) >= 10 and 0 < len(found) < 0.3 * len(listed):
         yield (
             f"only {len(found)} of {len(listed)} listed markers are measured; many nodes will lack coverage: "
-            "check the names, or restrict the hierarchy to the panel"
+            "check the names, or cut the hierarchy down to the panel (cellkey keys compile)"
         )
 
 

@@ -190,6 +190,9 @@ def _parse_named(
             return f"{_BUILT_IN} {source!r}", source, draft
         if _is_content(source):
             return "the hierarchy", "", _from_text(source, form, options, findings)
+        if not source.strip():
+            msg = "the marker hierarchy has an empty name: give a file, or the name of a built-in one"
+            raise HierarchyError(msg)
     path = FilePath(source)
     chosen = _BY_SUFFIX.get(_suffix(path), "auto") if form == "auto" else form
     stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from cellkey.kernels import njit
 
 __all__ = [
     "gather_columns", "gather_range", "gene_counts", "log_scaled", "log_scaled_rows", "profile_genes", "select_columns",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from cellkey.kernels import njit
 from cellkey.profiles._kernels import ALL, AUTO, LEAST_POSITIVE, NONZERO, _order_by_value, _stored_place
 
 __all__ = [

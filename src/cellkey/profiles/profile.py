@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from cellkey.kernels import is_first_use
 from cellkey.profiles import _kernels
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from cellkey.profiles.resampling import Resampler
 
 __all__ = [
-    "POSITIVE_QUANTILES", "ClusterProfiles", "assemble_profiles", "cell_groups", "gene_statistics", "natural_key",
-    "profile_clusters",
+    "POSITIVE_QUANTILES", "ClusterProfiles", "assemble_profiles", "cell_groups", "gene_statistics", "has_to_compile",
+    "natural_key", "profile_clusters",
 ]
 
 PositiveBasis = Literal["auto", "nonzero", "all"]
@@ -230,6 +231,11 @@ def gene_statistics(
 
 
 _PARTS = ("sums", "medians", "above", "rank_sums", "positive", "thresholds", "overall")
+
+
+def has_to_compile() -> bool:
+    """Whether the next profile compiles its loops first, which takes half a minute."""
+    return is_first_use(_kernels.profile_genes)
 
 
 def cell_groups(labels: Sequence[str | None] | NDArray[np.object_]) -> tuple[tuple[str, ...], NDArray[np.int64]]:

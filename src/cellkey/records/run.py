@@ -13,7 +13,7 @@ import shutil
 import sys
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import RunError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MANIFEST", "file_hash", "package_versions", "read_manifest", "staged", "timestamp", "write_manifest"]
 
 MANIFEST = "manifest.json"
+_MADE_LATER = ("diagnostic_report.csv", "plan.yaml", "report.html")
 _PACKAGES = ("anndata", "faiss-cpu", "h5py", "igraph", "numba", "numpy", "pandas", "scipy")
 
 
@@ -52,7 +53,8 @@ def staged(directory: str | Path) -> Iterator[Path]:
     """Yield an empty folder for the files of a run; move them into ``directory`` when the block succeeds.
 
     When the block fails, nothing is left behind: the staging folder goes, and so do folders that were made
-    for it. Existing files of the same names are replaced, others stay.
+    for it. A run replaces an earlier run in the directory: its files, as its manifest lists them, go, and so do
+    the diagnosis and the report made of them. Other files stay, unless the run has one of the same name.
 
     Raises
     ------
@@ -100,14 +102,31 @@ def _remove(staging: Path, made: list[Path]) -> None:
 
 def _publish(staging: Path, target: Path) -> None:
     # The manifest goes first and comes last, so that a directory without one is known to be incomplete.
-    (target / MANIFEST).unlink(missing_ok=True)
     files = sorted(p for p in staging.rglob("*") if not p.is_dir())
+    outdated = _files_of_run(target) if (staging / MANIFEST).exists() else []
+    (target / MANIFEST).unlink(missing_ok=True)
+    for name in outdated:
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            (target / name).unlink()
+    for folder in {(target / name).parent for name in outdated} - {target}:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
     for path in sorted(files, key=lambda p: p.name == MANIFEST):
         place = target / path.relative_to(staging)
         place.parent.mkdir(parents=True, exist_ok=True)
         path.replace(place)
     shutil.rmtree(staging, ignore_errors=True)
     fsync_directory(target)
+
+
+def _files_of_run(directory: Path) -> list[str]:
+    """Files that a run wrote into its directory, and those made of them later; none where there is no run."""
+    try:
+        listed = read_manifest(directory).get("outputs", {})
+    except RunError:
+        return []
+    parts = {name: PurePosixPath(name) for name in listed}
+    return [*_MADE_LATER, *(n for n, p in parts.items() if not p.is_absolute() and ".." not in p.parts)]
 
 
 def file_hash(path: Path) -> str:
