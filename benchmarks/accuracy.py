@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 import cellkey
+from _markdown import markdown_table
 from _truth import DATASETS, Measures, Truth, data_folder, judge, load
 from cellkey.annotation.cells import annotate
 from cellkey.hierarchy import Hierarchy
@@ -201,11 +202,11 @@ def as_markdown(table: pd.DataFrame, published: pd.DataFrame) -> str:
     means = general.groupby("annotator", sort=False)[["hP", "hR", "hF1", "exact", "abstained"]].mean().round(3)
     return "\n".join([
         "# Accuracy on labelled data", "", _ABOUT.format(version=cellkey.__version__), "",
-        _markdown(table.fillna("")), "",
+        markdown_table(table.fillna("")), "",
         f"## Mean over the {general['data'].nunique()} data sets that all annotators can take", "",
-        _markdown(means.reset_index()), "",
+        markdown_table(means.reset_index()), "",
         "## Published trees on the data of their tissue", "", _ABOUT_PUBLISHED, "",
-        _markdown(_with_trees_without_data(published)), "",
+        markdown_table(_with_trees_without_data(published)), "",
     ])
 
 
@@ -240,13 +241,6 @@ cells have no type of their own there: chief, pit or parietal cells in `colon_tm
 interneurons in `brain_core`. The human trees meet mouse data through the table of orthologs. For kidney, tonsil and
 skin there are no labelled data. The marker score asks for half of a top-level type's markers, which small panels (726
 genes in `tms_mouse_liver`, 166 in `starmap_mouse_mpfc`, 22 and 33 proteins) do not measure: it then calls nothing."""
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    head = "| " + " | ".join(map(str, frame.columns)) + " |"
-    rule = "|" + "---|" * len(frame.columns)
-    body = ["| " + " | ".join(map(str, row)) + " |" for row in frame.itertuples(index=False)]
-    return "\n".join([head, rule, *body])
 
 
 if __name__ == "__main__":

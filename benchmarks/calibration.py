@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 import cellkey
+from _markdown import markdown_table
 from _truth import DATASETS, Truth, ancestors, data_folder, load
 from accuracy import _TISSUES
 from cellkey.annotation.cells import annotate
@@ -139,16 +140,16 @@ def as_markdown(rows: pd.DataFrame, maps: dict[str, CalibrationMap]) -> str:
     return "\n".join([
         "# Calibration of confidence", "", _ABOUT.format(version=cellkey.__version__), "",
         "![Reliability and accuracy at coverage](../_static/calibration.png)", "",
-        "## Expected calibration error", "", _markdown(_errors(rows)), "",
+        "## Expected calibration error", "", markdown_table(_errors(rows)), "",
         "## Accuracy at coverage", "",
         "Share that is right among the most confident share of all levels of all calls; it should fall from left to\n"
-        "right.", "", _markdown(_at_coverage(rows)), "",
+        "right.", "", markdown_table(_at_coverage(rows)), "",
         "## By data set", "",
         "Mean confidence, by the map fitted without the data set, beside the share that is right.", "",
-        _markdown(_by_data(rows)), "", _LIMITS, "",
+        markdown_table(_by_data(rows)), "", _LIMITS, "",
         "## The shipped maps", "",
         "Log odds = intercept + sum of weight x measurement, fitted on all data sets. A weight of 0 means that the\n"
-        "measurement adds nothing to the others on these data.", "", _markdown(_coefficients(maps)), "",
+        "measurement adds nothing to the others on these data.", "", markdown_table(_coefficients(maps)), "",
     ])
 
 
@@ -244,12 +245,6 @@ _LIMITS = """\
 The gap within one data set is larger than the pooled error: where the hierarchy does not hold the types that are
 there, or a panel is a poor match, calls are firm and wrong alike, and nothing measured on the data themselves tells
 so. Confidence is a statement about calls like these on data like these."""
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    head = "| " + " | ".join(map(str, frame.columns)) + " |"
-    body = ["| " + " | ".join(map(str, row)) + " |" for row in frame.itertuples(index=False)]
-    return "\n".join([head, "|" + "---|" * len(frame.columns), *body])
 
 
 if __name__ == "__main__":

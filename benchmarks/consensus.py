@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 import cellkey
+from _markdown import markdown_table
 from _truth import DATASETS, data_folder, judge, load, shared_terms
 from accuracy import _TISSUES, _id, _log_normalised, _score_genes, _ulm
 from calibration import FAMILIES, fit, share_right
@@ -263,16 +264,16 @@ def as_markdown(measured: pd.DataFrame, rows: pd.DataFrame) -> str:
     """Return the page for the documentation."""
     return "\n".join([
         "# Consensus on labelled data", "", _ABOUT.format(version=cellkey.__version__), "",
-        "## Beside its own sources", "", _BESIDE, "", "Mean hierarchical F1:", "", _markdown(_means(measured)), "",
-        "Against the best source of each case:", "", _markdown(_against(measured, _best)), "",
-        "Against the source that is best on the other data sets:", "", _markdown(_against(measured, _chosen)), "",
-        "Against the mean of the sources:", "", _markdown(_against(measured, _mean)), "", _READ, "",
-        "## What is possible", "", _POSSIBLE, "", _markdown(_bounds(measured)), "",
+        "## Beside its own sources", "", _BESIDE, "", "Mean hierarchical F1:", "", markdown_table(_means(measured)), "",
+        "Against the best source of each case:", "", markdown_table(_against(measured, _best)), "",
+        "Against the source that is best on the other data sets:", "", markdown_table(_against(measured, _chosen)), "",
+        "Against the mean of the sources:", "", markdown_table(_against(measured, _mean)), "", _READ, "",
+        "## What is possible", "", _POSSIBLE, "", markdown_table(_bounds(measured)), "",
         "## Four methods on the same clusters", "",
-        _markdown(_table(measured, "four methods", [n for n, w in _WAYS.items() if not w.repeats])), "",
+        markdown_table(_table(measured, "four methods", [n for n, w in _WAYS.items() if not w.repeats])), "",
         "## The same method on three clusterings", "",
-        _markdown(_table(measured, "both scorers, 3 clusterings", [n for n, w in _WAYS.items() if w.repeats])), "",
-        "## Confidence of a consensus", "", _CONFIDENCE, "", _markdown(_confidence(rows)), "",
+        markdown_table(_table(measured, "both scorers, 3 clusterings", [n for n, w in _WAYS.items() if w.repeats])), "",
+        "## Confidence of a consensus", "", _CONFIDENCE, "", markdown_table(_confidence(rows)), "",
     ])
 
 
@@ -387,12 +388,6 @@ _CONFIDENCE = """\
 By a map fitted without the data set, on consensus of four methods and of both scorers on the same clusters; the same
 map is applied to consensus of three clusterings, which it has not seen. There the number of levels says little: cells
 that share three clusters come in many small groups, and a third of them are of one data set (`starmap_mouse_mpfc`)."""
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    head = "| " + " | ".join(map(str, frame.columns)) + " |"
-    body = ["| " + " | ".join(map(str, row)) + " |" for row in frame.itertuples(index=False)]
-    return "\n".join([head, "|" + "---|" * len(frame.columns), *body])
 
 
 if __name__ == "__main__":

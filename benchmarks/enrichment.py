@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 import enrichment_reference as reference
+from _markdown import markdown_table
 from cellkey.annotation.registry import METHODS
 from cellkey.calls.export import ExportRules, export_labels
 from cellkey.calls.route_table import PATH_JOIN, CandidateBy, route_table
@@ -173,9 +174,7 @@ def as_markdown(table: pd.DataFrame, depths: Sequence[int]) -> str:
     parts = []
     for depth in depths:
         part = table[table["counts"] == depth].drop(columns="counts")
-        rows = ["| " + " | ".join(map(str, r)) + " |" for r in part.itertuples(index=False)]
-        head = "| " + " | ".join(part.columns) + " |"
-        parts += [f"## {depth:,} counts per cell", "", head, "|" + "---|" * len(part.columns), *rows, ""]
+        parts += [f"## {depth:,} counts per cell", "", markdown_table(part), ""]
     return "\n".join([_PAGE, "", *parts]).rstrip() + "\n"
 
 

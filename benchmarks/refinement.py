@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 import cellkey
+from _markdown import markdown_table
 from _truth import DATASETS, data_folder, judge, load
 from cellkey.annotation.cells import annotate
 from cellkey.datasets import synthetic_protein, synthetic_rna
@@ -122,17 +123,12 @@ def as_markdown(labelled: pd.DataFrame, generated: pd.DataFrame) -> str:
         "by itself and its ancestors in the Cell Ontology, pooled over cells; *exact* is the share of cells with",
         "exactly the author's term. Resolution 0.6 is the default of the clustering; 0.1 leaves several types in one",
         "cluster.", "",
-        _table(labelled), "", "## Mean over the data sets", "", _table(means), "",
+        markdown_table(labelled), "", "## Mean over the data sets", "", markdown_table(means), "",
         "## Generated cells", "",
         "Three seeds each. Mixed clusters hold two or three populations; ARI is the adjusted Rand index between the",
-        "true populations and the parts that refinement made, inside one mixed cluster.", "", _table(generated), "",
+        "true populations and the parts that refinement made, inside one mixed cluster.", "",
+        markdown_table(generated), "",
     ])
-
-
-def _table(frame: pd.DataFrame) -> str:
-    names = [str(c) for c in frame.columns]
-    rows = [[str(v) for v in row] for row in frame.itertuples(index=False)]
-    return "\n".join(["| " + " | ".join(r) + " |" for r in [names, ["---"] * len(names), *rows]])
 
 
 if __name__ == "__main__":
