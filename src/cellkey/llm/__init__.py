@@ -11,6 +11,7 @@ from cellkey._lazy import lazy_names
 
 if TYPE_CHECKING:
     from cellkey.llm.accounting import Call as Call
+    from cellkey.llm.accounting import Origin as Origin
     from cellkey.llm.accounting import Price as Price
     from cellkey.llm.accounting import PriceTable as PriceTable
     from cellkey.llm.accounting import token_tracking as token_tracking
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from cellkey.llm.cache import AnswerCache as AnswerCache
     from cellkey.llm.cache import default_cache_file as default_cache_file
     from cellkey.llm.client import ModelClient as ModelClient
-    from cellkey.llm.client import Origin as Origin
+    from cellkey.llm.comparison import Comparison as Comparison
+    from cellkey.llm.comparison import ComparisonParameters as ComparisonParameters
+    from cellkey.llm.comparison import compare_candidates as compare_candidates
     from cellkey.llm.evidence import Study as Study
+    from cellkey.llm.evidence import evidence_of as evidence_of
     from cellkey.llm.journal import Journal as Journal
     from cellkey.llm.journal import read_calls as read_calls
     from cellkey.llm.knowledge import Knowledge as Knowledge
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from cellkey.llm.marker_tables import MARKERS as MARKERS
     from cellkey.llm.marker_tables import marker_table as marker_table
     from cellkey.llm.marker_tables import read_marker_table as read_marker_table
+    from cellkey.llm.panels import MarkerPanel as MarkerPanel
+    from cellkey.llm.panels import read_panels as read_panels
     from cellkey.llm.prompts import prompt_hash as prompt_hash
     from cellkey.llm.providers import PROVIDERS as PROVIDERS
     from cellkey.llm.providers import Provider as Provider
@@ -59,13 +65,16 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
     "Attempt": "retry",
     "Budget": "budget",
     "Call": "accounting",
+    "Comparison": "comparison",
+    "ComparisonParameters": "comparison",
     "Journal": "journal",
     "Knowledge": "knowledge",
     "Lane": "lane",
     "LiveTransport": "transport",
+    "MarkerPanel": "panels",
     "MockTransport": "transport",
     "ModelClient": "client",
-    "Origin": "client",
+    "Origin": "accounting",
     "Price": "accounting",
     "PriceTable": "accounting",
     "Provider": "providers",
@@ -80,12 +89,15 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
     "agreement_of": "agreement",
     "annotate_markers": "annotate",
     "bundled_knowledge": "knowledge",
+    "compare_candidates": "comparison",
     "default_cache_file": "cache",
+    "evidence_of": "evidence",
     "marker_table": "marker_tables",
     "prompt_hash": "prompts",
     "provider_from": "providers",
     "read_calls": "journal",
     "read_marker_table": "marker_tables",
+    "read_panels": "panels",
     "select_markers": "marker_selection",
     "token_tracking": "accounting",
 })
