@@ -155,6 +155,10 @@ def test_runs_with_other_clusters_are_asked_cell_by_cell(run: Path, tmp_path: Pa
     pd.testing.assert_series_equal(sizes.sort_index(), table["cluster_id"].value_counts().sort_index(),
                                    check_names=False, check_dtype=False, check_index_type=False)
     assert any("5 cell(s) are not in all runs" in m for m in found.messages)
+    votes = found.tables["consensus_votes"].set_index(["cluster_id", "source"])["voice"]
+    of_t = [votes[group] for group in ("T Cells+T Cells odd", "T Cells+T Cells even")]
+    # The half of a group has no cell of its own; the T cells of the run have those of the other half.
+    assert all(v["fine"] == 0.5 and 0.5 < v["run (markers)"] < 1.0 for v in of_t), of_t
     pd.DataFrame({"cluster": ["T Cells"], "expert": ["B Cells"]}).to_csv(tmp_path / "people.csv", index=False)
     with pytest.raises(InputError, match="different clusters, so that labels of clusters"):
         cellkey.consensus([run, tmp_path / "fine"], tables=[f"{tmp_path / 'people.csv'}:expert"])

@@ -150,6 +150,39 @@ def test_order_of_votes_means_nothing(tree: Hierarchy) -> None:
         np.testing.assert_allclose([*other.support, other.agreeing], [*base.support, base.agreeing])
 
 
+def random_votes(rng: np.random.Generator) -> list[Vote]:
+    paths = [(), ("Immune",), T, B, CD4, CD8, ("Epithelium",)]
+    chosen = [paths[i] for i in rng.integers(len(paths), size=rng.integers(2, 7))]
+    return [
+        Vote(f"s{i}", p, tuple(np.sort(rng.uniform(0.3, 1.0, len(p)))[::-1]), voice=float(rng.uniform(0.2, 1.0)))
+        for i, p in enumerate(chosen)
+    ]
+
+
+def test_an_agreeing_vote_never_lowers_and_an_abstention_changes_nothing(tree: Hierarchy) -> None:
+    """Whoever says what was agreed on leaves the consensus where it is, and its support no lower at any level."""
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        own = random_votes(rng)
+        before = find_consensus(own, tree)
+        silent = find_consensus([*own, Vote("silent", ())], tree)
+        assert replace(silent, n_abstained=before.n_abstained) == before
+        if before.path:
+            after = find_consensus([*own, Vote("more", before.path, (0.7,) * len(before.path))], tree)
+            assert after.path == before.path
+            assert (np.array(after.support) >= np.array(before.support) - 1e-12).all()
+
+
+def test_a_vote_weighs_by_its_voice_unless_all_are_to_weigh_alike(tree: Hierarchy) -> None:
+    """Half a voice is half the weight: two halves for CD8 do not outvote one surer whole for CD4."""
+    own = [Vote("a", CD4, (0.9, 0.9, 0.8)), *(Vote(n, CD8, (0.9, 0.9, 0.7), voice=0.5) for n in "bc")]
+    weights = vote_weights(own, ConsensusRules())
+    np.testing.assert_allclose(weights[1][2], 0.5 * np.log(0.7 / 0.3))
+    assert find_consensus(own, tree).path == CD4
+    assert find_consensus([replace(v, voice=1.0) for v in own], tree).path == CD8
+    assert find_consensus(own, tree, EQUAL).path == CD8
+
+
 def test_rules_out_of_range_are_refused() -> None:
     with pytest.raises(ParameterError, match="min_share"):
         ConsensusRules.parse({"min_share": 0.4})

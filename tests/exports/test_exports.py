@@ -185,6 +185,22 @@ def test_runs_with_different_clusters_are_exported_cell_by_cell(run_directory: P
         export_run(tmp_path / "agreed", form)
     written = rows(tmp_path / "agreed" / "exports" / "seurat" / "metadata.csv")
     assert {r["cellkey_cluster"] for r in written[1:]} == set(by_cell["cluster_id"])
+    export_run(tmp_path / "agreed", "cas", settings={"author_name": "A. Uthor", "title": "Two clusterings"})
+    record = json.loads((tmp_path / "agreed" / "exports" / "cas" / "cas.json").read_text(encoding="utf-8"))
+    said = {c: a["cell_label"] for a in record["annotations"] for c in a["cell_ids"]}
+    assert said == by_cell["label"].reindex(found.adata.obs_names).fillna("unknown").to_dict()
+
+
+def test_a_consensus_made_again_leaves_no_cells_of_the_one_before(run_directory: Path, tmp_path: Path) -> None:
+    """Runs on the same clusters need no table of cells, and a stale one would relabel them."""
+    agreed = tmp_path / "agreed"
+    agreed.mkdir()
+    (agreed / "consensus_cells.csv").write_text("cell_id,cluster_id,label,path,confidence\nx,0+0,T Cells,T Cells,0.9\n")
+    table = pd.read_csv(run_directory / "cluster_annotations.csv", dtype={"cluster_id": str})
+    table[["cluster_id", "final_annotation"]].to_csv(tmp_path / "person.csv", index=False)
+    consensus([run_directory], tables=[f"{tmp_path / 'person.csv'}:final_annotation"], output_dir=agreed, figures=False)
+    assert not (agreed / "consensus_cells.csv").exists()
+    assert open_labelled(agreed).labels.astype(str).tolist() == labels_of(run_directory).tolist()
 
 
 # --- viewers ---

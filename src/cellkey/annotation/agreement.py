@@ -44,6 +44,9 @@ class Statement:
         Probability (0 to 1) of being right at each level of ``path``; empty where the source gives none.
     share, n_cells
         Share (0 to 1) of the source's cells in the cluster, and their number (0 if unknown).
+    voice
+        Less than 1 where repeats of the same method look at the same cells; see
+        :attr:`~cellkey.calls.consensus.Vote.voice`.
     """
 
     label: str
@@ -52,6 +55,7 @@ class Statement:
     confidence: tuple[float, ...] = ()
     share: float = 1.0
     n_cells: int = 0
+    voice: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +70,15 @@ class Source:
         By cluster.
     terms
         Cell Ontology ids of its own hierarchy, by path as text.
+    method
+        Method and hierarchy behind it: what two sources with the same ``method`` say of the same cells rests on the
+        same evidence. Empty for a source like no other.
     """
 
     name: str
     statements: Mapping[str, Sequence[Statement]]
     terms: Mapping[str, str] = field(default_factory=dict)
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +186,7 @@ def consensus_measurements(outcome: Consensus, votes: Iterable[Vote]) -> dict[st
     for_level = [[v for v in cast if v.path[: k + 1] == outcome.path[: k + 1]] for k in range(len(outcome.path))]
     mean = [
         np.average([v.confidence[k] if len(v.confidence) > k and v.confidence[k] == v.confidence[k] else 0.5
-                    for v in chosen], weights=[v.share for v in chosen])
+                    for v in chosen], weights=[v.share * v.voice for v in chosen])
         for k, chosen in enumerate(for_level)
     ]
     voices = np.array([len({v.source for v in chosen}) for chosen in for_level], dtype=np.float64)
@@ -199,13 +207,13 @@ def _mapped(mapper: LabelMapper, source: Source, said: Statement) -> MappedLabel
 def _vote(source: Source, said: Statement, mapped: MappedLabel) -> Vote:
     path = mapped.path
     if not said.confidence or not path:
-        return Vote(source.name, path, share=said.share)
+        return Vote(source.name, path, share=said.share, voice=said.voice)
     # Levels of the source's own path may be fewer or more than those of the hierarchy: the ends correspond.
     own = said.confidence
     if len(own) < len(path):
         own = (own[0],) * (len(path) - len(own)) + own
     confidence = own[: len(path)] if said.path[: len(path)] == path else (*own[: len(path) - 1], own[-1])
-    return Vote(source.name, path, confidence, said.share)
+    return Vote(source.name, path, confidence, said.share, said.voice)
 
 
 def _vote_rows(
@@ -217,7 +225,7 @@ def _vote_rows(
     return [
         {
             "cluster_id": cluster, "source": source.name, "label": statement.label, "path": " / ".join(vote.path),
-            "match": mapped.match, "share": statement.share,
+            "match": mapped.match, "share": statement.share, "voice": statement.voice,
             "confidence": vote.confidence[-1] if vote.confidence else np.nan,
             "weight": weight.get(id(vote), 0.0), "agrees": _on_line(vote.path, outcome.path),
         }

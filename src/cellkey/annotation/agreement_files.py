@@ -105,9 +105,8 @@ def consensus(
     if shared is not None:
         _only_cells(sources, tables)
     clusters = shared.groups if shared is not None else memberships[0] if runs else None
-    found = [*sources]
-    for i, run in enumerate(runs):
-        found += [s if shared is None else shared.asked(s, i) for s in run_sources(run)]
+    of_runs = [(i, source) for i, run in enumerate(runs) for source in run_sources(run)]
+    found = [*sources, *([s for _, s in of_runs] if shared is None else shared.asked(of_runs))]
     found += [_obs_file(spec, clusters, cluster_key) for spec in obs]
     found += [table_source(*_split(spec, ".csv")) for spec in tables]
     tree = read_hierarchy(hierarchy) if isinstance(hierarchy, str | Path | dict) else hierarchy
@@ -152,11 +151,13 @@ def run_sources(run: str | Path) -> list[Source]:
         raise InputError(msg)
     calls = ALL_TABLES["cluster_annotations"].read_csv(directory / "cluster_annotations.csv")
     sizes = dict(zip(calls["cluster_id"], calls["n_cells"].astype(int), strict=True))
-    terms = {n["path"]: n["ontology_id"] for n in _marker_map(directory).get("nodes", []) if n["ontology_id"]}
+    marker_map = _marker_map(directory)
+    terms = {n["path"]: n["ontology_id"] for n in marker_map.get("nodes", []) if n["ontology_id"]}
+    hierarchy = json.dumps(marker_map.get("source"), sort_keys=True)
     name = directory.name or str(directory.resolve().name)
     if not (directory / "confidence.csv").is_file():
         said = {str(r["cluster_id"]): [_call_statement(r)] for r in calls.to_dict("records")}
-        return [Source(name, said, terms)]
+        return [Source(name, said, terms, f"{_parameters(directory).get('method', 'markers')} {hierarchy}")]
     table = ALL_TABLES["confidence"].read_csv(directory / "confidence.csv")
     unknown = _unknown(directory)
     found = []
@@ -166,7 +167,8 @@ def run_sources(run: str | Path) -> list[Source]:
         said = {str(c): [_statement(part, sizes.get(str(c), 0))] for c, part in rows.groupby("cluster_id", sort=False)}
         if method in unknown:
             said |= {c: [Statement("unknown", n_cells=sizes.get(c, 0))] for c in unknown[method]}
-        found.append(Source(name if len(methods) == 1 else f"{name} ({method})", said, terms))
+        of_method = name if len(methods) == 1 else f"{name} ({method})"
+        found.append(Source(of_method, said, terms, f"{method} {hierarchy}"))
     return found
 
 
@@ -192,12 +194,14 @@ def _unknown(directory: Path) -> dict[str, list[str]]:
         return {}
     table = ALL_TABLES["enrichment_calls"].read_csv(file)
     silent = table[table["annot_export_status"].isin([CallStatus.UNKNOWN, CallStatus.MIXED])]
-    method = "enrichment"
-    manifest = directory / "manifest.json"
-    if manifest.is_file():
-        recorded = json.loads(manifest.read_text(encoding="utf-8")).get("parameters", {}).get("enrichment", {})
-        method = recorded.get("method", method)
+    method = _parameters(directory).get("enrichment", {}).get("method", "enrichment")
     return {method: silent["cluster_id"].astype(str).tolist()}
+
+
+def _parameters(directory: Path) -> dict[str, Any]:
+    """Parameters of a run, from its manifest; empty if it has none."""
+    manifest = directory / "manifest.json"
+    return dict(json.loads(manifest.read_text(encoding="utf-8")).get("parameters", {})) if manifest.is_file() else {}
 
 
 def obs_source(
@@ -379,7 +383,7 @@ def _named_apart(sources: Sequence[Source]) -> list[Source]:
     for source in sources:
         seen[source.name] = seen.get(source.name, 0) + 1
         name = source.name if seen[source.name] == 1 else f"{source.name} #{seen[source.name]}"
-        found.append(Source(name, source.statements, source.terms))
+        found.append(replace(source, name=name))
     return found
 
 
@@ -411,3 +415,5 @@ def _write(
             "runs": [os.path.relpath(r, directory) for r in runs],
             "hierarchy": hierarchy.name, "messages": list(agreement.messages), "figures": [p.name for p in drawn],
         })
+    if "consensus_cells" not in agreement.tables:  # of an earlier consensus in the same directory
+        (directory / "consensus_cells.csv").unlink(missing_ok=True)

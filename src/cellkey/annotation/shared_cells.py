@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cellkey.annotation.agreement import Source
 
-__all__ = ["SharedCells", "shared_cells"]
+__all__ = ["SharedCells", "shared_cells", "voices"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,26 @@ class SharedCells:
     clusters: pd.DataFrame
     n_left_out: int
 
-    def asked(self, source: Source, run: int) -> Source:
-        """Return a source of a run with what it says of the groups, which is what it says of their clusters."""
+    def asked(self, sources: Sequence[tuple[int, Source]]) -> list[Source]:
+        """Return what sources say of the groups, each of them beside the number of its run.
+
+        A source says of a group what it says of the group's cluster. Repeats of one method on other clusters look at
+        the same cells again: they share their voice (:func:`voices`).
+        """
         sizes = self.groups.value_counts()
+        shares: dict[tuple[int, ...], pd.DataFrame] = {}
+        found = []
+        for run, source in sources:
+            repeats = tuple(sorted({i for i, s in sources if s.method and s.method == source.method} | {run}))
+            if repeats not in shares:
+                shares[repeats] = voices(self.clusters[list(repeats)], sizes)
+            found.append(self._of_groups(source, run, sizes, shares[repeats][run]))
+        return found
+
+    def _of_groups(self, source: Source, run: int, sizes: pd.Series, voice: pd.Series) -> Source:
         said = {
-            str(group): [replace(s, n_cells=int(sizes[str(group)])) for s in source.statements.get(str(cluster), ())]
+            str(group): [replace(s, n_cells=int(sizes[str(group)]), voice=float(voice[group]))
+                         for s in source.statements.get(str(cluster), ())]
             for group, cluster in self.clusters[run].items()
         }
         return replace(source, statements={group: statements for group, statements in said.items() if statements})
@@ -60,6 +75,37 @@ class SharedCells:
         found = consensus.set_index("cluster_id").loc[self.groups.to_numpy(), ["label", "path", "confidence"]]
         found = found.rename_axis("cluster_id").reset_index()
         return CONSENSUS_CELLS.conform(found.assign(cell_id=self.groups.index.astype(str)))
+
+
+def voices(clusters: pd.DataFrame, sizes: pd.Series) -> pd.DataFrame:
+    r"""Return the voice (0 to 1) of each run's cluster about each group, so that every cell speaks once.
+
+    The clusters :math:`C_1, \dots, C_m` that hold a group in :math:`m` runs overlap. A cell that lies in :math:`n` of
+    them gives each the :math:`n`-th part of its voice, and the voice of a cluster is the mean of its cells:
+
+    .. math:: v_r = \frac{1}{|C_r|} \sum_{x \in C_r} \frac{1}{n(x)}
+
+    That is 1 for a single run, 1/m for clusters of the same cells, and nearly 1 for a large cluster beside small
+    ones. Sequences that are alike share the weight of their positions in the same way (Henikoff and Henikoff 1994).
+
+    Parameters
+    ----------
+    clusters
+        Cluster of each group in each run; groups x runs.
+    sizes
+        Cells of each group, by its name.
+    """
+    import pandas as pd
+
+    codes = clusters.apply(lambda c: pd.factorize(c)[0]).to_numpy()
+    cells = sizes.reindex(clusters.index).to_numpy(dtype=np.float64)
+    found = np.empty(codes.shape, dtype=np.float64)
+    for group, own in enumerate(codes):
+        together = codes == own  # which groups lie in each of the clusters of this one
+        n = together.sum(axis=1)
+        held = np.where(together, cells[:, None], 0.0)
+        found[group] = (held / np.maximum(n, 1)[:, None]).sum(axis=0) / held.sum(axis=0)
+    return pd.DataFrame(found, index=clusters.index, columns=clusters.columns)
 
 
 def shared_cells(memberships: Sequence[pd.Series]) -> SharedCells | None:

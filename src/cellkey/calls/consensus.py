@@ -13,7 +13,8 @@ With ``weights="confidence"`` a vote that is right with probability :math:`p` at
 .. math:: w = \log\frac{p}{1 - p}
 
 there, at least that of :math:`p = 0.55`, which is the best weighting of independent voters (Nitzan & Paroush 1982).
-A source that gives no probability gets one from how often it agrees with those that do (:func:`rate_sources`).
+A source that gives no probability gets one from how often it agrees with those that do (:func:`rate_sources`). Votes
+that rest on the same cells are not independent; each has a part of a voice only (:attr:`Vote.voice`).
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class ConsensusRules(Parameters):
     max_breadth
         Most terminal types that a consensus may stand for; None for no limit.
     weights
-        ``confidence``: votes weigh by their probability of being right; ``equal``: all alike.
+        ``confidence``: votes weigh by their probability of being right, and those that rest on the same cells share
+        their voice; ``equal``: all alike.
     unrated
         Probability to assume for a source that gives no confidence; None rates it by its agreement with the sources
         that give one (:func:`rate_sources`).
@@ -80,12 +82,16 @@ class Vote:
         Probability (0 to 1) of being right at each level of the path; empty where the source gives none.
     share
         Share (0 to 1) of the source's vote, where its cells are divided between labels.
+    voice
+        Weight (0 to 1) beside that of confidence: 1 for a vote that rests on evidence of its own, less where other
+        votes rest on the same.
     """
 
     source: str
     path: Path
     confidence: tuple[float, ...] = ()
     share: float = 1.0
+    voice: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +206,7 @@ def vote_weights(votes: Sequence[Vote], rules: ConsensusRules) -> list[tuple[flo
         p = vote.confidence[level] if level < len(vote.confidence) else float("nan")
         if p != p and rules.unrated is not None:
             p = rules.unrated
-        return vote.share * (_log_odds(p) if p == p else usual.get(level, 1.0))
+        return vote.share * vote.voice * (_log_odds(p) if p == p else usual.get(level, 1.0))
 
     return [tuple(weight(v, level) for level in range(len(v.path))) for v in votes]
 
