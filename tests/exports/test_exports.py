@@ -189,6 +189,10 @@ def test_runs_with_different_clusters_are_exported_cell_by_cell(run_directory: P
     record = json.loads((tmp_path / "agreed" / "exports" / "cas" / "cas.json").read_text(encoding="utf-8"))
     said = {c: a["cell_label"] for a in record["annotations"] for c in a["cell_ids"]}
     assert said == by_cell["label"].reindex(found.adata.obs_names).fillna("unknown").to_dict()
+    export_run(tmp_path / "agreed", "cellxgene", settings=SUBMISSION)
+    out = ad.read_h5ad(tmp_path / "agreed" / "exports" / "cellxgene" / "cellxgene.h5ad")
+    assert out.obs["author_cell_type"].astype(str).tolist() == found.labels.astype(str).tolist()
+    assert out.obs["cell_type_ontology_term_id"].iloc[0] == "unknown"
 
 
 def test_a_consensus_made_again_leaves_no_cells_of_the_one_before(run_directory: Path, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def _agreement(tables: Mapping[str, pd.DataFrame], cluster: str) -> str:
     for vote in own.to_dict("records"):
         for_it = "agrees" if vote["agrees"] else ("no vote" if not vote["path"] else "differs")
         sure = "" if np.isnan(vote["confidence"]) else f", confidence {vote['confidence']:.2f}"
-        part = "" if vote["voice"] >= 1.0 else f", voice {vote['voice']:.2f} beside repeats on the same cells"
+        part = "" if vote["voice"] >= 1.0 else f", voice {vote['voice']:.2f}"
         lines.append(f"  {vote['source']:<{width}}  {for_it:<8} {vote['label'] or 'no label'}"
                      f" ({vote['path'] or vote['match']}); weight {vote['weight']:.2f}{sure}{part}")
     return "\n".join(lines) + "\n"

@@ -56,7 +56,7 @@ class SharedCells:
 
     def _of_groups(self, source: Source, run: int, sizes: pd.Series, voice: pd.Series) -> Source:
         said = {
-            str(group): [replace(s, n_cells=int(sizes[str(group)]), voice=float(voice[group]))
+            str(group): [replace(s, n_cells=int(sizes[str(group)]), voice=float(voice[str(group)]))
                          for s in source.statements.get(str(cluster), ())]
             for group, cluster in self.clusters[run].items()
         }
