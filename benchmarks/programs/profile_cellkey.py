@@ -18,7 +18,7 @@ budget = int(sys.argv[2]) * 2**20 if len(sys.argv) > 2 else None
 passes = InThisProcess()
 with Clock() as clock:
     cells = open_cells(sys.argv[1])
-    names, labels = list(cells.var_names), cells.obs["true_type"].astype(object).to_numpy()
+    names, labels = list(cells.var_names), cells.column("true_type")
     store = TileStore.of(cells.X, budget=budget)
     scale = passes.scale(store, passes.inspect(store, var_names=names))
     found = passes.profiles(TiledExpression(store, scale=scale), labels, names, n_jobs=2)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cellkey.annotation.agreement_files import consensus as consensus
     from cellkey.annotation.cells import annotate as annotate
     from cellkey.annotation.compare import compare_runs as compare_runs
+    from cellkey.annotation.pseudobulk import pseudobulk as pseudobulk
     from cellkey.annotation.result import AnnotationResult as AnnotationResult
     from cellkey.annotation.run import annotate_file as annotate_file
     from cellkey.errors import CellkeyError as CellkeyError
@@ -45,6 +46,7 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
     "consensus": "annotation.agreement_files",
     "lint_hierarchy": "hierarchy",
     "pl": "",
+    "pseudobulk": "annotation.pseudobulk",
     "read_hierarchy": "hierarchy",
     "refine": "refinement",
     "refine_run": "refinement",

@@ -258,3 +258,32 @@ def test_labelled_data_are_read(labelled_data):
     assert adata.n_obs == 2638
     assert isinstance(adata.obs, pd.DataFrame)
     adata.file.close()
+
+
+@pytest.mark.parametrize("store", ["h5ad", "zarr"])
+@pytest.mark.parametrize("repeated", [False, True])
+def test_cells_have_the_keys_of_their_names_without_their_names_being_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, repeated: bool
+) -> None:
+    """Also where names repeat, inside a block of names and across blocks: then they are made unique first."""
+    from cellkey.io import opened
+    from cellkey.profiles.resampling import cell_keys
+
+    monkeypatch.setattr(opened, "_NAMES", 4)
+    names = [f"cell {i}" for i in range(10)]
+    if repeated:
+        names[1], names[9] = names[0], names[2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # anndata on repeated names, and on the form of Zarr stores
+        adata = ad.AnnData(sp.csr_matrix(np.eye(10, dtype=np.float32)), obs=pd.DataFrame(index=names))
+        getattr(adata, f"write_{store}")(tmp_path / f"cells.{store}")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        cells = opened.open_cells(tmp_path / f"cells.{store}")
+    assert any("cell names repeat" in str(w.message) for w in said) == repeated
+    assert cells is not None
+    keys = cells.cell_keys()
+    assert ("obs" in cells._frames) == repeated
+    assert np.array_equal(keys, cell_keys(cells.obs_names))
+    assert len(set(keys)) == 10
+    assert list(cells.obs_names[:2]) == (["cell 0", "cell 0-1"] if repeated else names[:2])

@@ -342,8 +342,9 @@ def _resampler(
         raise ParameterError(msg)
     if wanted == 0:
         return None
+    names = adata.cell_keys() if hasattr(adata, "cell_keys") else adata.obs_names
     return Resampler(
-        adata.obs_names, columns_to_hold(resolution, var_names), n_resamples=wanted, seed=seed,
+        names, columns_to_hold(resolution, var_names), n_resamples=wanted, seed=seed,
         quantile=scoring.positive_quantile,
     )
 

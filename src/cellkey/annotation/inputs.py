@@ -139,19 +139,22 @@ def _raw_names(adata: AnnData) -> list[str]:
     return [str(n) for n in names]
 
 
-def cluster_labels(adata: AnnData, groupby: str) -> NDArray[np.object_]:
-    """Return the cluster of each cell as text, None where it has none; refuse a column that holds no clusters."""
+def cluster_labels(adata: AnnData, groupby: str, option: str = "--cluster-key") -> NDArray[np.object_]:
+    """Return the cluster of each cell as text, None where it has none; refuse a column that holds no clusters.
+
+    ``option`` is what messages say to name another column with.
+    """
     known = adata.column(groupby) is not None if hasattr(adata, "column") else groupby in adata.obs
     if not known:
         few = [str(c) for c in adata.obs if 1 < adata.obs[c].nunique() <= max(200, adata.n_obs // 20)]
         found = f"columns that could hold clusters: {', '.join(few)}" if few else "no column looks like clusters"
         hint = did_you_mean(groupby, map(str, adata.obs.columns))
-        msg = f"obs has no column {groupby!r}{hint}; {found}. Name one with --cluster-key"
+        msg = f"obs has no column {groupby!r}{hint}; {found}. Name one with {option}"
         raise MissingFieldError(msg)
     values, missing, n_different = _texts(
-        adata.column(groupby) if hasattr(adata, "column") else adata.obs[groupby], groupby)
+        adata.column(groupby) if hasattr(adata, "column") else adata.obs[groupby], groupby, option)
     if missing.all():
-        msg = f"obs[{groupby!r}] holds no value at all: name a column that holds clusters with --cluster-key"
+        msg = f"obs[{groupby!r}] holds no value at all: name a column that holds clusters with {option}"
         raise InputError(msg)
     if missing.any():
         msg = (f"{int(missing.sum())} of {len(missing)} cells have no value in obs[{groupby!r}]: "
@@ -167,7 +170,7 @@ def cluster_labels(adata: AnnData, groupby: str) -> NDArray[np.object_]:
     return values
 
 
-def _texts(column: Any, name: str) -> tuple[NDArray[np.object_], NDArray[np.bool_], int]:
+def _texts(column: Any, name: str, option: str) -> tuple[NDArray[np.object_], NDArray[np.bool_], int]:
     """Values of a column as text (None where missing or blank), where they miss, and how many differ."""
     import pandas as pd
 
@@ -177,7 +180,7 @@ def _texts(column: Any, name: str) -> tuple[NDArray[np.object_], NDArray[np.bool
         broken = different[different != np.floor(different)]
         if len(broken):
             msg = (f"obs[{name!r}] holds numbers with fractions such as {broken[0]:g}: a measurement, not clusters. "
-                   "Name a column that holds clusters with --cluster-key")
+                   f"Name a column that holds clusters with {option}")
             raise InputError(msg)
         different = different.astype(np.int64)
     texts = np.array([*map(str, different), None], dtype=object)

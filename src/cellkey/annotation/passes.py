@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cellkey.profiles.resampling import Resampler
     from cellkey.profiles.tiles import Survey
 
-__all__ = ["InThisProcess", "Passes"]
+__all__ = ["InThisProcess", "Passes", "scan_of"]
 
 
 class Passes(Protocol):
@@ -84,7 +84,7 @@ class InThisProcess:
         """Sweep the matrix once."""
         from cellkey.clustering import inspect_matrix
 
-        scan = _scan(X.survey) if isinstance(X, TileStore) else None
+        scan = scan_of(X.survey) if isinstance(X, TileStore) else None
         return inspect_matrix(X, var_names=var_names, assume=assume, name=name, scan=scan)
 
     def scale(self, X: Any, report: MatrixReport | None) -> NDArray[np.float64] | None:
@@ -129,7 +129,8 @@ class InThisProcess:
         )
 
 
-def _scan(survey: Survey) -> MatrixScan:
+def scan_of(survey: Survey) -> MatrixScan:
+    """Return what :func:`~cellkey.clustering.inspect.inspect_matrix` decides from."""
     from cellkey.clustering.inspect import MatrixScan
 
     return MatrixScan(survey.minimum, survey.maximum, survey.n_not_finite, survey.n_not_zero, survey.integer_valued,

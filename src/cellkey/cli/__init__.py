@@ -15,6 +15,7 @@ _COMMANDS = {
     "diagnose": ("refine", "diagnose"),
     "batch": ("batch", "batch"),
     "annotate-table": ("tables", "annotate_table"),
+    "pseudobulk": ("pseudobulk", "pseudobulk"),
     "report": ("report", "report"),
     "export": ("export", "export"),
     "mcp": ("mcp", "mcp"),

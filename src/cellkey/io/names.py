@@ -10,8 +10,12 @@ import numpy as np
 from cellkey.errors import CellkeyWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from anndata import AnnData
+
+    from cellkey.io.opened import OpenedCells
 
 __all__ = ["ORIGINAL_NAMES", "make_names_unique", "original_names"]
 
@@ -19,12 +23,15 @@ __all__ = ["ORIGINAL_NAMES", "make_names_unique", "original_names"]
 ORIGINAL_NAMES = "cellkey_original_names"
 
 
-def make_names_unique(adata: AnnData, *, source: str = "the data") -> None:
+def make_names_unique(
+    adata: AnnData | OpenedCells, *, source: str = "the data", axes: Sequence[str] = ("obs", "var")
+) -> None:
     """Make names of cells and variables unique, with a warning, and remember the original ones.
 
     The second ``CD4`` becomes ``CD4-1`` and so on; :func:`original_names` gives the names of the input back.
     """
-    for axis, what in (("obs", "cell"), ("var", "variable")):
+    for axis in axes:
+        what = {"obs": "cell", "var": "variable"}[axis]
         index: pd.Index[Any] = getattr(adata, f"{axis}_names")
         if index.is_unique:
             continue

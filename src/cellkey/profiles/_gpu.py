@@ -38,17 +38,18 @@ class DeviceStatistics:
     Parameters
     ----------
     codes, sizes
-        Group of each cell, -1 for none, and cells of each group, int64.
+        Group of each cell, -1 for none, and cells of each group.
     quantiles, basis
         Of the positivity threshold; ``basis`` as its code in :mod:`cellkey.profiles._kernels`.
     """
 
     def __init__(
-        self, codes: NDArray[np.int64], sizes: NDArray[np.int64], quantiles: NDArray[np.float64], basis: int
+        self, codes: NDArray[np.integer[Any]], sizes: NDArray[np.int64], quantiles: NDArray[np.float64], basis: int
     ) -> None:
         import cupy
 
-        self._codes, self._sizes, self._quantiles = cupy.asarray(codes), cupy.asarray(sizes), cupy.asarray(quantiles)
+        self._codes = cupy.asarray(codes.astype(np.int64))
+        self._sizes, self._quantiles = cupy.asarray(sizes), cupy.asarray(quantiles)
         self._n_cells, self._basis = np.int64(sizes.sum()), np.int32(basis)
 
     def fill(
@@ -122,12 +123,13 @@ class DeviceResamples:
     """
 
     def __init__(
-        self, codes: NDArray[np.int64], weights: NDArray[np.uint8], sizes: NDArray[np.int64], quantile: float,
+        self, codes: NDArray[np.integer[Any]], weights: NDArray[np.uint8], sizes: NDArray[np.int64], quantile: float,
         basis: int,
     ) -> None:
         import cupy
 
-        self._codes, self._weights, self._sizes = cupy.asarray(codes), cupy.asarray(weights), cupy.asarray(sizes)
+        self._codes = cupy.asarray(codes.astype(np.int64))
+        self._weights, self._sizes = cupy.asarray(weights), cupy.asarray(sizes)
         self._quantile, self._basis = np.float64(quantile), np.int32(basis)
 
     def __call__(self, block: sp.csc_matrix) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

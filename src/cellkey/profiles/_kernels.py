@@ -24,7 +24,7 @@ LEAST_POSITIVE = float(np.finfo(np.float32).tiny)
 
 @njit(cache=True, nogil=True)
 def small_logs(scale):  # type: ignore[no-untyped-def]
-    """Return ``log1p(k * scale)`` of the counts k from 0 to 7, cells x 8, float32: what most counts are."""
+    """Return ``log1p(k * scale)`` of the counts k from 0 to 7, factors x 8, float32: what most counts are."""
     out = np.empty((len(scale), SMALL), dtype=np.float32)
     for row in range(len(scale)):
         for k in range(SMALL):
@@ -33,13 +33,16 @@ def small_logs(scale):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def log_scaled(data, rows, scale, logs):  # type: ignore[no-untyped-def]
-    """Return ``log1p(data * scale[rows])`` as float32; ``logs`` from :func:`small_logs`."""
+def log_scaled(data, rows, scale, logs, place):  # type: ignore[no-untyped-def]
+    """Return ``log1p(data * scale[rows])`` as float32.
+
+    ``logs`` are the :func:`small_logs` of all different factors, and ``place`` says which is that of a row.
+    """
     out = np.empty(len(data), dtype=np.float32)
     for i in range(len(data)):
         value = data[i]
         if 0 <= value < SMALL and value == np.int64(value):
-            out[i] = logs[rows[i], np.int64(value)]
+            out[i] = logs[place[rows[i]], np.int64(value)]
         else:
             out[i] = np.log1p(value * scale[rows[i]])
     return out
@@ -338,7 +341,6 @@ def profile_genes(data, rows, indptr, codes, sizes, quantiles, basis):  # type: 
     packed, other = np.empty(longest, dtype=np.uint64), np.empty(longest, dtype=np.uint64)
     values = np.empty(longest, dtype=np.float32)
     bits = data.view(np.uint32)
-    group_of = codes.astype(np.int32)  # half as wide, so that more of it stays near the processor
     known = np.zeros((n_groups, 6), dtype=np.int64)  # see the constants
     middle = np.zeros((n_groups, 2))
     cuts = np.zeros(n_quantiles, dtype=np.int64)
@@ -347,7 +349,7 @@ def profile_genes(data, rows, indptr, codes, sizes, quantiles, basis):  # type: 
         known[:] = 0
         n, n_negative = 0, 0
         for i in range(indptr[gene], indptr[gene + 1]):
-            group, value = group_of[rows[i]], data[i]
+            group, value = codes[rows[i]], data[i]
             if group >= 0 and value != 0:
                 packed[n] = _key(bits[i]) | np.uint64(group)
                 values[n] = value

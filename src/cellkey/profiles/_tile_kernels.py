@@ -78,10 +78,10 @@ def _marks(values, bits, indices, base):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def turn_rows(data, indices, indptr, n_columns):  # type: ignore[no-untyped-def]
-    """Turn CSR rows into CSC; return values, rows (uint16) and column starts (int32).
+def turn_rows(data, indices, indptr, n_columns, out_data, out_rows):  # type: ignore[no-untyped-def]
+    """Turn CSR rows into CSC: fill values and rows, each in a type that holds them, and return column starts (int32).
 
-    At most 65,536 rows and 2^31 values. Equal positions keep their order.
+    At most 2^31 values. Equal positions keep their order.
     """
     starts = np.zeros(n_columns + 1, dtype=np.int32)
     for i in range(len(indices)):
@@ -89,8 +89,6 @@ def turn_rows(data, indices, indptr, n_columns):  # type: ignore[no-untyped-def]
     for column in range(n_columns):
         starts[column + 1] += starts[column]
     cursor = starts[:-1].copy()
-    out_data = np.empty(len(data), dtype=data.dtype)
-    out_rows = np.empty(len(data), dtype=np.uint16)
     for row in range(len(indptr) - 1):
         for i in range(indptr[row], indptr[row + 1]):
             column = indices[i]
@@ -98,7 +96,7 @@ def turn_rows(data, indices, indptr, n_columns):  # type: ignore[no-untyped-def]
             cursor[column] = at + 1
             out_data[at] = data[i]
             out_rows[at] = row
-    return out_data, out_rows, starts
+    return starts
 
 
 @njit(cache=True, nogil=True)

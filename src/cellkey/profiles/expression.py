@@ -44,7 +44,7 @@ class Expression:
         self.X = X
         self.scale = None if scale is None else np.ascontiguousarray(scale, dtype=np.float64)
         self._counts: NDArray[np.int64] | None = None
-        self._small_logs: NDArray[np.float32] | None = None
+        self._small_logs: tuple[NDArray[np.float32], NDArray[np.int32]] | None = None
         self.shape: tuple[int, int] = (int(X.shape[0]), int(X.shape[1]))
         if self.scale is not None and self.scale.shape != (self.n_obs,):
             msg = f"scale has shape {self.scale.shape}, expected ({self.n_obs},)"
@@ -116,16 +116,25 @@ class Expression:
             block.sum_duplicates()
         data = np.asarray(block.data)
         if self.scale is not None:
-            data = _kernels.log_scaled(data, block.indices, self.scale, self.small_logs())
+            data = _kernels.log_scaled(data, block.indices, self.scale, *self.small_logs())
         result = sp.csc_matrix((data.astype(np.float32, copy=False), block.indices, block.indptr), shape=block.shape)
         if not result.data.all():
             result.eliminate_zeros()
         return result
 
-    def small_logs(self) -> NDArray[np.float32]:
-        """Values that small counts have in each cell, cells x 8; computed once."""
+    def small_logs(self) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Values that small counts have at each factor, factors x 8, and the place of every cell's factor; made once.
+
+        Cells of equal totals share their factor: however many cells of counts there are, factors are few.
+        """
         if self._small_logs is None:
-            self._small_logs = _kernels.small_logs(self.scale)
+            if self.scale is None:
+                msg = "values without factors have no logarithms"
+                raise ValueError(msg)
+            import pandas as pd
+
+            place, factors = pd.factorize(self.scale)
+            self._small_logs = _kernels.small_logs(factors), place.astype(np.int32)
         return self._small_logs
 
     def _gather_csr(self, index: NDArray[np.int64]) -> sp.csc_matrix:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cellkey.profiles.profile import ClusterProfiles
     from cellkey.profiles.resampling import Resamples
+    from cellkey.profiles.sums import GroupSums
 
 __all__ = ["ClusterMeans", "Duplicates", "ResampledMeans", "means_from_profiles", "means_from_table", "normalise_means"]
 
@@ -61,7 +62,7 @@ class ClusterMeans:
         return np.asarray((self.values if complete.all() else self.values[complete]).mean(axis=0))
 
 
-def means_from_profiles(profiles: ClusterProfiles, *, logged: bool | None = None) -> ClusterMeans:
+def means_from_profiles(profiles: ClusterProfiles | GroupSums, *, logged: bool | None = None) -> ClusterMeans:
     """Return the means of cluster profiles on a log scale.
 
     Of a gene name that appears more than once the first column is used, as everywhere else.
@@ -69,7 +70,7 @@ def means_from_profiles(profiles: ClusterProfiles, *, logged: bool | None = None
     Parameters
     ----------
     profiles
-        On the scale of the scoring layer.
+        On the scale of the scoring layer; :class:`~cellkey.profiles.sums.GroupSums` hold all that is needed.
     logged
         Whether that scale is ``log1p`` of scaled counts; None takes it from the facts of the profiles. Means
         of logs are small for genes that few cells express, however strongly; enrichment compares logs of
@@ -143,7 +144,7 @@ def _first_columns(names: NDArray[np.object_]) -> NDArray[np.intp]:
     return np.sort(np.fromiter(first.values(), dtype=np.intp, count=len(first)))
 
 
-def _is_logged(profiles: ClusterProfiles) -> bool:
+def _is_logged(profiles: ClusterProfiles | GroupSums) -> bool:
     return profiles.info.get("values") in ("counts", "log-normalised")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from cellkey.profiles import _kernels
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import pandas as pd
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from cellkey.profiles.expression import Expression
     from cellkey.profiles.resampling import Resampler
 
+    Labels = Sequence[str | None] | NDArray[np.object_] | pd.Categorical | pd.Series
+
 __all__ = [
-    "POSITIVE_QUANTILES", "ClusterProfiles", "assemble_profiles", "cell_groups", "gene_statistics", "has_to_compile",
+    "POSITIVE_QUANTILES", "ClusterProfiles", "assemble_profiles", "cell_groups", "gene_statistics", "group_sizes",
+    "has_to_compile",
     "natural_key", "profile_clusters",
 ]
 
@@ -127,7 +131,7 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 def profile_clusters(
     expression: Expression,
-    labels: Sequence[str | None] | NDArray[np.object_],
+    labels: Labels,
     var_names: Sequence[str] | NDArray[np.object_],
     *,
     quantiles: Sequence[float] = POSITIVE_QUANTILES,
@@ -148,7 +152,8 @@ def profile_clusters(
     expression
         Cells x genes on the scoring scale.
     labels
-        Group of each cell, shape (cells,); None or NaN leaves a cell out of all statistics.
+        Group of each cell, shape (cells,); None or NaN leaves a cell out of all statistics. A pandas categorical
+        takes least memory.
     var_names
         Gene names, shape (genes,).
     quantiles
@@ -177,7 +182,7 @@ def profile_clusters(
     if not groups:
         msg = "no cell has a group"
         raise ValueError(msg)
-    sizes = np.bincount(codes[codes >= 0], minlength=len(groups)).astype(np.int64)
+    sizes = group_sizes(codes, len(groups))
     result = _empty(len(groups), expression.n_vars, len(quantiles))
     asked = np.asarray(quantiles, dtype=np.float64)
     if resampler is not None:
@@ -213,7 +218,7 @@ def profile_clusters(
 
 def gene_statistics(
     block: sp.csc_matrix,
-    codes: NDArray[np.int64],
+    codes: NDArray[np.integer[Any]],
     sizes: NDArray[np.int64],
     quantiles: NDArray[np.float64],
     basis: PositiveBasis = "auto",
@@ -225,7 +230,7 @@ def gene_statistics(
     """
     parts = _kernels.profile_genes(
         block.data, block.indices.astype(np.int32, copy=False), block.indptr.astype(np.int64, copy=False),
-        codes, sizes, quantiles, _BASIS_CODES[basis],
+        codes.astype(np.int32, copy=False), sizes, quantiles, _BASIS_CODES[basis],
     )
     return dict(zip(_PARTS, parts, strict=True))
 
@@ -238,19 +243,26 @@ def has_to_compile() -> bool:
     return is_first_use(_kernels.profile_genes)
 
 
-def cell_groups(labels: Sequence[str | None] | NDArray[np.object_]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+def cell_groups(labels: Labels) -> tuple[tuple[str, ...], NDArray[np.int32]]:
     """Return the groups in natural order and the position of each cell's group, -1 for None and NaN."""
-    values = np.asarray(labels, dtype=object)
-    missing = np.array([v is None or v != v for v in values], dtype=bool)
-    names = np.array([str(v) for v in values[~missing]], dtype=object)
-    unique, inverse = np.unique(names.astype(str), return_inverse=True) if len(names) else (np.array([]), None)
-    order = sorted(range(len(unique)), key=lambda i: natural_key(str(unique[i])))
-    position = np.empty(len(unique), dtype=np.int64)
-    position[order] = np.arange(len(unique))
-    codes = np.full(len(values), -1, dtype=np.int64)
-    if inverse is not None:
-        codes[~missing] = position[inverse]
-    return tuple(str(unique[i]) for i in order), codes
+    import pandas as pd
+
+    values = getattr(labels, "array", labels)
+    if not isinstance(values, pd.Categorical):
+        values = np.asarray(labels, dtype=object)
+        if pd.api.types.infer_dtype(values, skipna=True) != "string":  # 1 and 1.0 are one value, but two texts
+            values = np.array([None if v is None or v != v else str(v) for v in values], dtype=object)
+    found, different = pd.factorize(values)
+    texts = [str(name) for name in different]
+    groups = sorted(sorted(set(texts)), key=natural_key)
+    position = {name: i for i, name in enumerate(groups)}
+    codes = np.array([*(position[name] for name in texts), -1], dtype=np.int32)
+    return tuple(groups), codes[found]
+
+
+def group_sizes(codes: NDArray[np.int32], n_groups: int) -> NDArray[np.int64]:
+    """Return the number of cells of each group."""
+    return np.bincount(codes + 1, minlength=n_groups + 1)[1:].astype(np.int64)
 
 
 def _empty(n_groups: int, n_genes: int, n_quantiles: int) -> dict[str, NDArray[np.float64]]:

@@ -18,6 +18,7 @@ from cellkey.profiles import _resample_kernels as kernels
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
@@ -168,7 +169,7 @@ def _whole(shares: NDArray[np.float32], n_cells: Any) -> NDArray[np.float64]:
     return np.asarray(np.rint(shares.astype(np.float64) * n_cells) / np.maximum(n_cells, 1))
 
 
-def cell_keys(names: Sequence[str] | NDArray[np.object_] | NDArray[np.uint64]) -> NDArray[np.uint64]:
+def cell_keys(names: Sequence[str] | pd.Index[Any] | NDArray[np.object_] | NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return one number per cell that depends on its name alone; cells of one name are counted through.
 
     Numbers made before are returned as they are.
@@ -222,7 +223,7 @@ class Resampler:
         self._weights = kernels.draw_weights(keys, np.uint64(self.seed % 2**64), int(n_resamples))
         given = np.zeros((int(n_resamples), 0)) if thresholds is None else thresholds
         self._limits = np.ascontiguousarray(given.T, dtype=np.float64)
-        self._codes = np.zeros(0, dtype=np.int64)
+        self._codes: NDArray[np.integer[Any]] = np.zeros(0, dtype=np.int32)
 
     @property
     def weights(self) -> NDArray[np.uint8]:
@@ -231,8 +232,8 @@ class Resampler:
         return weights
 
     def begin(
-        self, codes: NDArray[np.int64], groups: tuple[str, ...], var_names: NDArray[np.object_], basis: PositiveBasis,
-        device: Device = "cpu",
+        self, codes: NDArray[np.integer[Any]], groups: tuple[str, ...], var_names: NDArray[np.object_],
+        basis: PositiveBasis, device: Device = "cpu",
     ) -> None:
         """Get ready for the genes of a matrix: the group of each cell (-1 for none), group and gene names."""
         n_times, n_held = self._weights.shape[1], len(self.columns)

@@ -14,22 +14,25 @@ import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from cellkey.errors import RunError
-from cellkey.io.stored import StoredMatrix, block_rows
+from cellkey.io.stored import Buffer, StoredMatrix, block_rows
 from cellkey.profiles import _kernels, _tile_kernels
 from cellkey.profiles.expression import Expression, wide_enough
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["Survey", "TileStore", "TiledExpression", "canonical_rows", "matrix_digest", "survey_matrix"]
+__all__ = [
+    "Survey", "Sweep", "TileStore", "TiledExpression", "as_float", "canonical_rows", "matrix_digest", "survey_matrix",
+]
 
 
 
@@ -45,7 +48,7 @@ class Survey:
         Per cell: whether any value is not zero, and their sum (float64).
     digest
         32 hex digits over all positions and values that are not zero: the same for every way to store or divide
-        the matrix, different (but for a chance of 2^-128) if any value or position changed.
+        the matrix, different (but for a chance of 2^-128) if any value or position changed; empty where none was taken.
     """
 
     minimum: float
@@ -58,7 +61,7 @@ class Survey:
     digest: str
 
 
-class _Sweep:
+class Sweep:
     """Gathers a :class:`Survey` from blocks of cells, in any order and on any number of threads."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
@@ -68,17 +71,23 @@ class _Sweep:
         self._found: list[tuple[Any, ...]] = []
 
     def add(self, start: int, block: sp.csr_matrix) -> tuple[Any, ...]:
+        """Describe a block of cells, and return what was found."""
         stop = start + block.shape[0]
-        data = _as_float(block.data)
+        data = as_float(block.data)
         bits = data.view(np.uint32 if data.dtype == np.float32 else np.uint64)
         found = _tile_kernels.survey_rows(
             data, bits, block.indices, block.indptr, start, self.shape[1], self.totals[start:stop],
             self.has_value[start:stop],
         )
-        self._found.append(found)
+        self.note(found)
         return found  # type: ignore[no-any-return]
 
+    def note(self, found: tuple[Any, ...]) -> None:
+        """Take in what :func:`~cellkey.profiles._tile_kernels.survey_rows` returns."""
+        self._found.append(found)
+
     def survey(self) -> Survey:
+        """Return what all blocks together hold."""
         low = min((f[0] for f in self._found), default=np.inf)
         high = max((f[1] for f in self._found), default=-np.inf)
         n_some = sum(f[3] for f in self._found)
@@ -93,7 +102,7 @@ class _Sweep:
 
 def survey_matrix(X: Any) -> Survey:
     """Sweep a matrix in memory or on disk once; see :class:`Survey`."""
-    sweep = _Sweep((int(X.shape[0]), int(X.shape[1])))
+    sweep = Sweep((int(X.shape[0]), int(X.shape[1])))
     for start, block in _row_blocks(X):
         sweep.add(start, block)
     return sweep.survey()
@@ -153,15 +162,21 @@ class TileStore:
             If the temporary file does not fit its disk.
         """
         store = cls((int(X.shape[0]), int(X.shape[1])), X.dtype, int(getattr(X, "nnz", np.prod(X.shape))), budget)
-        sweep = _Sweep(store.shape)
+        sweep = Sweep(store.shape)
 
-        def work(start: int, block: sp.csr_matrix) -> tuple[int, int, Any]:
+        def work(start: int, block: sp.csr_matrix, buffer: Buffer) -> tuple[int, int, Any]:
             found = sweep.add(start, block)
-            data = _compact(block.data, found)
-            store._single = store._single and data.dtype != np.float64
-            return start, block.shape[0], _tile_kernels.turn_rows(data, block.indices, block.indptr, store.shape[1])
+            data = as_float(block.data)
+            turned = buffer.array("turned", len(data), _narrowest(data, found))
+            rows = buffer.array("rows", len(data), np.dtype(np.uint16))
+            store._single = store._single and turned.dtype != np.float64
+            starts = _tile_kernels.turn_rows(data, block.indices, block.indptr, store.shape[1], turned, rows)
+            return start, block.shape[0], (turned, rows, starts)
 
-        for start, n_rows, parts in _in_order(work, _row_blocks(X, store._shelf), n_jobs):
+        # As many as can be in the hands of threads, and the one that is being read.
+        buffers = [Buffer() for _ in range(max(n_jobs, 1) + 1)]
+        blocks = ((*item, buffer) for item, buffer in zip(_row_blocks(X, store._shelf, buffers), cycle(buffers)))
+        for start, n_rows, parts in _in_order(work, blocks, n_jobs):
             store._tiles.append(_Tile(start, n_rows, *(store._shelf.put(part) for part in parts)))
             if progress is not None:
                 progress((start + n_rows) / store.shape[0])
@@ -296,7 +311,8 @@ class TiledExpression(Expression):
         first, n_rows, data, rows, starts = self.X.tile(place, columns)
         if self.scale is not None:
             cells = slice(first, first + n_rows)
-            data = _kernels.log_scaled(data, rows, self.scale[cells], self.small_logs()[cells])
+            logs, factor_of = self.small_logs()
+            data = _kernels.log_scaled(data, rows, self.scale[cells], logs, factor_of[cells])
         return sp.csc_matrix((data.astype(np.float32, copy=False), rows, starts), shape=(n_rows, len(starts) - 1))
 
     def columns(self, index: NDArray[np.intp]) -> sp.csc_matrix:
@@ -304,7 +320,7 @@ class TiledExpression(Expression):
         index = np.asarray(index, dtype=np.int64)
         data, rows, indptr = self.X.columns(index)
         if self.scale is not None:
-            data = _kernels.log_scaled(data, rows, self.scale, self.small_logs())
+            data = _kernels.log_scaled(data, rows, self.scale, *self.small_logs())
         block = sp.csc_matrix((data.astype(np.float32, copy=False), rows, indptr), shape=(self.n_obs, len(index)))
         if self.scale is not None and not self.scale.all():  # cells without counts
             block.eliminate_zeros()
@@ -339,9 +355,10 @@ class _Shelf:
         self._file: Any = None
 
     def put(self, array: NDArray[Any]) -> NDArray[Any] | _Extent:
+        """Keep a copy."""
         if self.budget is None or self.in_memory + array.nbytes <= self.budget:
             self.in_memory += array.nbytes
-            return array
+            return array.copy()
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="cellkey-")  # noqa: SIM115 - lives as long as the store
             weakref.finalize(self, self._file.close)
@@ -374,7 +391,9 @@ class _Shelf:
         return out
 
 
-def _row_blocks(X: Any, shelf: _Shelf | None = None) -> Iterator[tuple[int, sp.csr_matrix]]:
+def _row_blocks(
+    X: Any, shelf: _Shelf | None = None, buffers: Sequence[Buffer] = ()
+) -> Iterator[tuple[int, sp.csr_matrix]]:
     """Blocks of cells as CSR with int32 indices, whatever the storage."""
     if isinstance(X, np.ndarray) or sp.issparse(X):
         step = block_rows(X.shape[0], int(getattr(X, "nnz", np.prod(X.shape))))
@@ -387,7 +406,7 @@ def _row_blocks(X: Any, shelf: _Shelf | None = None) -> Iterator[tuple[int, sp.c
     if X.format == "csc":
         yield from _turned_blocks(X, _Shelf(0) if shelf is None else shelf)
         return
-    for start, block in X.row_blocks():
+    for start, block in X.row_blocks(buffers=buffers):
         yield start, canonical_rows(block)
 
 
@@ -400,14 +419,14 @@ def _turned_blocks(X: StoredMatrix, shelf: _Shelf) -> Iterator[tuple[int, sp.csr
     step = block_rows(n_obs, X.nnz)
     edges = np.arange(0, n_obs + step, step)
     pieces: list[list[tuple[Any, ...]]] = [[] for _ in edges[:-1]]
-    for first, block in X.column_blocks():
+    for first, block in X.column_blocks(buffers=[Buffer()]):
         turned = canonical_rows(block.tocsr())
         for k, (low, high) in enumerate(zip(edges[:-1], np.minimum(edges[1:], n_obs), strict=True)):
             a, b = turned.indptr[low], turned.indptr[high]
             if b > a:
                 starts = turned.indptr[low : high + 1] - a
                 columns = turned.indices[a:b] + np.int32(first)
-                pieces[k].append(tuple(shelf.put(np.array(p)) for p in (turned.data[a:b], columns, starts)))
+                pieces[k].append(tuple(shelf.put(p) for p in (turned.data[a:b], columns, starts)))
     for k, low in enumerate(edges[:-1]):
         n_rows = int(min(step, n_obs - low))
         parts = [sp.csr_matrix(tuple(shelf.get(p) for p in piece), shape=(n_rows, n_vars)) for piece in pieces[k]]
@@ -433,7 +452,7 @@ def canonical_rows(block: Any) -> sp.csr_matrix:
     return sp.csr_matrix(parts, shape=turned.shape, copy=False)
 
 
-def _as_float(data: NDArray[Any]) -> NDArray[Any]:
+def as_float(data: NDArray[Any]) -> NDArray[Any]:
     """float32 where that is exact, else float64."""
     if data.dtype in (np.float32, np.float64):
         return np.ascontiguousarray(data)
@@ -442,12 +461,12 @@ def _as_float(data: NDArray[Any]) -> NDArray[Any]:
     return data.astype(np.float32 if small else np.float64)
 
 
-def _compact(data: NDArray[Any], found: tuple[Any, ...]) -> NDArray[Any]:
-    """The values of a tile in the fewest bytes that hold them exactly."""
+def _narrowest(data: NDArray[Any], found: tuple[Any, ...]) -> np.dtype[Any]:
+    """The type that holds the values of a tile exactly in the fewest bytes."""
     low, high, n_bad, _, fraction = found[:5]
     if n_bad == 0 and not fraction and len(data) and low >= 0 and high <= 65_535:
-        return data.astype(np.uint8 if high <= 255 else np.uint16)
-    return _as_float(data)
+        return np.dtype(np.uint8 if high <= 255 else np.uint16)
+    return data.dtype
 
 
 def _in_order(

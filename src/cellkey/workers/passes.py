@@ -13,7 +13,7 @@ from cellkey.clustering.normalise import factors_from_totals
 from cellkey.clustering.pca import MAX_FEATURES, Components, FeatureScaling, Products, components_from_products
 from cellkey.clustering.pipeline import cluster_features
 from cellkey.errors import InputError, ParameterError, RunError
-from cellkey.profiles.profile import POSITIVE_QUANTILES, assemble_profiles, cell_groups
+from cellkey.profiles.profile import POSITIVE_QUANTILES, assemble_profiles, cell_groups, group_sizes
 from cellkey.workers import tasks
 from cellkey.workers.matrix import DiskMatrix, spans
 from cellkey.workers.merging import merge_scans, subtree_spans, tree
@@ -164,7 +164,7 @@ class DaskPasses:
         if not groups:
             msg = "no cell has a group"
             raise ValueError(msg)
-        sizes = np.bincount(codes[codes >= 0], minlength=len(groups)).astype(np.int64)
+        sizes = group_sizes(codes, len(groups))
         small = _delayed(codes.astype(np.min_scalar_type(-len(groups) - 1)))
         names = np.asarray(var_names, dtype=object)
         if resampler is not None:

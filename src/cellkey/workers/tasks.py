@@ -16,7 +16,7 @@ from cellkey.clustering.normalise import cell_totals, factors_from_totals
 from cellkey.clustering.pca import FeatureScaling, Products, ScaledBlocks, project, sum_products
 from cellkey.io.stored import block_rows
 from cellkey.profiles.expression import Expression
-from cellkey.profiles.profile import gene_statistics
+from cellkey.profiles.profile import gene_statistics, group_sizes
 from cellkey.profiles.tiles import canonical_rows
 
 if TYPE_CHECKING:
@@ -167,9 +167,8 @@ def statistics(
     block: sp.csc_matrix, codes: NDArray[Any], n_groups: int, quantiles: Sequence[float], basis: PositiveBasis
 ) -> dict[str, NDArray[np.float64]]:
     """See :func:`~cellkey.profiles.profile.gene_statistics`; ``codes`` may be of any integer type."""
-    groups = codes.astype(np.int64)
-    sizes = np.bincount(groups[groups >= 0], minlength=n_groups).astype(np.int64)
-    return gene_statistics(block, groups, sizes, np.asarray(quantiles, dtype=np.float64), basis)
+    groups = codes.astype(np.int32)
+    return gene_statistics(block, groups, group_sizes(groups, n_groups), np.asarray(quantiles, dtype=np.float64), basis)
 
 
 def resampled(block: sp.csc_matrix, resampler: Resampler, start: int) -> Piece | None:
