@@ -1,13 +1,15 @@
 """Calibration of confidence on labelled data; writes the shipped maps, a page and reliability diagrams.
 
-    python benchmarks/calibration.py [--rows FILE] [--docs docs] [--output src/cellkey/calls/data/calibration.json]
+    python benchmarks/calibration.py [--rows FILE] [--refined-rows FILE] [--docs docs]
+                                     [--output src/cellkey/calls/data/calibration.json]
 
 ``benchmarks/consensus.py`` then adds the map of a consensus.
 
 Every data set is clustered at two resolutions and called by both scorers with the built-in map that fits and, where
 there is one, the map of its tissue. Every level of every call is one observation: what was measured of it, and for
 which share of the cluster's labelled cells it is right. All numbers on the page are of maps fitted without the data
-set they are applied to; the shipped maps are fitted on all data sets.
+set they are applied to; the shipped maps are fitted on all data sets. Clusters that refinement made have no part in
+any fit: on them the maps are tested only.
 """
 
 from __future__ import annotations
@@ -22,6 +24,15 @@ import pandas as pd
 
 import cellkey
 from _markdown import markdown_table
+from _refined_calls import (
+    BORN,
+    held_out_of_refined,
+    observe_refined,
+    refined_at_coverage,
+    refined_by_data,
+    refined_errors,
+    weighted_as_refined,
+)
 from _truth import DATASETS, Truth, ancestors, data_folder, load
 from accuracy import _TISSUES
 from cellkey.annotation.cells import annotate
@@ -30,6 +41,8 @@ from cellkey.calls.calibration import Calibration, CalibrationMap, expected_cali
 from cellkey.hierarchy.catalogue import get_builtin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cellkey.hierarchy.cell_type import CellType
     from cellkey.hierarchy.tree import Hierarchy
 
@@ -44,6 +57,7 @@ def main() -> None:
     """Collect, fit, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, help="keep the observations here; read from here if the file exists")
+    parser.add_argument("--refined-rows", type=Path, help="the same for the observations of refined clusters")
     parser.add_argument("--docs", type=Path, default=_ROOT / "docs")
     parser.add_argument("--output", type=Path, default=_ROOT / "src/cellkey/calls/data/calibration.json")
     arguments = parser.parse_args()
@@ -51,12 +65,10 @@ def main() -> None:
         print("labelled data not found (set CELLKEY_DATA): nothing measured")
         return
     warnings.simplefilter("ignore")
-    if arguments.rows and arguments.rows.is_file():
-        rows = pd.read_csv(arguments.rows)
-    else:
-        rows = pd.DataFrame([row for name in DATASETS for row in observe(name)])
-        if arguments.rows:
-            rows.to_csv(arguments.rows, index=False)
+    rows = _kept(arguments.rows, observe)
+    refined = _kept(
+        arguments.refined_rows, lambda name: observe_refined(name, FAMILIES, _TISSUES.get(name), share_right))
+    refined["confidence"] = held_out_of_refined(refined, rows, fit)
     for _, part in rows.groupby("family"):
         rows.loc[part.index, "confidence"] = held_out(part)
     maps = {family: fit(rows[rows["family"] == family]) for family in FAMILIES}
@@ -67,8 +79,19 @@ def main() -> None:
                  " a type below it in the hierarchy",
     }
     arguments.output.write_text(Calibration(maps, provenance).to_text(), encoding="utf-8")
-    (arguments.docs / "reference" / "calibration.md").write_text(as_markdown(rows, maps), encoding="utf-8")
-    draw(rows, arguments.docs / "_static" / "calibration.png")
+    page = as_markdown(rows, refined, maps)
+    (arguments.docs / "reference" / "calibration.md").write_text(page, encoding="utf-8")
+    draw(rows, refined, arguments.docs / "_static" / "calibration.png")
+
+
+def _kept(file: Path | None, observe_one: Callable[[str], list[dict[str, Any]]]) -> pd.DataFrame:
+    """Observations of all data sets, from the file if it is there."""
+    if file and file.is_file():
+        return pd.read_csv(file)
+    rows = pd.DataFrame([row for name in DATASETS for row in observe_one(name)])
+    if file:
+        rows.to_csv(file, index=False)
+    return rows
 
 
 def observe(name: str) -> list[dict[str, Any]]:
@@ -135,7 +158,7 @@ def held_out(rows: pd.DataFrame) -> Any:
     return found
 
 
-def as_markdown(rows: pd.DataFrame, maps: dict[str, CalibrationMap]) -> str:
+def as_markdown(rows: pd.DataFrame, refined: pd.DataFrame, maps: dict[str, CalibrationMap]) -> str:
     """Return the page for the documentation."""
     return "\n".join([
         "# Calibration of confidence", "", _ABOUT.format(version=cellkey.__version__), "",
@@ -147,6 +170,11 @@ def as_markdown(rows: pd.DataFrame, maps: dict[str, CalibrationMap]) -> str:
         "## By data set", "",
         "Mean confidence, by the map fitted without the data set, beside the share that is right.", "",
         markdown_table(_by_data(rows)), "", _LIMITS, "",
+        "## Refined clusters", "", _REFINED, "", markdown_table(refined_errors(refined)), "",
+        "Share that is right among the most confident share of the levels of calls of new clusters:", "",
+        markdown_table(refined_at_coverage(refined, _COVERAGES)), "",
+        _REFINED_GAPS.format(**weighted_as_refined(rows, refined)), "",
+        markdown_table(refined_by_data(rows, refined)), "",
         "## The shipped maps", "",
         "Log odds = intercept + sum of weight x measurement, fitted on all data sets. A weight of 0 means that the\n"
         "measurement adds nothing to the others on these data.", "", markdown_table(_coefficients(maps)), "",
@@ -197,33 +225,37 @@ def _coefficients(maps: dict[str, CalibrationMap]) -> pd.DataFrame:
     ]).round(3)
 
 
-def draw(rows: pd.DataFrame, path: Path) -> None:
-    """Draw reliability diagrams, and accuracy by coverage."""
+def draw(rows: pd.DataFrame, refined: pd.DataFrame, path: Path) -> None:
+    """Draw reliability diagrams of first and of new clusters, and accuracy by coverage."""
     from matplotlib.figure import Figure
 
     from cellkey.plots._style import drawing_style, save, title
     from cellkey.plots.colours import PALETTE
 
     with drawing_style():
-        figure = Figure(figsize=(11, 4.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        left.plot([0, 1], [0, 1], color="#999999", linewidth=1)
+        figure = Figure(figsize=(14, 4.6), layout="constrained")
+        left, new, right = figure.subplots(1, 3)
+        for axes in (left, new):
+            axes.plot([0, 1], [0, 1], color="#999999", linewidth=1)
+            axes.set(xlabel="confidence (data set held out)", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
+        made = refined[refined["born"].isin(BORN)]
         for family, colour, marker in zip(FAMILIES, PALETTE, "os", strict=False):
             part = rows[rows["family"] == family]
-            bins = part.groupby(np.minimum((part["confidence"] * 10).astype(int), 9))
-            centre, true, count = bins["confidence"].mean(), bins["right"].mean(), bins.size()
-            left.plot(centre, true, color=colour, linewidth=1.2)
-            left.scatter(centre, true, s=12 + 160 * count / count.max(), color=colour, marker=marker, label=family,
-                         edgecolors="white", zorder=3)
+            for axes, shown in ((left, part), (new, made[made["family"] == family])):
+                bins = shown.groupby(np.minimum((shown["confidence"] * 10).astype(int), 9))
+                centre, true, count = bins["confidence"].mean(), bins["right"].mean(), bins.size()
+                axes.plot(centre, true, color=colour, linewidth=1.2)
+                axes.scatter(centre, true, s=12 + 160 * count / count.max(), color=colour, marker=marker, label=family,
+                             edgecolors="white", zorder=3)
             ordered = part.sort_values("confidence", ascending=False, kind="stable")["right"].to_numpy()
             taken = np.arange(1, len(ordered) + 1)
             start = len(ordered) // 20
             right.plot((taken / len(ordered))[start:], (np.cumsum(ordered) / taken)[start:], color=colour, label=family,
                        linestyle="-" if marker == "o" else "--")
-        left.set(xlabel="confidence (data set held out)", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
         right.set(xlabel="share of calls, most confident first", ylabel="share that is right", xlim=(0, 1),
                   ylim=(0.5, 1))
         title(left, "Reliability", "size of a mark: number of calls in the bin")
+        title(new, "Reliability of refined clusters", "split, united or renamed")
         title(right, "Accuracy at coverage")
         left.legend(loc="upper left")
         right.legend(loc="lower left")
@@ -240,6 +272,17 @@ a type below it in the hierarchy. [What confidence means](../explanation/confide
 Unless it says otherwise, every number is of confidence by a map that was fitted **without the data set** it is applied
 to. The measurements were chosen with all data sets in view, and the built-in hierarchies were written with these data
 at hand."""
+
+_REFINED = """\
+Each data set is also refined by the automatic policy (`min_cells` 60, as the data sets are small), from the default
+and from a coarse clustering (resolution 0.1) that leaves several types in one cluster; clusters that end with the same
+type are then united by a plan. These clusters have no part in the fit of any map: confidence is by the map of first
+clusterings of the other data sets. They hold the cells of the calls above, in other groups."""
+
+_REFINED_GAPS = """\
+New clusters are not spread over the data sets as first ones are. With each data set weighted as among the new clusters,
+the error of first clusterings is {markers:.3f} by markers and {enrichment:.3f} by enrichment: what exceeds this is owed
+to refinement. Confidence minus truth, by data set, of first and of new clusters:"""
 
 _LIMITS = """\
 The gap within one data set is larger than the pooled error: where the hierarchy does not hold the types that are

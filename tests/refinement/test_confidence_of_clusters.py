@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from cellkey.annotation.cells import annotate
+from cellkey.calls.call import Call
 from cellkey.datasets import synthetic_rna
 from cellkey.errors import CellkeyWarning
 from cellkey.profiles.expression import Expression
@@ -149,24 +150,51 @@ def test_parts_end_up_where_the_rule_of_parts_puts_them(method: str) -> None:
         annotate(adata, made.marker_map, groupby="mixed", method=method, resamples=0)
     state = open_source(adata, RefinementParameters()).first
     verdict, tree = state.verdict, state.verdict.key.hierarchy
+
+    def walked(roots: list[int] | None = None) -> np.ndarray:
+        found = np.full((len(verdict.groups), tree.depth), -1)
+        walks = walk_key(verdict.key, verdict.groups, verdict.rule, max_depth=verdict.max_depth, roots=roots)
+        for row, walk in zip(found, walks, strict=True):
+            row[: len(walk.path)] = walk.path
+        return found
+
+    def settled(calls: dict[str, Call]) -> dict[str, tuple[str, ...]]:
+        found = _Settled(replace(state, calls=calls))(verdict.groups, verdict.rule, walked(), lambda one: walked([one]))
+        return {g: tuple(tree.nodes[n].name for n in nodes[nodes >= 0]) for g, nodes in zip(
+            verdict.groups, found, strict=True)}
+
     for root in (n for n in tree.nodes if n.level == 0):
         lineage = tree.index(root.path)
         calls = {c: with_node(verdict, call, lineage) for c, call in verdict.calls.items()}
-
-        def walked(roots: list[int] | None = None) -> np.ndarray:
-            found = np.full((len(verdict.groups), tree.depth), -1)
-            walks = walk_key(verdict.key, verdict.groups, verdict.rule, max_depth=verdict.max_depth, roots=roots)
-            for row, walk in zip(found, walks, strict=True):
-                row[: len(walk.path)] = walk.path
-            return found
-
-        settled = _Settled(replace(state, calls=calls))(
-            verdict.groups, verdict.rule, walked(), lambda one: walked([one]))
-        for group, nodes in zip(verdict.groups, settled, strict=True):
+        for group, path in settled(calls).items():
             expected, _ = part_call(verdict, group, calls[group])
-            path = tuple(tree.nodes[n].name for n in nodes[nodes >= 0])
             gate = verdict.passed[verdict.position(group), lineage]
             assert path == (expected.path if gate or expected.path[0] != root.name else ())
+    kept = 0
+    for node in range(len(tree.nodes)):  # parts that bear their parent's label, against the same rule
+        named = {g: part_call(verdict, g, with_node(verdict, call, node))[0] for g, call in verdict.calls.items()}
+        found = settled(named)
+        for group, call in named.items():
+            if tuple(tree.index(call.path[:d]) for d in range(1, len(call.path) + 1)) != call.walk.path:
+                kept += 1
+                assert found[group] == call.path
+    assert kept or method == "markers"  # by markers no part of these cells ends short of a label that it could keep
+
+
+def test_a_type_without_measured_markers_can_be_set() -> None:
+    """It has no score of enrichment, and neither the tables nor the confidence fail for it."""
+    made = synthetic_rna(200, 100, seed=3)
+    tree = dict(made.marker_map)
+    tree["Ghosts"] = {"markers": ["GHOST1", "GHOST2", "GHOST3"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        annotate(made.adata, tree, groupby="true_cluster", method="enrichment", resamples=0)
+        cluster = str(made.adata.obs["cluster_lvl0"].iloc[0])
+        done = refine(made.adata, plan={"overrides": [{"cluster_id": cluster, "cell_type": "Ghosts"}]},
+                      parameters={"call_resamples": 2})
+    row = done.tables["refined_annotations"].set_index("cluster_id").loc[cluster]
+    assert (row["assigned_label"], row["assigned_score"]) == ("Ghosts", 0.0)
+    assert row["decision_trace"] == '[["Ghosts", null]]'
 
 
 def test_without_resamples_nothing_is_said() -> None:

@@ -58,7 +58,8 @@ def _annotation_rows(a: Annotation) -> list[dict[str, Any]]:
 def _annotation_row(a: Annotation, call: Call, group: int, total: int) -> dict[str, Any]:
     nodes = a.key.hierarchy.nodes
     node = call.node
-    trace = [[nodes[k].name, round(float(a.rule.scores[group, k]), 6)] for k in call.walk.path]
+    scores = a.rule.scores[group]
+    trace = [[nodes[k].name, round(float(scores[k]), 6) if np.isfinite(scores[k]) else None] for k in call.walk.path]
     failed = [c for c in call.walk.steps[0].choice.candidates if c.fail_detail and not c.passed]
     return {
         "cluster_id": call.group,

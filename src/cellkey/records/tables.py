@@ -97,7 +97,7 @@ CLUSTER_ANNOTATIONS = TableSchema(
                " ';'."),
         Column("root_fail_reasons", "string", "For an unassigned cluster, 'type:detail' for every top-level"
                " type that failed, separated by ';'."),
-        Column("decision_trace", "json", "List of [label, score] along the path."),
+        Column("decision_trace", "json", "List of [label, score] along the path; null without a score."),
         Column("proportion", "float", "Share (0 to 1) of all cells that are in the cluster."),
         Column("confidence_level", "string", "Band of assigned_score.", tuple(ConfidenceLevel)),
         Column("n_final_labels", "int", "Number of different final labels among the cells of the cluster."),

@@ -9,6 +9,7 @@ data support it.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,32 +121,66 @@ def _nodes(hierarchy: Hierarchy, call: Call) -> Path | None:
 class _Settled:
     """Where clusters end up in a resample: parts of a split within their lineage, all others at the end of the walk.
 
-    These are the rules of :func:`~cellkey.refinement.lineage.part_call` for a parent of which no more is known than its
-    lineage, but for one: a lineage that does not pass its gate is not held.
+    These are the rules of :func:`~cellkey.refinement.lineage.part_call`. A part that bears its parent's label, because
+    its own walk did not lead there, keeps it here too as long as the rule keeps it; of other parents no more is known
+    than the lineage, and a lineage that does not pass its gate is not held.
     """
 
     def __init__(self, state: State) -> None:
         tree = state.verdict.key.hierarchy
+        self._tree = tree
         self._gaps, self._least = state.verdict.gaps, LEAST_SCORE * state.verdict.unit
         self._lineage = {
             c: tree.index(call.path[:1]) for c, call in state.calls.items()
             if ":" in c and c not in state.pinned and call.path[:1] in tree
         }
+        self._kept: dict[Path, set[str]] = {}
+        for c in self._lineage:
+            path = _nodes(tree, state.calls[c])
+            if path and path != tuple(state.calls[c].walk.path):
+                self._kept.setdefault(path, set()).add(c)
 
     def __call__(
         self, groups: Sequence[str], rule: Any, walked: Nodes, walked_below: Callable[[int], Nodes]
     ) -> Nodes:
         found = walked.copy()
+        scores = np.where(np.isfinite(rule.scores), rule.scores, -np.inf)  # a type without a score loses
         lineage = np.array([self._lineage.get(g, -1) for g in groups])
         for root in np.unique(lineage[lineage >= 0]).tolist():
             rows = np.flatnonzero(lineage == root)
             new = walked[rows, 0]
-            lead = np.where(new < 0, -np.inf, rule.scores[rows, new] - rule.scores[rows, root])
+            with np.errstate(invalid="ignore"):
+                lead = np.where(new < 0, -np.inf, scores[rows, new] - scores[rows, root])
             inside = (new != root) & ~(np.round(lead, 10) >= self._gaps[root])
             if inside.any():
                 found[rows[inside]] = walked_below(root)[rows[inside]]
-            self._trim(found, rows, rule.scores)
+        untrimmed = found.copy()
+        self._trim(found, np.flatnonzero(lineage >= 0), scores)
+        for path, parts in self._kept.items():
+            rows = np.flatnonzero([g in parts for g in groups])
+            rows = rows[self._keeps(path, untrimmed[rows], scores[rows], rule.judgement.passed[rows])]
+            found[rows] = -1
+            found[rows, : len(path)] = path
         return found
+
+    def _keeps(
+        self, path: Path, own: Nodes, scores: NDArray[np.float64], passed: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Whether parts keep their parent's label: its lineage fails and none wins, or nothing speaks against it."""
+        fails = ~passed[:, path[0]] & np.isin(own[:, 0], (-1, path[0]))
+        depth = (own >= 0).sum(axis=1)
+        levels = np.arange(len(path))
+        prefix = (depth < len(path)) & ((own[:, : len(path)] == path) | (levels >= depth[:, None])).all(axis=1)
+        uncontradicted = passed[:, list(path)].all(axis=1)
+        for above, node in pairwise(path):
+            siblings = [k for k in self._children(above) if k != node]
+            rivals = np.where(passed[:, siblings], scores[:, siblings], -np.inf).max(axis=1, initial=-np.inf)
+            uncontradicted &= rivals <= scores[:, node]
+        return np.asarray(fails | (prefix & uncontradicted))
+
+    def _children(self, node: int) -> list[int]:
+        tree = self._tree
+        return [tree.index(child.path) for child in tree.children(tree.nodes[node].path)]
 
     def _trim(self, found: Nodes, rows: NDArray[np.intp], scores: NDArray[np.float64]) -> None:
         """Give up the deepest levels of paths that hardly anything speaks for."""

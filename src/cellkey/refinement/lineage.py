@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cellkey.calls.call import UNASSIGNED, Call, CallStatus
 from cellkey.errors import ParameterError
 from cellkey.records.vocabulary import StopDetail, StopReason
@@ -108,15 +110,19 @@ def _kept(own: Call, parent: Call) -> Call:
 def with_node(verdict: Verdict, call: Call, node: int) -> Call:
     """Return the call after moving the whole cluster to a cell type of the hierarchy.
 
-    The confidence is the lead over the best other sibling where that is less than before.
+    The confidence is the lead over the best other sibling where that is less than before. A type that cannot be scored
+    here, since none of its markers is measured, has score and lead 0.
     """
     tree = verdict.key.hierarchy
     row = verdict.position(call.group)
     above = tree.parent(tree.nodes[node].path)
-    siblings = [k for k in verdict.children(None if above is None else tree.index(above.path)) if k != node]
-    score = float(verdict.scores[row, node])
-    runner_up = max(siblings, key=lambda k: float(verdict.scores[row, k]), default=None)
-    lead = score if runner_up is None else score - float(verdict.scores[row, runner_up])
+    scores = verdict.scores[row]
+    siblings = [k for k in verdict.children(None if above is None else tree.index(above.path))
+                if k != node and np.isfinite(scores[k])]
+    scored = bool(np.isfinite(scores[node]))
+    score = float(scores[node]) if scored else 0.0
+    runner_up = max(siblings, key=lambda k: float(scores[k]), default=None)
+    lead = score if runner_up is None or not scored else score - float(scores[runner_up])
     path = tuple(tree.index(tree.nodes[node].path[:depth]) for depth in range(1, tree.nodes[node].level + 2))
     has_children = bool(verdict.children(node))
     stop = StopReason.NO_CHILDREN_PASS if has_children else StopReason.LEAF_REACHED
@@ -135,7 +141,7 @@ def with_node(verdict: Verdict, call: Call, node: int) -> Call:
         stop_detail=detail,
         node=node,
         runner_up="" if runner_up is None else tree.nodes[runner_up].name,
-        runner_up_score=None if runner_up is None else float(verdict.scores[row, runner_up]),
+        runner_up_score=None if runner_up is None else float(scores[runner_up]),
         tied=(),
         walk=Walk(call.group, path, call.walk.steps, stop, detail),
     )

@@ -28,6 +28,7 @@ function replace(element, ...children) {
 }
 
 const GROUPED = new Intl.NumberFormat("en");
+const ROUGHLY = new Intl.NumberFormat("en", { notation: "compact" });
 const whole = (n) => (n === undefined || n === null ? "" : GROUPED.format(Math.round(n)));
 const decimal = (n, digits = 2) => (n === undefined || n === null || Number.isNaN(n) ? "" : n.toFixed(digits));
 const percent = (n, digits = 0) =>

@@ -89,7 +89,7 @@ function sizes(clusters, onPick) {
     const y = (n) => (height - foot) * (1 - Math.log10(Math.max(n, 1)) / top) ;
     const marks = [1, 10, 100, 1000, 1e4, 1e5, 1e6].filter((n) => Math.log10(n) <= top).map((n) => [
       svg("line", { x1: left, x2: width, y1: y(n), y2: y(n), class: "grid" }),
-      svg("text", { x: left - 6, y: y(n) + 4, "text-anchor": "end", class: "quiet small" }, whole(n))]);
+      svg("text", { x: left - 6, y: y(n) + 4, "text-anchor": "end", class: "quiet small" }, n < 1e4 ? whole(n) : ROUGHLY.format(n))]);
     const columns = sorted.map((c, i) => svg("rect", { class: "block", x: left + i * each, y: y(c.n), width: Math.max(each - (each > 4 ? 1.5 : 0.2), 0.4), height: height - foot - y(c.n), fill: colourOf(c), onclick: () => onPick(c), onmousemove: (e) => tip(e, h("b", {}, nameOf(c)), ` ${c.label}, ${whole(c.n)} cells`), onmouseleave: () => tip() }));
     return plot(width, height, "Cluster sizes", marks, columns,
       svg("text", { x: width, y: height - 3, "text-anchor": "end", class: "quiet small" }, counted(sorted.length, "cluster")));
