@@ -43,8 +43,8 @@ CONSENSUS_VOTES = TableSchema(
         Column("path", "string", "Type of the hierarchy that it stands for, joined by ' / '; empty if it is no vote."),
         Column("match", "string", "How the label was found in the hierarchy.", tuple(LabelMatch)),
         Column("share", "float", "Share (0 to 1) of the source's cells in the cluster that bear the label."),
-        Column("voice", "float", "1; less (0 to 1) where repeats of the same method look at the same cells, each of"
-               " which speaks once."),
+        Column("voice", "float", "Part (0 to 1) of a whole voice: 1, or less where repeats of the same method look at"
+               " the same cells, each of which speaks once."),
         Column("confidence", "float", "Probability (0 to 1) that the vote is right: the source's own, or by its"
                " agreement with sources that give one; empty if there is neither."),
         Column("weight", "float", "Weight of the vote at its own level; 0 if it is no vote."),
