@@ -55,7 +55,7 @@ def largest_eigenpairs(matrix: Values, n_kept: int) -> tuple[Values, Values]:
         space = None if n <= _WHOLE or n_kept * 5 >= n else _leading_space(matrix, n_kept)
         if space is None:
             return _descending(matrix, n_kept)
-        space = np.linalg.qr(space.astype(np.float64))[0]
+        space = _orthonormal(space.astype(np.float64))[0]
         values, turn = np.linalg.eigh(space.T @ (matrix @ space))
         return values[::-1], space @ turn[:, ::-1]
 
@@ -76,7 +76,7 @@ def _leading_space(matrix: Values, n_kept: int) -> Single | None:
     basis = np.empty((n, most), dtype=np.float32, order="F")
     inner = np.zeros((most, most))  # the matrix as the basis sees it
     start = np.random.default_rng(0).standard_normal((n, _WIDTH)).astype(np.float32)
-    block, width, n_restarts = np.linalg.qr(start)[0], 0, 0
+    block, width, n_restarts = _orthonormal(start)[0], 0, 0
     checked, check_at, before = 0, 4 * n_kept, 1.0
     with ThreadPoolExecutor(n_threads()) as pool:
         while n_restarts <= _MOST_RESTARTS:
@@ -105,6 +105,12 @@ def _leading_space(matrix: Values, n_kept: int) -> Single | None:
     return None
 
 
+def _orthonormal(block: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    from scipy.linalg import qr
+
+    return qr(block, mode="economic", overwrite_a=True, check_finite=False)  # type: ignore[no-any-return]
+
+
 def _product(pool: ThreadPoolExecutor, matrix: Single, block: Single) -> Single:
     out = np.empty_like(block)
 
@@ -124,8 +130,8 @@ def _next_block(basis: Any, image: Single, inner: Values) -> tuple[Single, Singl
     shares = basis.T @ image
     inner[:width, width - _WIDTH : width] = shares
     inner[width - _WIDTH : width, :width] = shares.T
-    block, first = np.linalg.qr(image - basis @ shares)
-    block, second = np.linalg.qr(block - basis @ (basis.T @ block))  # twice is enough
+    block, first = _orthonormal(image - basis @ shares)
+    block, second = _orthonormal(block - basis @ (basis.T @ block))  # twice is enough
     return block, second @ first
 
 

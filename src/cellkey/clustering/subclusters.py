@@ -11,16 +11,17 @@ from cellkey.clustering.communities import number_by_size
 from cellkey.clustering.parameters import SubclusteringParameters
 from cellkey.clustering.pca import Components
 from cellkey.clustering.pipeline import Clustering, cluster_cells, cluster_components
+from cellkey.profiles.expression import Expression, take_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from cellkey.profiles.expression import Expression
 
 __all__ = ["SplitOutcome", "Subclustering", "merge_small_groups", "subcluster", "subcluster_components"]
 
+_BLOCK_CELLS = 8192
 SplitOutcome = Literal["split", "too_few_cells", "too_few_features", "one_group", "fragmented"]
 
 
@@ -89,14 +90,9 @@ def subcluster(
     if len(members) < params.min_cells:
         return _too_few_cells(len(members), params)
     order = np.argsort(members, kind="stable")
+    inside, rows = _only(expression, members[order])
     found = cluster_cells(
-        expression,
-        var_names,
-        params=params,
-        always_use=always_use,
-        allowed=allowed,
-        chosen=chosen,
-        rows=members[order],
+        inside, var_names, params=params, always_use=always_use, allowed=allowed, chosen=chosen, rows=rows
     )
     back = np.empty(len(order), dtype=np.intp)
     back[order] = np.arange(len(order))
@@ -121,6 +117,16 @@ def subcluster_components(
     components = Components(inside, np.eye(inside.shape[1]), variance, float(variance.sum()))
     found = cluster_components(components, np.empty(0, dtype=np.intp), params=params)
     return _judge(found, params, np.arange(len(members)))
+
+
+def _only(expression: Expression, members: NDArray[np.intp]) -> tuple[Expression, NDArray[np.intp] | None]:
+    """Values to read and the cells of them to use; a block of cells is taken out once instead of in every pass."""
+    if len(members) == expression.n_obs and (members == np.arange(len(members))).all():
+        return expression, None
+    if type(expression) is Expression and expression.in_memory and len(members) <= _BLOCK_CELLS:
+        scale = None if expression.scale is None else expression.scale[members]
+        return Expression(take_cells(expression.X, members), scale=scale), None
+    return expression, members
 
 
 def _too_few_cells(n_cells: int, params: SubclusteringParameters) -> Subclustering:

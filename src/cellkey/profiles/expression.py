@@ -86,6 +86,8 @@ class Expression:
             Cells to visit, ascending; ``start`` then counts positions in ``rows``. None visits all.
         block_cells
             Cells per block; bounds the memory.
+
+        Indices of chosen columns may be in any order.
         """
         if self.storage == "csc" and self.in_memory:
             yield from _csc_row_blocks(self, columns, rows, block_cells)
@@ -175,10 +177,7 @@ class Expression:
             if position is not None:
                 data, indices, indptr = _kernels.select_columns(data, indices, indptr, position)
             block = sp.csr_matrix((data, indices, indptr), shape=(stop - start, width), copy=False)
-            block = self._scaled(block, chosen)
-            if position is not None:
-                block.sort_indices()
-            yield start, block
+            yield start, self._scaled(block, chosen)
 
     def _raw_blocks(self, columns: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
         for start in range(0, self.n_obs, _BLOCK_CELLS):
