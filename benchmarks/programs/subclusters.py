@@ -17,11 +17,14 @@ expression = Expression(adata.X, scale=cell_factors(adata.X))
 members = np.array_split(np.argsort(adata.obs["true_type"].cat.codes.to_numpy(), kind="stable"), int(sys.argv[3]))
 if sys.argv[2] == "cellkey":
     from cellkey.clustering import SubclusteringParameters, subcluster
+    from cellkey.clustering._threads import n_threads
+    from cellkey.profiles.tiles import in_order  # as refinement does
 
     names = list(adata.var_names)
     settings = SubclusteringParameters(min_cells=50, device="cpu")
     with Clock() as clock:
-        parts = [subcluster(expression, names, cells, params=settings).n_parts for cells in members]
+        found = in_order(lambda c: subcluster(expression, names, c, params=settings), [(c,) for c in members], n_threads())
+        parts = [part.n_parts for part in found]
 else:
     import scanpy as sc
 

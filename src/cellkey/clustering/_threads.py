@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,10 +27,32 @@ def n_threads() -> int:
 def single_threaded_blas() -> Iterator[None]:
     """Keep linear algebra inside the block on one thread per call, so that sums have one order.
 
-    Work is divided into fixed pieces that run on several threads instead.
+    Work is divided into fixed pieces that run on several threads instead. The limit is one of the process: it is lifted
+    when the last of all threads has left its block.
     """
-    with _blas().limit(limits=1, user_api="blas"):
+    with _limit.lock:
+        if _limit.n_inside == 0:
+            _limit.held = _blas().limit(limits=1, user_api="blas")
+        _limit.n_inside += 1
+    try:
         yield
+    finally:
+        with _limit.lock:
+            _limit.n_inside -= 1
+            if _limit.n_inside == 0:
+                _limit.held.restore_original_limits()
+
+
+class _Limit:
+    """How many threads are inside a block, and what lifts the limit."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.n_inside = 0
+        self.held: Any = None
+
+
+_limit = _Limit()
 
 
 @cache

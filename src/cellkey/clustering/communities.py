@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["leiden", "number_by_size"]
+
+#: igraph has one generator of random numbers for all threads.
+_RANDOM = Lock()
 
 
 def leiden(
@@ -44,16 +48,17 @@ def leiden(
         return number_by_size(np.zeros(n_cells, dtype=np.int64) if n_cells == 1 else np.arange(n_cells))
     ends = zip(upper.row.tolist(), upper.col.tolist(), strict=True)  # which igraph reads four times faster than arrays
     network = igraph.Graph(n=n_cells, edges=ends)
-    igraph.set_random_number_generator(random.Random(seed))
-    try:
-        partition = network.community_leiden(
-            objective_function="modularity",
-            weights=upper.data.tolist(),
-            resolution=resolution,
-            n_iterations=n_iterations,
-        )
-    finally:
-        igraph.set_random_number_generator(random)
+    with _RANDOM:
+        igraph.set_random_number_generator(random.Random(seed))
+        try:
+            partition = network.community_leiden(
+                objective_function="modularity",
+                weights=upper.data.tolist(),
+                resolution=resolution,
+                n_iterations=n_iterations,
+            )
+        finally:
+            igraph.set_random_number_generator(random)
     return number_by_size(np.asarray(partition.membership, dtype=np.int64))
 
 

@@ -125,7 +125,8 @@ def _pruned_candidates(points: NDArray[np.float32], n_candidates: int) -> NDArra
     Cells are gathered in lists around centres; a list is compared only if the triangle inequality allows one of its
     members to be near enough. The more the cells fall into groups, the fewer pairs are looked at.
     """
-    lists, centres = _lists(points)
+    with single_threaded_blas():
+        lists, centres = _lists(points)
     order = np.argsort(lists, kind="stable")
     ordered = np.ascontiguousarray(points[order])
     n_lists = len(centres)

@@ -14,7 +14,7 @@ import numpy as np
 
 from cellkey.device import compiled, free_bytes, launch
 from cellkey.profiles._kernels import LEAST_POSITIVE
-from cellkey.profiles.tiles import _in_order
+from cellkey.profiles.tiles import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -63,7 +63,7 @@ class DeviceStatistics:
         most = free_bytes() // (2 * _BYTES_PER_VALUE)
         held: list[_Block] = []
         n_values = start = 0
-        for block in _in_order(read, [(span,) for span in spans], n_jobs):
+        for block in in_order(read, [(span,) for span in spans], n_jobs):
             if held and n_values + block.nnz > most:
                 start += yield from self._add(result, held, start)
                 held, n_values = [], 0

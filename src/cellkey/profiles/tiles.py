@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "Survey", "Sweep", "TileStore", "TiledExpression", "as_float", "canonical_rows", "matrix_digest", "survey_matrix",
+    "Survey", "Sweep", "TileStore", "TiledExpression", "as_float", "canonical_rows", "in_order", "matrix_digest",
+    "survey_matrix",
 ]
 
 
@@ -176,7 +177,7 @@ class TileStore:
         # As many as can be in the hands of threads, and the one that is being read.
         buffers = [Buffer() for _ in range(max(n_jobs, 1) + 1)]
         blocks = ((*item, buffer) for item, buffer in zip(_row_blocks(X, store._shelf, buffers), cycle(buffers)))
-        for start, n_rows, parts in _in_order(work, blocks, n_jobs):
+        for start, n_rows, parts in in_order(work, blocks, n_jobs):
             store._tiles.append(_Tile(start, n_rows, *(store._shelf.put(part) for part in parts)))
             if progress is not None:
                 progress((start + n_rows) / store.shape[0])
@@ -305,7 +306,7 @@ class TiledExpression(Expression):
         if self.scale is not None:
             self.small_logs()  # once, before threads ask for it
         items = ((place, wanted) for place in range(self.X.n_tiles))
-        return _in_order(lambda place, wanted: work(self._tile(place, wanted)), items, n_jobs)
+        return in_order(lambda place, wanted: work(self._tile(place, wanted)), items, n_jobs)
 
     def _tile(self, place: int, columns: NDArray[np.int64] | None) -> sp.csc_matrix:
         first, n_rows, data, rows, starts = self.X.tile(place, columns)
@@ -469,7 +470,7 @@ def _narrowest(data: NDArray[Any], found: tuple[Any, ...]) -> np.dtype[Any]:
     return data.dtype
 
 
-def _in_order(
+def in_order(
     work: Callable[..., Any], items: Iterable[tuple[Any, ...]], n_jobs: int
 ) -> Iterator[Any]:
     """Apply ``work`` on threads while the next items are read; results come in the order of the items."""

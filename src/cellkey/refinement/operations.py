@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.sparse as sp
 
+from cellkey.clustering._threads import n_threads
 from cellkey.clustering.communities import number_by_size
 from cellkey.profiles.profile import ClusterProfiles, natural_key, profile_clusters
+from cellkey.profiles.tiles import in_order
 from cellkey.records.vocabulary import LogSource, LogStatus, RefinementAction
 from cellkey.refinement.diagnosis import competitors
 from cellkey.refinement.lineage import agree, part_call, with_label, with_node
@@ -21,7 +24,7 @@ from cellkey.refinement.state import LogEntry, State, Touch
 from cellkey.routing.votes import cell_support
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Workshop", "carry_out"]
 
 
+_SIDE_BY_SIDE = 8192
+"""Most cells of clusters that are parted side by side; their values are in memory together."""
 _SETTLED = 0.9
 """Stability from which on no other way of splitting is tried."""
 _WITH_GAPS = 0.75
@@ -73,8 +78,9 @@ def carry_out(state: State, plan: Plan, shop: Workshop, iteration: int) -> tuple
         state = _override(state, override, iteration, log)
     for merge in plan.of(Merge):
         state = _merge(state, merge, shop, iteration, log)
-    for split in plan.of(Subcluster):
-        state = _subcluster(state, split, shop, iteration, log, keep_labels=rescore.mode == "none")
+    splits = plan.of(Subcluster)
+    for split, found in zip(splits, _parts_ahead(state, splits, shop), strict=True):
+        state = _subcluster(state, split, found, shop, iteration, log, keep_labels=rescore.mode == "none")
     for relabel in plan.of(Relabel):
         state = _relabel(state, relabel, iteration, log)
     log += [_remark(state.calls[op.cluster_id], op) for op in plan.of(Skip) if op.reason]
@@ -132,15 +138,33 @@ def _merge(state: State, op: Merge, shop: Workshop, iteration: int, log: list[Lo
     return _called(state, new, Touch(RefinementAction.MERGE, iteration, op.reason), pin=True)
 
 
+def _parts_ahead(state: State, splits: Sequence[Subcluster], shop: Workshop) -> Iterator[Parts]:
+    """Parts of the clusters to split, in this order; those of small ones are found while others are judged.
+
+    No split changes the cells of another. Cells of a file are read by one thread.
+    """
+    key, X = state.verdict.key, shop.cells.X
+    always = key.names(key.used_columns())
+    sizes = [len(state.rows(op.cluster_id)) for op in splits]
+    small = max(sizes, default=0) <= _SIDE_BY_SIDE and (isinstance(X, np.ndarray) or sp.issparse(X))
+
+    def find(op: Subcluster) -> Parts:
+        shop.tell(f"splitting {op.cluster_id}")
+        rows = state.rows(op.cluster_id)
+        return find_parts(shop.cells, rows, op, shop.parameters, always_use=always, chosen=_focus(op, state))
+
+    return in_order(find, [(op,) for op in splits], n_threads()) if small and n_threads() > 1 else map(find, splits)
+
+
 def _subcluster(
-    state: State, op: Subcluster, shop: Workshop, iteration: int, log: list[LogEntry], *, keep_labels: bool
+    state: State, op: Subcluster, found: Parts, shop: Workshop, iteration: int, log: list[LogEntry], *,
+    keep_labels: bool,
 ) -> State:
     started = time.perf_counter()
     cluster = op.cluster_id
-    shop.tell(f"splitting {cluster}")
     parent = state.calls[cluster]
     rows = state.rows(cluster)
-    split = _split(state, op, shop, rows)
+    split = _split(state, op, found, shop)
     if split.labels is None or split.profiles is None:
         entry = _entry(parent, parent, RefinementAction.SUBCLUSTER, op, started, reason=f"{op.reason}: {split.reason}")
         log.append(replace(entry, status=LogStatus.NO_SPLIT, stability=split.stability))
@@ -179,15 +203,13 @@ def _same_label(first: Call, second: Call) -> bool:
     return first.label == second.label and first.path == second.path
 
 
-def _split(state: State, op: Subcluster, shop: Workshop, rows: NDArray[np.intp]) -> _Split:
-    """Part the cells by all that varies among them and, where that is not settled, by single markers as well.
+def _split(state: State, op: Subcluster, found: Parts, shop: Workshop) -> _Split:
+    """Take the parts found by all that varies and, where that is not settled, part the cells by single markers as well.
 
     Those are the markers of the types in question. Of two splits that hold, the one that comes out again more surely
     is taken.
     """
     key = state.verdict.key
-    always = key.names(key.used_columns())
-    found = find_parts(shop.cells, rows, op, shop.parameters, always_use=always, chosen=_focus(op, state))
     first = _worth_telling_apart(found, state, op, shop)
     settled = first.labels is not None and not first.stability < _SETTLED
     if settled or found.expression is None:
@@ -196,7 +218,7 @@ def _split(state: State, op: Subcluster, shop: Workshop, rows: NDArray[np.intp])
     candidates = competitors(verdict, call)
     if len(candidates) < 2:
         return first
-    here, base = np.arange(len(rows)), state.profiles
+    here, base = np.arange(found.expression.n_obs), state.profiles
     support = cell_support(
         found.expression, here, candidates, verdict.evidence, base.overall_mean, base.overall_std
     )
