@@ -23,7 +23,7 @@ if sys.argv[2] == "cellkey":
     names = list(adata.var_names)
     settings = SubclusteringParameters(min_cells=50, device="cpu")
     with Clock() as clock:
-        found = in_order(lambda c: subcluster(expression, names, c, params=settings), [(c,) for c in members], n_threads())
+        found = in_order(lambda c: subcluster(expression, names, c, params=settings), zip(members), n_threads())
         parts = [part.n_parts for part in found]
 else:
     import scanpy as sc

@@ -148,12 +148,17 @@ def _parts_ahead(state: State, splits: Sequence[Subcluster], shop: Workshop) -> 
     sizes = [len(state.rows(op.cluster_id)) for op in splits]
     small = max(sizes, default=0) <= _SIDE_BY_SIDE and (isinstance(X, np.ndarray) or sp.issparse(X))
 
+    def told() -> Iterator[Subcluster]:
+        for op in splits:
+            shop.tell(f"splitting {op.cluster_id}")
+            yield op
+
     def find(op: Subcluster) -> Parts:
-        shop.tell(f"splitting {op.cluster_id}")
         rows = state.rows(op.cluster_id)
         return find_parts(shop.cells, rows, op, shop.parameters, always_use=always, chosen=_focus(op, state))
 
-    return in_order(find, [(op,) for op in splits], n_threads()) if small and n_threads() > 1 else map(find, splits)
+    n_jobs = n_threads() if small else 1
+    return in_order(find, ((op,) for op in told()), n_jobs) if n_jobs > 1 else map(find, told())
 
 
 def _subcluster(
