@@ -15,6 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors
 
 from cellkey.clustering import leiden, nearest_neighbors, neighbor_graph, neighbor_recall, number_by_size
+from cellkey.clustering._threads import single_threaded_blas
 
 
 def points(n=400, dims=10, seed=0) -> np.ndarray:
@@ -194,3 +195,22 @@ def test_the_search_of_many_cells_is_exact_and_finds_almost_all_approximately():
     assert found.method == "approximate"
     assert found.recall >= 0.95
     assert neighbor_recall(found.indices, exact.indices) >= 0.93
+
+
+def test_linear_algebra_stays_on_one_thread_until_the_last_block_is_left():
+    """Also when blocks of several threads overlap and do not end in the order they began."""
+    from threadpoolctl import threadpool_info
+
+    def most() -> int:
+        return max(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+
+    with single_threaded_blas():
+        assert most() == 1
+    before = most()
+    first, second = single_threaded_blas(), single_threaded_blas()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert most() == 1
+    second.__exit__(None, None, None)
+    assert most() == before

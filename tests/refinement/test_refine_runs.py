@@ -48,6 +48,16 @@ def tables(directory: Path) -> dict[str, str]:
     }
 
 
+def test_clusters_parted_side_by_side_are_those_parted_one_by_one(run: Path, tmp_path: Path, monkeypatch) -> None:
+    found = []
+    for threads in ("1", "3"):
+        copy = shutil.copytree(run, tmp_path / threads)
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        assert refine_run(copy, parameters=SETTINGS).result is not None
+        found.append(tables(copy))
+    assert found[0] == found[1]
+
+
 def test_a_refined_run_holds_what_is_promised(run: Path) -> None:
     result = refine_run(run, parameters=SETTINGS).result
     assert result is not None

@@ -1,7 +1,8 @@
-"""The cells of a run, read one cluster at a time, so that memory is bounded by the largest cluster."""
+"""The cells of a run, read cluster by cluster: memory is bounded by the largest cluster or by a few small ones."""
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class Cells:
         self.transform = transform
         self.components = components
         self.features = features
+        self._reading = Lock()  # a file is read by one thread at a time
 
     @property
     def n_obs(self) -> int:
@@ -59,7 +61,8 @@ class Cells:
 
     def expression(self, rows: NDArray[np.intp]) -> Expression:
         """Return the values of some cells (ascending positions), in memory."""
-        block = take_cells(self.X, rows)
+        with self._reading:
+            block = take_cells(self.X, rows)
         # What lies on disk is sparse in memory whatever its storage, so that all ways to run sum alike.
         block = np.asarray(block) if isinstance(self.X, np.ndarray) else sp.csr_matrix(wide_enough(block))
         return Expression(block, scale=self._scale(block))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 
 from cellkey.clustering._threads import n_threads
 from cellkey.clustering.communities import number_by_size
@@ -141,12 +140,12 @@ def _merge(state: State, op: Merge, shop: Workshop, iteration: int, log: list[Lo
 def _parts_ahead(state: State, splits: Sequence[Subcluster], shop: Workshop) -> Iterator[Parts]:
     """Parts of the clusters to split, in this order; those of small ones are found while others are judged.
 
-    No split changes the cells of another. Cells of a file are read by one thread.
+    No split changes the cells of another.
     """
-    key, X = state.verdict.key, shop.cells.X
+    key = state.verdict.key
     always = key.names(key.used_columns())
     sizes = [len(state.rows(op.cluster_id)) for op in splits]
-    small = max(sizes, default=0) <= _SIDE_BY_SIDE and (isinstance(X, np.ndarray) or sp.issparse(X))
+    n_jobs = n_threads() if max(sizes, default=0) <= _SIDE_BY_SIDE else 1
 
     def told() -> Iterator[Subcluster]:
         for op in splits:
@@ -157,7 +156,6 @@ def _parts_ahead(state: State, splits: Sequence[Subcluster], shop: Workshop) -> 
         rows = state.rows(op.cluster_id)
         return find_parts(shop.cells, rows, op, shop.parameters, always_use=always, chosen=_focus(op, state))
 
-    n_jobs = n_threads() if small else 1
     return in_order(find, ((op,) for op in told()), n_jobs) if n_jobs > 1 else map(find, told())
 
 
