@@ -10,6 +10,7 @@ __all__ = [
     "accumulate_moments",
     "add_cross_products",
     "candidate_distances",
+    "centred",
     "fill_scaled",
     "fill_scaled_genes",
     "fuzzy_weights",
@@ -129,6 +130,21 @@ def add_cross_products(data, indices, indptr, lower, upper, out):  # type: ignor
             line = out[i]
             for b in range(a, stop):
                 line[indices[b]] += value * data[b]
+
+
+@njit(cache=True, nogil=True)
+def centred(products, mean, n_cells):  # type: ignore[no-untyped-def]
+    """Return the whole covariance from sums of products (their upper triangle) and the mean, a tile at a time."""
+    n = len(mean)
+    out = np.empty((n, n))
+    for top in range(0, n, 64):
+        for left in range(top, n, 64):
+            for i in range(top, min(top + 64, n)):
+                for j in range(max(left, i), min(left + 64, n)):
+                    value = products[i, j] / n_cells - mean[i] * mean[j]
+                    out[i, j] = value
+                    out[j, i] = value
+    return out
 
 
 @njit(cache=True, nogil=True)

@@ -284,19 +284,14 @@ class Products:
         self, offset: NDArray[np.float64], n_cells: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return mean (features,) and covariance (features x features, population) of the scaled values."""
-        products = self._empty if self.sparse is None else self.sparse.copy()
-        sums = self.sums[0].copy()
-        if self.n_sparse:  # move the origin of the sparse part to the mean of each feature, as in the dense part
+        sums, products = self.sums[0].copy(), self.dense
+        if self.sparse is not None:  # move the origin to the mean of each feature, as in the dense part
             cross = np.outer(sums, offset)
-            products -= cross + cross.T - self.n_sparse * np.outer(offset, offset)
+            moved = self.sparse - (cross + cross.T - self.n_sparse * np.outer(offset, offset))
             sums -= self.n_sparse * offset
-        if self.dense is not None:
-            products += self.dense
+            products = moved if products is None else moved + products
         mean = (sums + self.sums[1]) / n_cells
-        products /= n_cells
-        products -= np.outer(mean, mean)
-        upper = np.triu(products)
-        return mean, upper + np.triu(products, 1).T
+        return mean, _kernels.centred(self._empty if products is None else products, mean, n_cells)
 
 
 def sum_products(blocks: Iterable[Any], n_features: int) -> Products:
