@@ -57,7 +57,7 @@ _limit = _Limit()
 
 @cache
 def _blas() -> Any:
-    """The loaded libraries of linear algebra; finding them takes longer than many a block."""
+    """The libraries that NumPy and SciPy multiply with; finding them takes longer than many a block."""
     import scipy.linalg.cython_blas  # noqa: F401 - a library loaded later would not be limited
     from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
