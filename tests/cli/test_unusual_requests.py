@@ -361,3 +361,17 @@ def test_a_column_of_almost_unique_values_is_doubted(annotate, small_cells) -> N
     result, _ = annotate(clustered(small_cells(12), [f"c{i}" for i in range(48)]), "--cluster-key", "k")
     assert result.exit_code == 0, result.output
     assert "48 different values in 48 cells: is it a column of clusters?" in result.output
+
+
+def test_a_wish_that_another_command_fulfils_is_answered() -> None:
+    result = CliRunner().invoke(build_app(), ["cluster", "cells.h5ad"])  # type: ignore[arg-type]
+    assert result.exit_code == 2
+    assert "there is no command 'cluster': 'cellkey annotate'" in result.output
+
+
+def test_a_table_of_two_columns_is_recognised(refused, tmp_path: Path) -> None:
+    path = tmp_path / "counts.csv"
+    path.write_text("cell,CD3D\na,1\n", encoding="utf-8")
+    refused(path, "a comma-separated text table")
+    path.write_text("Dear all,\nhere are the cells\n", encoding="utf-8")
+    refused(path, "plain text")

@@ -22,6 +22,10 @@ OUTPUT_FILE: Final = ("--output", "-o")
 MARKER_MAP: Final = ("--marker-map", "--hierarchy")
 
 Progress = Callable[[str, "float | None"], None]
+_ELSEWHERE: Final = {
+    "cluster": "'cellkey annotate' clusters and names at once, --skip-refinement leaves it at that, and "
+               "--clustering-params sets how; the clusters are in obs['cluster_lvl0'] of its output",
+}
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -59,6 +63,15 @@ class CommandGroup(TyperGroup):
     interrupt.
     Errors of the operating system (no space, no permission) and a lack of memory are told in the same way.
     """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        from cellkey.errors import ParameterError
+
+        wanted = args[0]
+        if ctx.parent is None and wanted in _ELSEWHERE and self.get_command(ctx, wanted) is None:
+            msg = f"there is no command {wanted!r}: {_ELSEWHERE[wanted]}"
+            raise ParameterError(msg)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         from cellkey.errors import CellkeyError, NothingToDoError

@@ -137,15 +137,16 @@ def _what_starts_so(start: bytes) -> str:
 def _text_like(start: bytes) -> str:
     """What text at the start of a file is: a table of numbers or other text; empty if it is no text."""
     try:
-        first = start.decode("utf-8", errors="strict" if len(start) < _START else "ignore").split("\n", 1)[0]
+        lines = start.decode("utf-8", errors="strict" if len(start) < _START else "ignore").split("\n", 2)
     except UnicodeDecodeError:
         return ""
     if b"\0" in start:
         return ""
+    first, second = lines[0], lines[1] if len(lines) > 1 else ""
     if first.startswith("%%MatrixMarket"):
         return "a matrix alone: give its folder, with barcodes and features beside it"
     for separator, name in (("\t", "tab"), (",", "comma"), (";", "semicolon")):
-        if first.count(separator) > 1:
+        if first.count(separator) > 1 or first.count(separator) == second.count(separator) == 1:
             return (f"a {name}-separated text table: write it as .h5ad once, with cells as rows, as in "
                     f"anndata.AnnData(pandas.read_csv(FILE, sep={separator!r}, index_col=0)).write_h5ad('cells.h5ad'); "
                     "add .T where genes are the rows")
