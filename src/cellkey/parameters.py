@@ -105,7 +105,8 @@ def _value_of(text: str, name: str) -> Any:
     except json.JSONDecodeError as error:
         msg = f"{name} is not valid JSON: line {error.lineno}, column {error.colno}: {_json_trouble(text, error)}"
     except yaml.YAMLError as error:
-        msg = f"{name} is neither valid JSON nor valid YAML: {error}"
+        spaces = "; indent with spaces, YAML takes no tabs" if "'\\t'" in str(error) else ""
+        msg = f"{name} is neither valid JSON nor valid YAML: {error}{spaces}"
     except RecursionError:
         msg = f"{name} cannot be used: values are nested too deeply"
     except ValueError as error:  # a repeated name or NaN; else Python's own limit of 4,300 digits

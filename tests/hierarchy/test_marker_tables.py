@@ -116,6 +116,22 @@ def test_two_level_encyclopedia(tmp_path: Path) -> None:
     assert h["B cells / Memory B cells"].ontology_id == "CL:0000787"
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_semicolons_of_a_spreadsheet_are_commas(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "map.csv"
+    lines = ["cell_type;markers", "T Cells;CD3D, CD3E", "B Cells;MS4A1, CD79A", ""]
+    path.write_bytes(end.join(lines).encode())
+    assert {n.name: n.markers for n in read_hierarchy(path).nodes} == {
+        "T Cells": ("CD3D", "CD3E"), "B Cells": ("MS4A1", "CD79A")}
+
+
+def test_tabs_in_yaml_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "map.yaml"
+    path.write_text("T Cells:\n\tmarkers: [CD3D]\n", encoding="utf-8")
+    with pytest.raises(HierarchyError, match="indent with spaces, YAML takes no tabs"):
+        read_hierarchy(path)
+
+
 def test_unknown_columns(tmp_path: Path) -> None:
     with pytest.raises(HierarchyError, match=r"the columns \(p_val, cluster\) are those of no known marker table"):
         read_hierarchy(write(tmp_path / "x.csv", "p_val,cluster\n1,2\n"))

@@ -89,7 +89,8 @@ def from_yaml(text: str, findings: Findings) -> Located | None:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        findings.error(f"not valid YAML: {error.problem or error.context}", line)
+        spaces = "indent with spaces, YAML takes no tabs" if "'\\t'" in (error.problem or "") else ""
+        findings.error(f"not valid YAML: {error.problem or error.context}", line, fix=spaces)
         return None
     except (yaml.YAMLError, RecursionError) as error:
         findings.error(f"not valid YAML: {str(error).splitlines()[0]}")

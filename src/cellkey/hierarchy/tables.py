@@ -50,9 +50,10 @@ class TableOptions:
 
 
 def rows_of_text(text: str) -> tuple[list[str], list[Row]]:
-    """Return header and rows of comma- or tab-separated text, with line numbers."""
+    """Return header and rows of text separated by tabs, commas or semicolons (Excel in many countries), with lines."""
     first = text.split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text), delimiter="\t" if "\t" in first else ",")
+    plain = ";" if first.count(";") > first.count(",") else ","
+    reader = csv.reader(io.StringIO(text), delimiter="\t" if "\t" in first else plain)
     header = [cell.strip() for cell in next(reader, [])]
     rows: list[Row] = [
         (reader.line_num, dict(zip(header, (c.strip() for c in cells), strict=False))) for cells in reader if cells
