@@ -73,6 +73,14 @@ def pseudobulk(
     ------
     InputError
         If the file, a column or the values cannot be used.
+
+    Examples
+    --------
+    >>> sums = cellkey.pseudobulk(adata, "true_cluster")
+    >>> int(sums.obs["n_cells"].sum())
+    300
+    >>> sorted(sums.layers)
+    ['detection', 'mean']
     """
     import anndata as ad
 
