@@ -19,10 +19,9 @@ from _clock import Clock
 
 from cellkey.clustering.features import Moments, choose_features, gene_moments
 from cellkey.clustering.neighbors import nearest_neighbors
-from cellkey.clustering.normalise import factors_from_totals
 from cellkey.clustering.pca import principal_components
 from cellkey.device import choose_device, device_name
-from cellkey.profiles.expression import Expression
+from cellkey.profiles.expression import Expression, factors_from_totals
 from cellkey.profiles.profile import profile_clusters
 from cellkey.profiles.resampling import Resampler
 

@@ -160,13 +160,12 @@ def cluster_labels(adata: AnnData, groupby: str, option: str = "--cluster-key") 
         msg = (f"{int(missing.sum())} of {len(missing)} cells have no value in obs[{groupby!r}]: "
                "they are left out of all statistics and stay Unassigned")
         warnings.warn(msg, CellkeyWarning, stacklevel=3)
-    if n_different > max(20, len(values) // 2):
+    if n_different > min(5000, max(20, len(values) // 2)):
         msg = (f"obs[{groupby!r}] holds {n_different:,} different values in {len(values):,} cells: is it a column of "
                "clusters?")
+        if n_different > 5000:
+            raise ParameterError(msg)
         warnings.warn(msg, CellkeyWarning, stacklevel=3)
-    if n_different > 5000:
-        msg = f"obs[{groupby!r}] holds {n_different} different values: is it a column of clusters?"
-        raise ParameterError(msg)
     return values
 
 

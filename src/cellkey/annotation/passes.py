@@ -90,7 +90,7 @@ class InThisProcess:
     def scale(self, X: Any, report: MatrixReport | None) -> NDArray[np.float64] | None:
         """Sweep the matrix once if its cells are to be normalised; tiles know the totals already."""
         from cellkey.clustering import working_scale
-        from cellkey.clustering.normalise import factors_from_totals
+        from cellkey.profiles.expression import factors_from_totals
 
         if report is not None and report.transform == "normalise" and isinstance(X, TileStore):
             return factors_from_totals(X.survey.totals)

@@ -173,8 +173,7 @@ def _summed(
     transform: Transform = report.transform if normalize else "none"
     if transform != expected:
         sums, _ = sum_groups(X, labels, names, transform=transform, n_jobs=threads, progress=tell)
-    sums.info.update({"layer": layer, "values": str(report.kind), "transform": transform})
-    return sums, {"layer": layer, "values": report.kind, "transform": transform}
+    return sums, {"layer": layer, "values": str(report.kind), "transform": transform}
 
 
 def _expected(X: Any, assume: str | None) -> Transform:

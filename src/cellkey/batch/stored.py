@@ -13,21 +13,22 @@ from cellkey.errors import InputError, did_you_mean
 from cellkey.llm.evidence import Study
 from cellkey.llm.knowledge import bundled_knowledge
 from cellkey.llm.marker_tables import read_marker_table
-from cellkey.llm.stored import AskedWith, StoredResult, read_result
+from cellkey.llm.stored import AskedWith, StoredResult, open_table_run, read_result
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cellkey.batch.settings import BatchSettings
 
-__all__ = ["is_batch_run", "open_dataset"]
+__all__ = ["open_dataset", "open_result"]
 
 _FEWEST_CELLS = 3
 
 
-def is_batch_run(path: str | Path) -> bool:
-    """Whether a directory is that of a batch, and not of a single marker table."""
-    return RunDirectory(Path(path)).summary_csv.is_file()
+def open_result(run: str | Path, dataset: str | None = None) -> StoredResult:
+    """Return the annotation of a single marker table, or of one dataset of a batch; see :func:`open_dataset`."""
+    is_batch = RunDirectory(Path(run)).summary_csv.is_file()
+    return open_dataset(run, dataset) if is_batch else open_table_run(run)
 
 
 def open_dataset(run: str | Path, name: str | None = None) -> StoredResult:

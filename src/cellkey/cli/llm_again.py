@@ -173,13 +173,11 @@ def judge(
 
 def _again(verb: str, options: dict[str, Any], ask: Callable[[Any, Any], Any]) -> Any:
     """Ask a finished run again and write what comes of it into a directory of its own."""
-    from cellkey.batch.stored import is_batch_run, open_dataset
+    from cellkey.batch.stored import open_result
     from cellkey.llm.followup import follow_up
-    from cellkey.llm.stored import open_table_run
 
-    run = options["run"]
     done = follow_up(
-        open_dataset(run, options["dataset"]) if is_batch_run(run) else open_table_run(run),
+        open_result(options["run"], options["dataset"]),
         ask,
         options["out"],
         verb=verb,

@@ -121,19 +121,19 @@ def _evidence(options: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
     """What was asked with, the evidence and candidates of the clusters, and the knowledge, from a table or a run."""
     from dataclasses import replace
 
-    from cellkey.batch.stored import is_batch_run, open_dataset
+    from cellkey.batch.stored import open_result
     from cellkey.llm.comparison_run import candidates_of, evidence_for
     from cellkey.llm.evidence import Study
     from cellkey.llm.knowledge import bundled_knowledge
     from cellkey.llm.marker_selection import SelectionParameters
     from cellkey.llm.marker_tables import read_marker_table
-    from cellkey.llm.stored import AskedWith, chosen_clusters, open_table_run
+    from cellkey.llm.stored import AskedWith, chosen_clusters
     from cellkey.llm.workflow import WorkflowParameters
 
     source, clusters, named = options["source"], options["cluster"], options["candidate"]
     settings, panels = options["settings"], options["knowledge"]
     if source.is_dir():
-        stored = open_dataset(source, options["dataset"]) if is_batch_run(source) else open_table_run(source)
+        stored = open_result(source, options["dataset"])
         by_cluster = {r.cluster: r.evidence for r in stored.result.clusters}
         chosen = chosen_clusters(list(by_cluster), clusters)
         candidates = {c: named or candidates_of(stored, c) for c in chosen}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from cellkey.profiles.expression import major_parts
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -47,9 +49,7 @@ def row_view(X: Any, start: int, stop: int) -> Any:
     """Some rows of a matrix in memory; those of a dense or CSR matrix without a copy of the values."""
     if not sp.issparse(X) or X.format != "csr":
         return X[start:stop]
-    first, last = X.indptr[start], X.indptr[stop]
-    parts = (X.data[first:last], X.indices[first:last], X.indptr[start : stop + 1] - first)
-    view = sp.csr_matrix(parts, shape=(stop - start, X.shape[1]), copy=False)
+    view = sp.csr_matrix(major_parts(X, start, stop), shape=(stop - start, X.shape[1]), copy=False)
     view.has_sorted_indices = X.has_sorted_indices
     return view
 

@@ -9,16 +9,17 @@ import scipy.sparse as sp
 
 from cellkey.clustering import _kernels
 from cellkey.clustering._blocks import sweep
+from cellkey.profiles.expression import TARGET_SUM, factors_from_totals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellkey.clustering.inspect import MatrixReport
 
-__all__ = ["cell_factors", "cell_totals", "factors_from_totals", "working_scale"]
+__all__ = ["cell_factors", "cell_totals", "working_scale"]
 
 
-def cell_factors(X: Any, target_sum: float | None = 1e4) -> NDArray[np.float64]:
+def cell_factors(X: Any, target_sum: float | None = TARGET_SUM) -> NDArray[np.float64]:
     """Return the factor that scales each cell to the same total.
 
     Parameters
@@ -46,16 +47,6 @@ def cell_totals(X: Any) -> NDArray[np.float64]:
     return totals
 
 
-def factors_from_totals(totals: NDArray[np.float64], target_sum: float | None = 1e4) -> NDArray[np.float64]:
-    """Return the factors of :func:`cell_factors` for the totals of cells."""
-    some = totals > 0
-    if target_sum is None:
-        target_sum = float(np.median(totals[some])) if some.any() else 1.0
-    factors = np.zeros_like(totals)
-    factors[some] = target_sum / totals[some]
-    return factors
-
-
 def _row_sums(block: Any) -> NDArray[np.float64]:
     if not sp.issparse(block):
         return np.asarray(block.sum(axis=1, dtype=np.float64))
@@ -63,7 +54,7 @@ def _row_sums(block: Any) -> NDArray[np.float64]:
     return sums
 
 
-def working_scale(X: Any, report: MatrixReport, target_sum: float | None = 1e4) -> NDArray[np.float64] | None:
+def working_scale(X: Any, report: MatrixReport, target_sum: float | None = TARGET_SUM) -> NDArray[np.float64] | None:
     """Return the ``scale`` argument of :class:`~cellkey.profiles.Expression` that ``report.transform`` asks
     for."""
     if report.transform == "normalise":

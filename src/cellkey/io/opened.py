@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,19 +157,20 @@ class OpenedCells:
         """Return :func:`~cellkey.profiles.resampling.cell_keys` of the cells, without keeping their names."""
         from cellkey.profiles.resampling import cell_keys
 
-        keys = self._hashed_names()
+        keys = None if "obs" in self._frames else self._keys
         return cell_keys(self.obs_names) if keys is None else keys
 
-    def _hashed_names(self) -> NDArray[np.uint64] | None:
+    @cached_property
+    def _keys(self) -> NDArray[np.uint64] | None:
         """Hashes of the names of cells, read block by block: as text they take ten times the memory.
 
-        None if ``obs`` was read, if names are stored in another form, or if two hashes are equal.
+        None if names are stored in another form, or if two hashes are equal.
         """
         import pandas as pd
 
         group = self._store["obs"]
         names = group[str(group.attrs["_index"])]
-        if "obs" in self._frames or names.attrs.get("encoding-type") != "string-array":
+        if names.attrs.get("encoding-type") != "string-array":
             return None
         keys = np.empty(self.n_obs, dtype=np.uint64)
         texts = names.asstr() if hasattr(names, "asstr") else names
@@ -184,7 +186,7 @@ class OpenedCells:
 
     def make_names_unique(self) -> None:
         """See :func:`~cellkey.io.names.make_names_unique`; names of cells that all differ are not kept."""
-        axes = ("obs", "var") if self._hashed_names() is None else ("var",)
+        axes = ("obs", "var") if self._keys is None else ("var",)
         make_names_unique(self, source=self.path.name, axes=axes)
 
     def obs_names_make_unique(self) -> None:

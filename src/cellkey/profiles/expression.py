@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Expression", "take_cells", "wide_enough"]
+__all__ = ["TARGET_SUM", "Expression", "factors_from_totals", "major_parts", "take_cells", "wide_enough"]
+
+TARGET_SUM = 1e4
+"""Total that cells of counts are scaled to: the field's convention."""
 
 _BLOCK_CELLS = 8192
 _BLOCK_VALUES = 4_000_000
@@ -211,8 +214,35 @@ def take_cells(X: Any, rows: NDArray[np.intp]) -> Any:
 def _csr_parts(X: Any, chosen: slice | NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     if not isinstance(chosen, slice):
         return _kernels.take_rows(X.data, X.indices, X.indptr, chosen)  # type: ignore[no-any-return]
-    low, high = int(X.indptr[chosen.start]), int(X.indptr[chosen.stop])
-    return X.data[low:high], X.indices[low:high], X.indptr[chosen.start : chosen.stop + 1] - X.indptr[chosen.start]
+    return major_parts(X, chosen.start, chosen.stop)
+
+
+def major_parts(X: Any, start: int, stop: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return values, indices and starts of some rows of CSR, or columns of CSC, without a copy of the values."""
+    low, high = int(X.indptr[start]), int(X.indptr[stop])
+    return X.data[low:high], X.indices[low:high], X.indptr[start : stop + 1] - X.indptr[start]
+
+
+def factors_from_totals(totals: NDArray[np.float64], target_sum: float | None = TARGET_SUM) -> NDArray[np.float64]:
+    """Return what scales cells with these totals to the same total: the ``scale`` of :class:`Expression`.
+
+    Parameters
+    ----------
+    totals
+        Sum of each cell, shape (cells,).
+    target_sum
+        Total per cell after scaling. None takes the median of the totals.
+
+    Returns
+    -------
+    Shape (cells,), float64. Cells without any count have factor 0, so that their values stay 0.
+    """
+    some = totals > 0
+    if target_sum is None:
+        target_sum = float(np.median(totals[some])) if some.any() else 1.0
+    factors = np.zeros_like(totals)
+    factors[some] = target_sum / totals[some]
+    return factors
 
 
 def wide_enough(block: Any) -> Any:

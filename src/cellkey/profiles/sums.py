@@ -17,7 +17,7 @@ import scipy.sparse as sp
 
 from cellkey.io.stored import Buffer, StoredMatrix
 from cellkey.profiles import _kernels, _sum_kernels
-from cellkey.profiles.expression import Expression, wide_enough
+from cellkey.profiles.expression import TARGET_SUM, Expression, factors_from_totals, major_parts, wide_enough
 from cellkey.profiles.profile import cell_groups, group_sizes
 from cellkey.profiles.tiles import Sweep, TileStore, as_float, canonical_rows
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["GroupSums", "sum_groups"]
 
 _HOW = {"none": _sum_kernels.NONE, "log1p": _sum_kernels.ONLY_LOG, "normalise": _sum_kernels.NORMALISE}
-_TARGET = 1e4
 _BLOCK_VALUES = 2_000_000  # 16 MB, and as much again for the block that is being read
 
 
@@ -146,7 +145,7 @@ class _ByCells:
                 running = [
                     threads.submit(
                         _sum_kernels.add_cells, data, block.indices, block.indptr, rows, codes, _HOW[self.transform],
-                        _TARGET, sweep.totals[start:stop], sweep.has_value[start:stop], kept,
+                        TARGET_SUM, sweep.totals[start:stop], sweep.has_value[start:stop], kept,
                     )
                     for rows in _shares(codes, block.indptr, n_jobs)
                 ]
@@ -187,7 +186,7 @@ class _ByGenes:
     def _factors(self, totals: NDArray[np.float64]) -> NDArray[np.float64] | None:
         if self.transform != "normalise":
             return None if self.transform == "none" else np.ones(len(totals))
-        return np.divide(_TARGET, totals, out=np.zeros_like(totals), where=totals > 0)
+        return factors_from_totals(totals)
 
 
 def _finish(running: list[Future[Any]], sweep: Sweep | None = None) -> None:
@@ -248,7 +247,5 @@ def _gene_blocks(X: Any) -> Iterator[tuple[int, sp.csc_matrix]]:
 
 def _view(X: Any, start: int, stop: int) -> Any:
     """Rows of CSR or columns of CSC without a copy of their values."""
-    low, high = int(X.indptr[start]), int(X.indptr[stop])
-    parts = (X.data[low:high], X.indices[low:high], X.indptr[start : stop + 1] - X.indptr[start])
     shape = (stop - start, X.shape[1]) if X.format == "csr" else (X.shape[0], stop - start)
-    return type(X)(parts, shape=shape, copy=False)
+    return type(X)(major_parts(X, start, stop), shape=shape, copy=False)

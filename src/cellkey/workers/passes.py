@@ -9,10 +9,10 @@ import numpy as np
 from cellkey.clustering._sums import add_arrays
 from cellkey.clustering.features import Moments, moments_from_sums
 from cellkey.clustering.inspect import inspect_matrix
-from cellkey.clustering.normalise import factors_from_totals
 from cellkey.clustering.pca import MAX_FEATURES, Components, FeatureScaling, Products, components_from_products
 from cellkey.clustering.pipeline import cluster_features
 from cellkey.errors import InputError, ParameterError, RunError
+from cellkey.profiles.expression import factors_from_totals
 from cellkey.profiles.profile import POSITIVE_QUANTILES, assemble_profiles, cell_groups, group_sizes
 from cellkey.workers import tasks
 from cellkey.workers.matrix import DiskMatrix, spans

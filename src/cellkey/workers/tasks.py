@@ -12,10 +12,10 @@ from cellkey.clustering._blocks import block_starts
 from cellkey.clustering._threads import single_threaded_blas
 from cellkey.clustering.features import Moments, gene_moments, moment_sums
 from cellkey.clustering.inspect import MatrixScan, scan_matrix
-from cellkey.clustering.normalise import cell_totals, factors_from_totals
+from cellkey.clustering.normalise import cell_totals
 from cellkey.clustering.pca import FeatureScaling, Products, ScaledBlocks, project, sum_products
 from cellkey.io.stored import block_rows
-from cellkey.profiles.expression import Expression
+from cellkey.profiles.expression import Expression, factors_from_totals
 from cellkey.profiles.profile import gene_statistics, group_sizes
 from cellkey.profiles.tiles import canonical_rows
 
