@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cellkey.annotation.core import Annotation
     from cellkey.hierarchy.tree import Hierarchy
 
-__all__ = ["colour_fields", "labels_by_cell", "record_fields"]
+__all__ = ["colour_fields", "labels_by_cell", "marker_map_text", "record_fields"]
 
 
 def labels_by_cell(
@@ -63,22 +63,10 @@ def colour_fields(obs: Mapping[str, Any], hierarchy: Hierarchy) -> dict[str, Any
 
     The colours follow from the hierarchy alone: a cell type has the same one in every data set.
     """
-    from cellkey.plots.colours import UNASSIGNED, hierarchy_colours, lineage_colours
+    from cellkey.annotation.label_colours import column_colours
 
-    by_path = hierarchy_colours(n.path for n in hierarchy.nodes)
-    known: dict[str, str] = {}
-    for node in hierarchy.nodes:
-        known.setdefault(node.name, by_path[node.path])
-    fields = {}
-    for column, values in obs.items():
-        if column not in _LABEL_COLUMNS and not column.startswith(_LEVEL_COLUMNS):
-            continue
-        names = [str(n) for n in values.categories]
-        others = lineage_colours(n for n in names if n not in known and n != _keys.UNASSIGNED)
-        shades = {_keys.UNASSIGNED: UNASSIGNED, **others, **known}
-        undecided = {n: shades.get(n.split("~")[0], shades[n]) for n in names if "~" in n}
-        fields[_keys.colours(column)] = np.array([{**shades, **undecided}[n] for n in names], dtype="U7")
-    return fields
+    named = {c: v for c, v in obs.items() if c in _LABEL_COLUMNS or c.startswith(_LEVEL_COLUMNS)}
+    return column_colours(named, hierarchy)
 
 
 _LABEL_COLUMNS = frozenset({
@@ -117,6 +105,20 @@ def record_fields(annotation: Annotation, facts: Mapping[str, Any], gating: Mapp
     flat |= {f"clustering_{k}": "" if v is None else v for k, v in facts["clustering"].items()}
     flat |= {f"version_{k}": v for k, v in package_versions().items()}
     flat = {k: v if isinstance(v, str | int | float | bool) else json.dumps(v) for k, v in flat.items()}
+    uns: dict[str, Any] = {
+        _keys.PARAMS: flat,
+        _keys.GATING: json.dumps({"effective": _finite(annotation.gating.model_dump(mode="json")),
+                                  "given": dict(gating)}),
+        _keys.MARKER_MAP: marker_map_text(annotation),
+        _keys.TIMESTAMP: timestamp(),
+    }
+    if annotation.profiles.n_groups > 1 and fits_hdf5(annotation.profiles.groups):
+        uns[_keys.differential(layer)] = rank_genes_groups(annotation.profiles, facts)
+    return uns
+
+
+def marker_map_text(annotation: Annotation) -> str:
+    """Return the hierarchy as JSON: its types with the markers that were measured, and its source."""
     key = annotation.key
     compiled = [
         {
@@ -127,16 +129,7 @@ def record_fields(annotation: Annotation, facts: Mapping[str, Any], gating: Mapp
         }
         for i, n in enumerate(key.hierarchy.nodes)
     ]
-    uns: dict[str, Any] = {
-        _keys.PARAMS: flat,
-        _keys.GATING: json.dumps({"effective": _finite(annotation.gating.model_dump(mode="json")),
-                                  "given": dict(gating)}),
-        _keys.MARKER_MAP: json.dumps({"nodes": compiled, "source": key.hierarchy.to_dict()}, ensure_ascii=False),
-        _keys.TIMESTAMP: timestamp(),
-    }
-    if annotation.profiles.n_groups > 1 and fits_hdf5(annotation.profiles.groups):
-        uns[_keys.differential(layer)] = rank_genes_groups(annotation.profiles, facts)
-    return uns
+    return json.dumps({"nodes": compiled, "source": key.hierarchy.to_dict()}, ensure_ascii=False)
 
 
 def _finite(value: Any) -> Any:

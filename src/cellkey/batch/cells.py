@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellkey import _keys
 from cellkey.batch.labels import UNKNOWN, as_columns
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["labelled_cells"]
 
-_TEXT = ("cell_type", "cell_type_general", "cell_type_detailed", "cell_type_ontology_term_id", "cell_type_status")
+_NAMES = ("cell_type", "cell_type_general", "cell_type_detailed")
+_TEXT = (*_NAMES, "cell_type_ontology_term_id", "cell_type_status")
+_SOURCES = ("cell_type_by_markers", "cell_type_by_model")
 
 
 def labelled_cells(
@@ -36,10 +39,14 @@ def labelled_cells(
     ``X`` holds the values of the input for the kept cells and genes, ``layers['log1p_norm']`` the normalised
     ones where they were made. ``obs`` gets ``leiden`` and ``cluster`` (categories of text), ``cell_type`` and its
     relatives (categories), ``cell_type_score`` (float64); ``obsm`` ``X_pca`` and ``X_umap`` (float32); ``var``
-    ``highly_variable``; ``uns`` ``rank_genes_groups``, ``cell_type_annotation`` (one row per cluster) and
-    ``batch_params`` (JSON text). Columns of the input with these names are kept with the ending ``_input``.
+    ``highly_variable``; ``uns`` ``rank_genes_groups``, ``cell_type_annotation`` (one row per cluster),
+    ``batch_params``, ``stage_h_marker_map`` (JSON text) and ``<column>_colors`` for the columns of names. Columns of
+    the input with these names are kept with the ending ``_input``.
     """
     from anndata import AnnData
+
+    from cellkey.annotation.fields import marker_map_text
+    from cellkey.annotation.label_colours import column_colours
 
     source = prepared.adata
     obs = _obs(source.obs, result, labels, level)
@@ -52,6 +59,10 @@ def labelled_cells(
     _add_embeddings(adata, result)
     adata.uns["cell_type_annotation"] = _table(labels, level)
     adata.uns["batch_params"] = json.dumps(dict(provenance), ensure_ascii=False, default=str)
+    adata.uns[_keys.MARKER_MAP] = marker_map_text(result.annotation)
+    terms = {label.detailed: label.ontology_id for label in labels.values()}
+    named = {c: obs[c] for c in (*_NAMES, *_SOURCES) if c in obs}
+    adata.uns.update(column_colours(named, result.annotation.key.hierarchy, terms))
     if len(labels) > 1:
         from cellkey.annotation.differential import rank_genes_groups
 
@@ -68,7 +79,7 @@ def _obs(before: Any, result: AnnotationResult, labels: Mapping[str, ClusterLabe
     position = {c: i for i, c in enumerate(columns["cluster"])}
     codes = np.array([position.get(c, -1) for c in clusters])
     both = any(columns["cell_type_by_model"])
-    text = (*_TEXT, "cell_type_by_markers", "cell_type_by_model") if both else _TEXT
+    text = (*_TEXT, *_SOURCES) if both else _TEXT
     ours: dict[str, Any] = {
         "leiden": pd.Categorical.from_codes(codes, categories=pd.Index(columns["cluster"], dtype=object))
     }

@@ -55,6 +55,7 @@ def add_labels(
     ------
     ``obs``: ``cell_type``, ``cell_type_general``, ``cell_type_detailed``, ``cell_type_ontology_term_id``,
     ``cell_type_status`` (categorical) and ``cell_type_score`` (float64). Cells of other clusters are ``Unknown``.
+    ``uns``: ``<column>_colors`` of the first three, after the types of the default hierarchy that they stand for.
 
     Raises
     ------
@@ -64,6 +65,9 @@ def add_labels(
         If columns exist already, the table names a cluster twice, or no cluster is in both.
     """
     import pandas as pd
+
+    from cellkey.annotation.label_colours import column_colours
+    from cellkey.hierarchy import get_builtin
 
     if cluster_key not in adata.obs:
         msg = f"obs has no column {cluster_key!r}{did_you_mean(cluster_key, map(str, adata.obs.columns))}"
@@ -91,6 +95,9 @@ def add_labels(
         missing = {"cell_type_status": "unlabelled", "cell_type_ontology_term_id": ""}.get(name, "Unknown")
         values = clusters.map(rows[column]).fillna(missing).replace("", missing)
         adata.obs[f"{prefix}{name}"] = pd.Categorical(values.astype(str))
+    named = {c: adata.obs[c] for c in names[:3]}
+    terms = dict(zip(rows["cell_type"], rows["ontology_id"], strict=True))
+    adata.uns.update(column_colours(named, get_builtin(), terms))
     adata.obs[f"{prefix}cell_type_score"] = clusters.map(rows["score"]).astype("float64").to_numpy()
     return joined
 

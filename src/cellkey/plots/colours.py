@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 __all__ = [
     "AMBIGUOUS",
@@ -53,7 +53,7 @@ STOP_REASON_COLOURS: Mapping[str, str] = {
 }
 
 
-def lineage_colours(names: Iterable[str]) -> dict[str, str]:
+def lineage_colours(names: Iterable[str], *, taken: Collection[str] = ()) -> dict[str, str]:
     """Return a colour for each lineage name.
 
     Parameters
@@ -62,31 +62,34 @@ def lineage_colours(names: Iterable[str]) -> dict[str, str]:
         Names of top-level cell types, best all of the hierarchy, so that colours agree between samples even
         where names compete for a colour. Order and repetition do not matter. ``Unassigned`` is grey; ``A~B``,
         between which no decision was made, takes the colour of ``A``.
+    taken
+        Colours of the palette that others have already.
 
     Notes
     -----
-    From the eleventh name on, colours repeat in a lighter form.
+    From the eleventh name on (earlier where colours are taken), colours repeat in a lighter form.
     """
     wanted = set(names)
     single = sorted(n for n in wanted if "~" not in n and n != "Unassigned")
+    free = [c for c in PALETTE if c not in taken] or [mix(c, "#FFFFFF", 0.25) for c in PALETTE]
     colours: dict[str, str] = {}
-    for start in range(0, len(single), len(PALETTE)):
-        tint = min(0.25 * (start // len(PALETTE)), 0.75)
-        for name, slot in _slots(single[start : start + len(PALETTE)]).items():
-            colours[name] = mix(PALETTE[slot], "#FFFFFF", tint)
+    for start in range(0, len(single), len(free)):
+        tint = min(0.25 * (start // len(free)), 0.75)
+        for name, slot in _slots(single[start : start + len(free)], len(free)).items():
+            colours[name] = mix(free[slot], "#FFFFFF", tint)
     for name in wanted - set(single):
         first = name.split("~")[0]
         colours[name] = UNASSIGNED if name == "Unassigned" else colours.get(first, AMBIGUOUS)
     return colours
 
 
-def _slots(names: Sequence[str]) -> dict[str, int]:
-    """Give each of at most ``len(PALETTE)`` sorted names its own place, the hashed one where it is free."""
+def _slots(names: Sequence[str], n_places: int) -> dict[str, int]:
+    """Give each of at most ``n_places`` sorted names its own place, the hashed one where it is free."""
     slots: dict[str, int] = {}
     for name in names:
-        slot = _hash(name) % len(PALETTE)
+        slot = _hash(name) % n_places
         while slot in slots.values():
-            slot = (slot + 1) % len(PALETTE)
+            slot = (slot + 1) % n_places
         slots[name] = slot
     return slots
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +19,7 @@ from cellkey.records.tables import ALL_TABLES
 from cellkey.records.vocabulary import Described
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pandas as pd
 
@@ -183,16 +185,31 @@ def named_file(directory: Path, ending: str) -> Path | None:
     return next(iter(sorted(directory.glob(f"*_{ending}"))), None)
 
 
-def text_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a table as text, without the apostrophe that keeps spreadsheets from running a cell."""
+def text_rows(path: Path, *, first_of: tuple[str, int] | None = None) -> list[dict[str, str]]:
+    """Return the rows of a table as text, without the apostrophe that keeps spreadsheets from running a cell.
+
+    ``first_of`` names a column and how many rows of each of its values to take, for tables of many rows.
+    """
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as handle:
-        return [{str(k): _plain(v) for k, v in row.items() if k is not None} for row in csv.DictReader(handle)]
+        rows: Iterator[list[str]] = csv.reader(handle)
+        names = next(rows, [])
+        if first_of is not None and first_of[0] in names:
+            rows = _first_of_each(rows, names.index(first_of[0]), first_of[1])
+        return [dict(zip_longest(names, map(_plain, row[: len(names)]), fillvalue="")) for row in rows if row]
 
 
-def _plain(value: Any) -> str:
-    text = value if isinstance(value, str) else ""
+def _first_of_each(rows: Iterable[list[str]], column: int, most: int) -> Iterator[list[str]]:
+    seen: Counter[str] = Counter()
+    for row in rows:
+        value = row[column] if column < len(row) else ""
+        seen[value] += 1
+        if seen[value] <= most:
+            yield row
+
+
+def _plain(text: str) -> str:
     return text[1:] if text[:1] == "'" and text[1:2] in tuple("=+-@") else text
 
 

@@ -18,7 +18,7 @@ from cellkey.plots.colours import AMBIGUOUS, STOP_REASON_COLOURS, UNASSIGNED
 from cellkey.records.atomic import write_text
 from cellkey.records.fingerprint import CALLS, fingerprint_of
 from cellkey.records.vocabulary import StopReason
-from cellkey.report.cell_types import CellTypes, cell_types
+from cellkey.report.cell_types import CellTypes, cell_types, hierarchy_of
 from cellkey.report.clusters import cluster_rows
 from cellkey.report.conversations import conversation, spending
 from cellkey.report.evidence import evidence_matrices, score_matrix
@@ -29,6 +29,7 @@ from cellkey.report.reading import read_run
 from cellkey.report.walks import walks
 
 if TYPE_CHECKING:
+    from cellkey.hierarchy import Hierarchy
     from cellkey.report.reading import DatasetTables, RunTables
 
 __all__ = ["report_html", "write_report"]
@@ -68,10 +69,11 @@ def report_html(run: str | Path) -> str:
 
 
 def _page(run: RunTables) -> str:
-    types = cell_types(run.datasets)
+    trees = [hierarchy_of(d) for d in run.datasets]
+    types = cell_types(run.datasets, trees)
     place = {path: i for i, path in enumerate(types.paths)}
-    rows = [cluster_rows(d, place) for d in run.datasets]
-    islands = [json_island(_core(run, types, rows), "run")]
+    rows = [cluster_rows(d, place, t) for d, t in zip(run.datasets, trees, strict=True)]
+    islands = [json_island(_core(run, types, trees, rows), "run")]
     for number, dataset in enumerate(run.datasets):
         islands += _islands(number, dataset, types, place, most=max(_CELL_BUDGET // len(run.datasets), 1000))
     style, script = _data("report.css"), _script()
@@ -103,7 +105,9 @@ def _policy(style: str, script: str) -> str:
             "base-uri 'none'; form-action 'none'")
 
 
-def _core(run: RunTables, types: CellTypes, rows: list[list[dict[str, Any]]]) -> dict[str, Any]:
+def _core(
+    run: RunTables, types: CellTypes, trees: list[Hierarchy | None], rows: list[list[dict[str, Any]]]
+) -> dict[str, Any]:
     return {
         "schema": "cellkey-report/2",
         "run": run.name,
@@ -118,17 +122,18 @@ def _core(run: RunTables, types: CellTypes, rows: list[list[dict[str, Any]]]) ->
         "stops": [[str(s), s.meaning, STOP_REASON_COLOURS.get(str(s), AMBIGUOUS)] for s in StopReason],
         "grey": {"unassigned": UNASSIGNED, "ambiguous": AMBIGUOUS},
         "spending": spending(run.spending),
-        "datasets": [_dataset(d, r) for d, r in zip(run.datasets, rows, strict=True)],
+        "datasets": [_dataset(d, t, r) for d, t, r in zip(run.datasets, trees, rows, strict=True)],
     }
 
 
-def _dataset(dataset: DatasetTables, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _dataset(dataset: DatasetTables, tree: Hierarchy | None, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "name": dataset.name,
         "tissue": dataset.tissue,
         "status": dataset.status,
         "error": dataset.error,
         "notes": dataset.notes,
+        "tree": tree.name if tree else "",
         "clusters": rows,
     }
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import h5py
 
 from cellkey import _keys
-from cellkey.hierarchy import builtin_names, get_builtin
+from cellkey.errors import CellkeyError
+from cellkey.hierarchy import builtin_names, get_builtin, read_hierarchy
 from cellkey.plots.colours import hierarchy_colours
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
+    from cellkey.hierarchy import Hierarchy
     from cellkey.report.reading import DatasetTables
 
-__all__ = ["CellTypes", "cell_types"]
+__all__ = ["CellTypes", "cell_types", "hierarchy_of"]
 
 _SEPARATOR = " / "
 
@@ -51,16 +53,16 @@ class CellTypes:
         ]
 
 
-def cell_types(datasets: Iterable[DatasetTables]) -> CellTypes:
-    """Return the cell types of all datasets of a run."""
+def cell_types(datasets: Iterable[DatasetTables], trees: Iterable[Hierarchy | None]) -> CellTypes:
+    """Return the cell types of all datasets of a run and of their hierarchies."""
     ontology: dict[str, str] = {}
     of_hierarchy: dict[str, None] = {}
     others: dict[str, None] = {}
-    for dataset in datasets:
-        for path, identifier in (*_of_hierarchy(dataset.cells), *_of_builtin(dataset.hierarchy)):
-            of_hierarchy[path] = None
-            if identifier:
-                ontology[path] = identifier
+    for dataset, tree in zip(datasets, trees, strict=True):
+        for node in tree.nodes if tree else ():
+            of_hierarchy[node.path_text] = None
+            if node.ontology_id:
+                ontology[node.path_text] = node.ontology_id
         if "marker_scores" in dataset.tables:  # has every type of the hierarchy, scored or not
             of_hierarchy.update(dict.fromkeys(map(str, dataset.tables["marker_scores"]["path"].unique())))
         others.update(dict.fromkeys(_named_elsewhere(dataset)))
@@ -83,24 +85,16 @@ def _colours(paths: Iterable[str], of_hierarchy: Iterable[str]) -> dict[str, str
     return {p: given.get(key, own[key]) for p in paths for key in [tuple(p.split(_SEPARATOR))]}
 
 
-def _of_hierarchy(file: Path | None) -> list[tuple[str, str]]:
-    """Paths and Cell Ontology ids as the annotation recorded them in the file of the cells."""
-    if file is None:
-        return []
+def hierarchy_of(dataset: DatasetTables) -> Hierarchy | None:
+    """Return the hierarchy that the cells of a dataset keep, else the built-in one that it names, else None."""
     try:
-        with h5py.File(file, "r") as h5:
-            text = h5[f"uns/{_keys.MARKER_MAP}"][()]
-        nodes = json.loads(text)["nodes"]
-        return [(str(n["path"]), str(n.get("ontology_id") or "")) for n in nodes]
-    except (OSError, KeyError, TypeError, ValueError):
-        return []
-
-
-def _of_builtin(name: str) -> list[tuple[str, str]]:
-    """Paths and Cell Ontology ids of a built-in hierarchy; none for any other name."""
-    if name not in builtin_names():
-        return []
-    return [(n.path_text, n.ontology_id or "") for n in get_builtin(name).nodes]
+        if dataset.cells is not None:
+            with h5py.File(dataset.cells, "r") as h5, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what is doubtful in it was said when the cells were annotated
+                return read_hierarchy(json.loads(h5[f"uns/{_keys.MARKER_MAP}"][()])["source"])
+    except (CellkeyError, OSError, KeyError, TypeError, ValueError):
+        pass
+    return get_builtin(dataset.hierarchy) if dataset.hierarchy in builtin_names() else None
 
 
 def _in_tree_order(paths: Iterable[str]) -> list[str]:

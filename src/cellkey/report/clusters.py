@@ -6,7 +6,9 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from cellkey.records.vocabulary import ConsensusStop, StopDetail
+from cellkey.annotation.label_colours import label_colours
+from cellkey.hierarchy import Hierarchy
+from cellkey.records.vocabulary import ConsensusStop, LabelMatch, StopDetail
 from cellkey.report.conversations import answer_facts
 
 if TYPE_CHECKING:
@@ -21,13 +23,15 @@ _VOTE = ("source", "label", "path", "match", "share", "confidence", "weight", "a
 _GENES = ("gene", "avg_log2FC", "pct.1", "pct.2", "p_val_adj")
 
 
-def cluster_rows(dataset: DatasetTables, place: Mapping[str, int]) -> list[dict[str, Any]]:
+def cluster_rows(dataset: DatasetTables, place: Mapping[str, int], tree: Hierarchy | None) -> list[dict[str, Any]]:
     """Return one mapping per cluster, without what is empty.
 
     Parameters
     ----------
     place
         Position of each path in the list of cell types.
+    tree
+        Hierarchy that labels of other origin are looked up in.
     """
     calls = _by_cluster(dataset.tables["cluster_annotations"].to_dict("records")
                         if "cluster_annotations" in dataset.tables else [])
@@ -51,7 +55,25 @@ def cluster_rows(dataset: DatasetTables, place: Mapping[str, int]) -> list[dict[
         if row["sure"]:
             row["confidence"] = row["sure"][-1][-1]
         rows.append({k: v for k, v in row.items() if v not in (None, "", [], {})})
+    _colour_other_labels(rows, dataset, place, tree or Hierarchy(()))
     return rows
+
+
+def _colour_other_labels(
+    rows: Iterable[dict[str, Any]], dataset: DatasetTables, place: Mapping[str, int], tree: Hierarchy
+) -> None:
+    """Colour labels that no walk gave; one without any walk behind it takes the type that it stands for."""
+    own = [r for r in rows if r.get("label") and (r["label"] == r.get("model") or r.get("type", -1) < 0)]
+    terms = {r["label"]: dataset.answers.get(r["id"], {}).get("ontology_id", "") for r in own}
+    found = label_colours(terms, tree)
+    for row in own:
+        hue, stands = found[row["label"]]
+        if stands.match is LabelMatch.ABSTENTION or "~" in row["label"]:
+            continue
+        row["hue"] = hue
+        if stands.path and row.get("type", -1) < 0:
+            row |= {"type": place[tree[stands.path].path_text], "level": len(stands.path) - 1,
+                    "placed": stands.match.replace("_", " ")}
 
 
 def _by_cluster(records: Iterable[Mapping[Any, Any]]) -> dict[str, dict[str, Any]]:

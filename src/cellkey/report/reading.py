@@ -7,6 +7,8 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from cellkey.errors import CellkeyError
+from cellkey.hierarchy import DEFAULT
+from cellkey.hierarchy.matching import match_hierarchy
 from cellkey.records.atomic import safe_name
 from cellkey.records.fingerprint import calls_fingerprint
 from cellkey.records.run_tables import RunKind, current_file, json_content, named_file, run_kind, text_rows
@@ -41,7 +43,7 @@ class DatasetTables:
     cells
         File of the cells with their coordinates; None if there is none.
     hierarchy
-        Name of the hierarchy where no file of cells records it.
+        Name of the built-in hierarchy where no file of cells records one; what fits the tissue where none was used.
     beside
         Rows of ``confidence``, ``consensus``, ``consensus_votes`` and ``refinement_log``, and those of the calls of a
         marker table as ``calls``, as text.
@@ -166,7 +168,9 @@ def _model_table(path: Path) -> RunTables:
     """Clusters of a marker table, named by a language model."""
     manifest, spending = json_content(path / "run_manifest.json"), json_content(path / "token_tracking.json")
     study, model = manifest.get("study", {}), manifest.get("model", {})
-    dataset = DatasetTables(str(study.get("dataset", path.resolve().name)), str(study.get("tissue") or ""))
+    tissue = str(study.get("tissue") or "")
+    dataset = DatasetTables(str(study.get("dataset", path.resolve().name)), tissue,
+                            hierarchy=match_hierarchy(tissue, fallback=DEFAULT))
     _add_answers(dataset, {e: named_file(path, e) for e in _ANSWER_FILES})
     facts = {
         "input": Path(str(manifest.get("source", {}).get("input", ""))).name or dataset.name,
@@ -250,10 +254,8 @@ def _add_tables(dataset: DatasetTables, files: Mapping[str, Path | None]) -> Non
 
 def _leading_genes(path: Path) -> dict[str, list[dict[str, str]]]:
     genes: dict[str, list[dict[str, str]]] = {}
-    for row in text_rows(path):
-        own = genes.setdefault(row.get("cluster", ""), [])
-        if len(own) < _TOP_GENES:
-            own.append(row)
+    for row in text_rows(path, first_of=("cluster", _TOP_GENES)):
+        genes.setdefault(row.get("cluster", ""), []).append(row)
     return genes
 
 

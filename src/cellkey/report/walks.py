@@ -79,7 +79,8 @@ _LOST = {
 }
 _CHECKS = {
     "frac_markers_on": "markers on", "pos_frac": "positive cells", "coverage": "markers measured",
-    "enrichment": "shift",
+    "enrichment": "shift", "branch_support": "branch support",
+    "insufficient_markers_present": "too few markers measured", "no_markers_present": "no marker measured",
 }
 
 

@@ -42,6 +42,7 @@ const STOPS = new Map(RUN.stops.map(([name, meaning, colour]) => [name, { meanin
 
 const CLUSTERS = RUN.datasets.flatMap((dataset, d) =>
   dataset.clusters.map((row, i) => ({ n: 0, label: "", path: "", type: -1, stop: "", ...row, d, i, key: `${d}/${row.id}` })));
+for (const c of CLUSTERS) if (c.placed) c.path = TYPES[c.type].path;
 const BY_KEY = new Map(CLUSTERS.map((c) => [c.key, c]));
 const SEVERAL = RUN.datasets.length > 1;
 const HAS_CONFIDENCE = CLUSTERS.some((c) => typeof c.confidence === "number");
@@ -57,8 +58,9 @@ const endsPresent = () => {
   return [...[...STOPS.keys()].filter((s) => present.delete(s)), ...[...present].sort()];
 };
 
-/** Whether the label is another's word than that of the markers, whose path stands beside it. */
-const isNamedByModel = (c) => Boolean(c.model && c.path && c.label === c.model && c.path.split(" / ").pop() !== c.label);
+/** Whether the label is another's word than that of the path beside it: of the markers, or of what the label stands for. */
+const isForeign = (c) => Boolean(c.hue && c.path && c.path.split(" / ").pop() !== c.label);
+const BY_MARKERS = HAS_MODEL && CLUSTERS.some((c) => c.type >= 0 && !c.placed) ? " by markers" : "";
 
 /** What a cluster counts for in figures: its cells or, where the run knows of none (marker tables), one. */
 const weight = (c) => (N_CELLS ? c.n : 1);
@@ -81,11 +83,14 @@ function typeAt(cluster, level) {
 }
 
 const colourOf = (cluster) => {
+  if (cluster.hue) return cluster.hue;
   if (TYPES[cluster.type]) return TYPES[cluster.type].colour;
   return cluster.label.includes("~") ? RUN.grey.ambiguous : RUN.grey.unassigned;
 };
 const isNamed = (c) => !["", "Unassigned", "Unknown"].includes(c.label);
 const nameOf = (c) => (SEVERAL ? `${RUN.datasets[c.d].name}: ${c.id}` : c.id);
+
+const HAS_SURENESS = CLUSTERS.some((c) => typeof sureness(c) === "number");
 
 /** Score of a type in a cluster; null if it is not on record. */
 const scoreTables = new Map();

@@ -24,7 +24,7 @@ function heading(c) {
   return h("header", {},
     h("p", { class: "quiet" }, `Cluster ${nameOf(c)}`, c.n ? ` · ${counted(c.n, "cell")} (${percent(c.n / N_CELLS, 1)})` : ""),
     h("h2", {}, chip(colourOf(c)), c.label || "no label"),
-    parts.length > 1 || isNamedByModel(c) ? h("p", { class: "crumbs" }, isNamedByModel(c) ? h("span", { class: "quiet" }, "By markers: ") : null, parts.map((p, i) => [i ? h("span", { class: "quiet", "aria-hidden": "true" }, " › ") : null, p])) : null);
+    parts.length > 1 || isForeign(c) ? h("p", { class: "crumbs" }, isForeign(c) ? h("span", { class: "quiet" }, c.placed ? `Found in the tree (${c.placed}): ` : "By markers: ") : null, parts.map((p, i) => [i ? h("span", { class: "quiet", "aria-hidden": "true" }, " › ") : null, p])) : null);
 }
 
 /** The buttons and the remark; drawn again whenever something was decided. */

@@ -56,9 +56,10 @@ function neighbours(cluster, most) {
 /** Dots: markers in rows, grouped by the type that lists them; clusters in columns. Area is the positive share. */
 function dotPlot(e, clusters, types, marked) {
   const groups = types.map((t) => [t, (e.lists.get(t.index)?.pro || []).slice(0, 12)]).filter(([, m]) => m.length);
-  const [each, left, head] = [17, 92, 118];
+  const [each, left, head] = [17, 92, 130];
   const count = groups.reduce((n, [, m]) => n + m.length + 1, 0);
-  const [width, height] = [left + clusters.length * each + 130, head + count * each + 4];
+  const side = Math.max(left + clusters.length * each + 12, ...groups.map(([t]) => 20 + 6.6 * t.name.length));
+  const [width, height] = [side + 118, Math.max(head + count * each + 4, head + 150)];
   const parts = clusters.map((c, i) => svg("g", { class: c === marked ? "here" : "block", onclick: () => openCluster(c) },
     svg("rect", { class: c === marked ? "stripe" : "hit", x: left + i * each, y: 0, width: each, height }),
     svg("text", { transform: `translate(${left + i * each + each / 2 + 4} ${head - 8}) rotate(-90)`, class: "small" }, shorten(`${c.id}  ${c.label}`, 19))));
@@ -76,7 +77,7 @@ function dotPlot(e, clusters, types, marked) {
       y += each;
     }
   }
-  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Dots of markers by clusters" }, plot(width, height, "Markers by clusters", parts, dotKey(width - 118, head)));
+  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Dots of markers by clusters" }, plot(width, height, "Markers by clusters", parts, dotKey(side, head)));
 }
 
 /** From blue (below all cells) over pale to red-brown (above), which readers with colour blindness can follow. */

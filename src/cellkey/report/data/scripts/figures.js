@@ -36,7 +36,7 @@ function icicle(clusters, onPick) {
       const shown = svg("g", { class: "block", onclick: pick, onmousemove: (e) => tip(e, h("b", {}, name), ` ${counted(n, UNIT)}, ${percent(n / total, 1)}`), onmouseleave: () => tip() },
         svg("rect", { x, y: level * (row + 3), width: Math.max(w - 1.5, 0.5), height: row, fill: colour, rx: 3 }));
       if (w > 34) {
-        shown.append(svg("text", { x: x + 6, y: level * (row + 3) + row / 2 + 4, fill: inkOn(colour) }, shorten(name, Math.floor((w - 10) / 6.4))));
+        shown.append(svg("text", { x: x + 6, y: level * (row + 3) + row / 2 + 4, fill: inkOn(colour) }, shorten(name, Math.floor((w - 10) / 7))));
       }
       parts.push(shown);
     };
@@ -85,8 +85,8 @@ function sizes(clusters, onPick) {
   const top = Math.log10(Math.max(10, sorted[0]?.n || 10));
   return (width) => {
     const [height, left, foot] = [150, 40, 18];
-    const each = (width - left) / Math.max(sorted.length, 1);
-    const y = (n) => (height - foot) * (1 - Math.log10(Math.max(n, 1)) / top) ;
+    const each = Math.min(60, (width - left) / Math.max(sorted.length, 1));
+    const y = (n) => (height - foot) * (1 - Math.log10(Math.max(n, 1)) / top);
     const marks = [1, 10, 100, 1000, 1e4, 1e5, 1e6].filter((n) => Math.log10(n) <= top).map((n) => [
       svg("line", { x1: left, x2: width, y1: y(n), y2: y(n), class: "grid" }),
       svg("text", { x: left - 6, y: y(n) + 4, "text-anchor": "end", class: "quiet small" }, n < 1e4 ? whole(n) : ROUGHLY.format(n))]);
@@ -107,7 +107,7 @@ function surenessByDepth(clusters, onPick) {
     const [left, each] = [78, Math.max(26, Math.min(40, 150 / Math.max(levels.length, 1)))];
     const x = (v) => left + Math.min(Math.max(v, 0) / top, 1) * (width - left - 12);
     const height = levels.length * each + 20;
-    const ticks = [0, 0.25, 0.5, 0.75, 1].filter((t) => HAS_CONFIDENCE || t !== 0.75).map((t) => [
+    const ticks = [0, 0.25, 0.5, 0.75, 1].filter((t) => (HAS_CONFIDENCE && width > 300) || t !== 0.75).map((t) => [
       svg("line", { x1: x(t * top), x2: x(t * top), y1: 0, y2: height - 18, class: "grid" }),
       svg("text", { x: x(t * top), y: height - 4, "text-anchor": t === 1 ? "end" : "middle", class: "quiet small" }, HAS_CONFIDENCE ? percent(t) : decimal(t * top, 1) + (t === 1 ? " or more" : ""))]);
     const rows = levels.map((l, i) => svg("text", { x: 0, y: i * each + each / 2 + 4, class: "quiet" }, l < 0 ? "no type" : `level ${l}`));

@@ -1,11 +1,11 @@
 // Keys that work anywhere on the page, unless one is typing.
 
 const KEYS = [
-  ["/", "search"], ["j / k or arrows", "next, previous cluster (in the table)"], ["Enter", "open the cluster"], ["Space", "select a row"],
+  ["/", "search"], ["Enter", "open the cluster"], ["Space", "select a row"],
   ["l", "change the label"], ["s", "mark for a split"], ["k", "confirm the label"], ["m", "merge the selected clusters"], ["c", "write a remark"],
   ["n / p", "open the next, previous cluster"], ["Ctrl+Z, Ctrl+Shift+Z", "undo, redo"], ["Ctrl+S", "save decisions"], ["t", "dark, light, as the system"],
   ["Escape", "leave a dialog, return to the table"], ["?", "this list"],
-].filter(([key]) => !key.startsWith("j"));
+];
 
 function showKeys() {
   const box = h("dialog", { class: "keys", "aria-label": "Keys" }, h("h2", {}, "Keys"),

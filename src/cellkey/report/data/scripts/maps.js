@@ -25,7 +25,7 @@ function mapPanel() {
   const caption = h("span", { class: "quiet" });
   const choice = (label, entries, name) => h("label", {}, h("span", { class: "unseen" }, label), h("select", { "aria-label": label, onchange: (e) => { state[name] = name === "by" ? e.target.value : Number(e.target.value); refreshChoices(); draw(); } }, entries.map(([v, t]) => h("option", { value: v }, t))));
   const depth = Math.max(0, ...CLUSTERS.map((c) => c.level ?? 0));
-  const levels = [["label", `colour: ${HAS_MODEL && HAS_STOPS ? "label by markers" : "label"}`], ...Array.from({ length: depth + 1 }, (_, l) => [String(l), `colour: level ${l}`]), ["sure", `colour: ${HAS_CONFIDENCE ? "confidence" : "margin"}`]];
+  const levels = [["label", "colour: label"], ...Array.from({ length: depth + 1 }, (_, l) => [String(l), `colour: level ${l}${BY_MARKERS}`]), ["sure", `colour: ${HAS_CONFIDENCE ? "confidence" : "margin"}`]];
   const which = h("span", {});
   const refreshChoices = () => replace(which, mapsOf(state.d).maps.length > 1 ? choice("Map", mapsOf(state.d).maps.map((m, i) => [i, m.title]), "map") : mapsOf(state.d).maps[0].title);
   const box = h("figure", { class: "map" },
@@ -136,7 +136,7 @@ function drawLegend(legend, state) {
   const cells = new Map();
   for (const c of CLUSTERS.filter((k) => k.d === state.d)) {
     const d = state.by === "label" ? decisionOf(c) : null;
-    const type = d && d.label ? BY_PATH.get(d.label) : state.by === "label" ? TYPES[c.type] : typeAt(c, Number(state.by));
+    const type = d && d.label ? BY_PATH.get(d.label) : state.by !== "label" ? typeAt(c, Number(state.by)) : c.hue ? null : TYPES[c.type];
     const name = type ? type.path : d && d.label ? d.label : c.label || "no label";
     const entry = cells.get(name) || { name: name.split(" / ").pop(), colour: clusterColour(c, state.by), n: 0, path: type?.path };
     entry.n += c.n;

@@ -1,7 +1,7 @@
 // The head of the page: what the run is, how it went as a whole, and the figures that lead into the table.
 
 function buildFacts() {
-  replace(byId("facts"), RUN.facts.map(([k, v]) => h("span", {}, h("span", { class: "quiet" }, `${k} `), v)));
+  replace(byId("facts"), RUN.facts.map(([k, v]) => h("span", {}, h("span", { class: "quiet" }, `${k} `), /^\d{4}-\d\d-\d\dT/.test(v) ? h("time", { datetime: v, title: v }, v.slice(0, 16).replace("T", " ")) : v)));
 }
 
 function buildOverview() {
@@ -19,12 +19,19 @@ function buildOverview() {
   tiles.lastChild.id = "decided";
   const figures = [
     mapPanel(),
-    CLUSTERS.some((c) => c.type >= 0) ? figure(HAS_MODEL ? "Lineages by markers" : "Lineages", "click to filter", icicle(CLUSTERS, (path) => setFilter("type", path)), 150) : null,
+    CLUSTERS.some((c) => c.type >= 0) ? figure(`Lineages${BY_MARKERS}`, "click to filter", icicle(CLUSTERS, (path) => setFilter("type", path)), 150) : null,
     stopFigure(),
-    CLUSTERS.some((c) => typeof sureness(c) === "number") ? figure(HAS_CONFIDENCE ? "Confidence by depth" : "Margin by depth", "a dot is a cluster", surenessByDepth(CLUSTERS, pick), 150) : null,
+    HAS_SURENESS ? figure(HAS_CONFIDENCE ? "Confidence by depth" : "Margin by depth", "a dot is a cluster", surenessByDepth(CLUSTERS, pick), 150) : null,
     N_CELLS ? figure("Cluster sizes", "cells, logarithmic", sizes(CLUSTERS, pick), 150) : null,
   ].filter(Boolean);
-  replace(byId("overview"), tiles, h("div", { class: `figures ${figures[0].classList.contains("map") ? "with-map" : ""}` }, figures), notes());
+  replace(byId("overview"), tiles, h("div", { class: `figures ${figures[0].classList.contains("map") ? "with-map" : ""}` }, figures), colourNote(), notes());
+}
+
+/** How labels that no walk gave come by their colours. */
+function colourNote() {
+  if (!CLUSTERS.some((c) => c.hue)) return null;
+  const trees = [...new Set(RUN.datasets.map((d) => d.tree).filter(Boolean))].join(", ");
+  return h("p", { class: "quiet small" }, `A label in a model's or a person's words has the colour of the cell type that it stands for${trees ? ` in the tree ${trees}` : ""}, found by Cell Ontology id, alias or name; a kind of that type has a shade of it. Labels that are not found have colours of their own.`);
 }
 
 /** Why walks stopped, or how a model's work ended. */

@@ -8,9 +8,9 @@ const natural = new Intl.Collator("en", { numeric: true });
 
 const COLUMNS = [
   { name: "Cluster", key: "id", value: (c) => nameOf(c) },
-  { name: "Cells", key: "n", number: true, value: (c) => c.n },
+  ...(N_CELLS ? [{ name: "Cells", key: "n", number: true, value: (c) => c.n }] : []),
   { name: "Label", key: "label", value: (c) => c.path || c.label },
-  { name: HAS_CONFIDENCE ? "Confidence" : "Margin", key: "sure", number: true, value: (c) => sureness(c) ?? -Infinity },
+  ...(HAS_SURENESS ? [{ name: HAS_CONFIDENCE ? "Confidence" : "Margin", key: "sure", number: true, value: (c) => sureness(c) ?? -Infinity }] : []),
   ...(HAS_MODEL ? [{ name: "Score", key: "model", number: true, value: (c) => c.modelScore ?? -Infinity }] : []),
   { name: HAS_STOPS ? "Stopped" : "Outcome", key: "stop", value: endOf },
   { name: "Decision", key: "decision", value: (c) => decisionText(c) },
@@ -28,7 +28,7 @@ function buildTable() {
     choose("state", "Decision", [["", "all"], ["open", "undecided"], ["decided", "decided"]]),
     h("button", { type: "button", class: "plain", id: "clear-filters", onclick: clearFilters }, "Show all"));
   const head = h("tr", {}, h("th", { class: "tick" }, h("span", { class: "unseen" }, "Selected")), COLUMNS.map((column) =>
-    h("th", { scope: "col", class: column.number ? "n" : null, "data-key": column.key, "aria-sort": "none" },
+    h("th", { scope: "col", class: column.number ? "n" : column.key === "stop" ? "end" : null, "data-key": column.key, "aria-sort": "none" },
       h("button", { type: "button", onclick: () => sortBy(column.key) }, column.name))));
   const grid = h("table", { role: "grid", id: "clusters", "aria-multiselectable": "true", "aria-label": "Clusters" }, h("thead", {}, head), h("tbody", {}));
   const scroller = h("div", { class: "scroller", id: "scroller", onscroll: fillUp }, grid);
@@ -116,10 +116,10 @@ function more(count) {
 function makeRow(c, index) {
   const tick = h("input", { type: "checkbox", tabindex: "-1", "aria-label": `Select cluster ${nameOf(c)}`, onclick: (e) => { e.stopPropagation(); toggle(c); } });
   const row = h("tr", { "data-key": c.key, tabindex: "-1", "aria-rowindex": index + 2, onclick: () => openCluster(c) },
-    h("td", { class: "tick" }, tick), h("td", { class: "id" }, c.id, SEVERAL ? h("span", { class: "quiet small way", title: RUN.datasets[c.d].name }, RUN.datasets[c.d].name) : null), h("td", { class: "n" }, c.n ? whole(c.n) : ""),
-    h("td", { class: "label" }), h("td", { class: "n" }, sureCell(c)),
+    h("td", { class: "tick" }, tick), h("td", { class: "id" }, c.id, SEVERAL ? h("span", { class: "quiet small way", title: RUN.datasets[c.d].name }, RUN.datasets[c.d].name) : null), N_CELLS ? h("td", { class: "n" }, c.n ? whole(c.n) : "") : null,
+    h("td", { class: "label" }), HAS_SURENESS ? h("td", { class: "n" }, sureCell(c)) : null,
     HAS_MODEL ? h("td", { class: "n" }, c.modelScore === undefined ? "" : decimal(c.modelScore, 0)) : null,
-    h("td", { class: "quiet" }, endOf(c).replaceAll("_", " ")), h("td", { class: "decision" }));
+    h("td", { class: "quiet end" }, endOf(c).replaceAll("_", " ")), h("td", { class: "decision" }));
   rowNodes.set(c.key, row);
   dressRow(c);
   return row;
@@ -131,7 +131,7 @@ function dressRow(c) {
   if (!row) return;
   const d = decisionOf(c);
   const way = c.path.split(" / ");
-  const above = isNamedByModel(c) ? `markers: ${way.at(-1)}` : way.slice(0, -1).slice(-2).join(" › ");
+  const above = isForeign(c) ? `${c.placed ? "in the tree" : "markers"}: ${way.at(-1)}` : way.slice(0, -1).slice(-2).join(" › ");
   replace(row.querySelector(".label"), chip(colourOf(c)),
     h("span", { class: d && ["label", "merge"].includes(d.action) ? "struck" : isNamed(c) ? "" : "quiet", title: c.path || c.label }, c.label || "no label"),
     d && d.label ? h("span", { class: "newly", title: d.label }, " → ", chip(labelColour(c)), h("b", {}, d.label.split(" / ").pop())) : null,
