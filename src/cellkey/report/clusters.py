@@ -7,13 +7,15 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from cellkey.annotation.label_colours import label_colours
-from cellkey.hierarchy import Hierarchy
-from cellkey.records.vocabulary import ConsensusStop, LabelMatch, StopDetail
+from cellkey.calls.label_mapping import ABSTENTIONS
+from cellkey.plots.colours import lineage_colours
+from cellkey.records.vocabulary import ConsensusStop, StopDetail
 from cellkey.report.conversations import answer_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from cellkey.hierarchy import Hierarchy
     from cellkey.report.reading import DatasetTables
 
 __all__ = ["cluster_rows"]
@@ -55,24 +57,23 @@ def cluster_rows(dataset: DatasetTables, place: Mapping[str, int], tree: Hierarc
         if row["sure"]:
             row["confidence"] = row["sure"][-1][-1]
         rows.append({k: v for k, v in row.items() if v not in (None, "", [], {})})
-    _colour_other_labels(rows, dataset, place, tree or Hierarchy(()))
+    _colour_other_labels(rows, dataset, place, tree)
     return rows
 
 
 def _colour_other_labels(
-    rows: Iterable[dict[str, Any]], dataset: DatasetTables, place: Mapping[str, int], tree: Hierarchy
+    rows: Iterable[dict[str, Any]], dataset: DatasetTables, place: Mapping[str, int], tree: Hierarchy | None
 ) -> None:
     """Colour labels that no walk gave; one without any walk behind it takes the type that it stands for."""
-    own = [r for r in rows if r.get("label") and (r["label"] == r.get("model") or r.get("type", -1) < 0)]
+    own = [r for r in rows if r.get("type", -1) < 0 or r.get("label") == r.get("model")]
+    own = [r for r in own if r.get("label", "").casefold() not in ABSTENTIONS and "~" not in r["label"]]
     terms = {r["label"]: dataset.answers.get(r["id"], {}).get("ontology_id", "") for r in own}
-    found = label_colours(terms, tree)
+    found = label_colours(terms, tree) if tree else {}
+    unplaced = lineage_colours(terms)
     for row in own:
-        hue, stands = found[row["label"]]
-        if stands.match is LabelMatch.ABSTENTION or "~" in row["label"]:
-            continue
-        row["hue"] = hue
-        if stands.path and row.get("type", -1) < 0:
-            row |= {"type": place[tree[stands.path].path_text], "level": len(stands.path) - 1,
+        row["hue"], stands = found.get(row["label"], (unplaced[row["label"]], None))
+        if stands and stands.path and row.get("type", -1) < 0:
+            row |= {"type": place[" / ".join(stands.path)], "level": len(stands.path) - 1,
                     "placed": stands.match.replace("_", " ")}
 
 
