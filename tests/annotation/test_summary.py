@@ -31,9 +31,12 @@ def test_the_summary_says_what_was_found(result: AnnotationResult) -> None:
     """A headline, a row per cluster with path, rival and reason, the walk to unfold, and the messages."""
     page = result._repr_html_()
     assert "4 clusters, 60 cells, 4 cell types, 100.0 % of cells assigned" in page
-    for text in ("B Cells", "Immune Cells", "leaf reached", "which top-level type?", "closest rival", "messages"):
+    for text in ("B Cells", "Immune Cells", "leaf reached", "which top-level type?", "closest rival", "1 message<"):
         assert text in page
     assert page.count("<tr>") == 5
+    table, below = page.split("</table>")
+    assert "<details" not in table  # unfolded inside, a walk would push columns out of view
+    assert below.count("which top-level type?") == 4
     assert len(page) < 60_000
 
 

@@ -36,6 +36,7 @@ def test_cluster_1_never_takes_the_label_of_10() -> None:
     assert adata.obs["cell_type"].tolist() == ["T cell", "Unknown", "B cell", "B cell"]
     assert adata.obs["cell_type_status"].tolist() == ["ok", "unlabelled", "ok", "ok"]
     assert adata.obs["cell_type_score"].tolist()[2:] == [80.0, 80.0]
+    assert len(set(adata.uns["cell_type_colors"])) == len(adata.obs["cell_type"].cat.categories) == 3
     assert (joined.matched, joined.cells_only, joined.table_only) == (("0", "10"), ("1",), ())
 
 

@@ -63,6 +63,8 @@ def test_the_labelled_file_holds_everything(finished: Path) -> None:
     for column in ("leiden", "cluster", "cell_type", "cell_type_status", "cell_type_by_markers", "cell_type_by_model"):
         assert isinstance(adata.obs[column].dtype, pd.CategoricalDtype)
         assert all(isinstance(c, str) for c in adata.obs[column].cat.categories)
+    for column in ("cell_type", "cell_type_general", "cell_type_by_markers", "cell_type_by_model"):
+        assert len(adata.uns[f"{column}_colors"]) == len(adata.obs[column].cat.categories)
     assert set(zip(adata.obs["truth"], adata.obs["cell_type"], strict=True)) == set(EXPECTED.items())
     table = adata.uns["cell_type_annotation"]
     assert list(table["cluster"]) == sorted(adata.obs["leiden"].cat.categories)

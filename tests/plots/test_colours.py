@@ -74,6 +74,12 @@ def test_a_lineage_without_rivals_keeps_its_colour() -> None:
     assert lineage_colours(["Epithelium", "Immune cells"])["Epithelium"] == alone
 
 
+def test_taken_colours_are_left_to_others() -> None:
+    """Also where all are taken: then lighter forms are given."""
+    assert set(lineage_colours(["a", "b"], taken=PALETTE[:7]).values()) <= set(PALETTE[7:])
+    assert not set(lineage_colours(["a", "b"], taken=PALETTE).values()) & set(PALETTE)
+
+
 def test_undecided_and_unassigned_have_their_own_look() -> None:
     """A~B takes the colour of A, Unassigned is grey."""
     colours = lineage_colours(["Immune cells", "Immune cells~Epithelium", "Unassigned"])

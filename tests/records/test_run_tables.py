@@ -11,7 +11,7 @@ from cellkey.annotation.compare import compare_runs
 from cellkey.annotation.explain import explain_run
 from cellkey.batch.table_run import annotate_table_by_markers
 from cellkey.errors import InputError, RunError
-from cellkey.records.run_tables import RunKind, run_calls, run_kind, run_tables
+from cellkey.records.run_tables import RunKind, run_calls, run_kind, run_tables, text_rows
 from cellkey.report.reading import read_run
 
 
@@ -33,6 +33,15 @@ def named(tmp_path: Path) -> Path:
     table.write_text('cluster,genes\n0,"CD3D, CD3E, IL7R, CD4"\n1,"MS4A1, CD79A, CD79B, CD19"\n=2,"GENE1, GENE2"\n')
     annotate_table_by_markers(table, tmp_path / "named", hierarchy="blood")
     return tmp_path / "named"
+
+
+def test_rows_are_text_and_may_be_cut_by_a_column(tmp_path: Path) -> None:
+    """Short rows are filled, long ones cut, the apostrophe before a sign goes."""
+    (tmp_path / "t.csv").write_text("cluster,gene\n0,a\n0,'=b\n\n1\n0,c\n1,d,e\n")
+    rows = text_rows(tmp_path / "t.csv")
+    assert [tuple(r.values()) for r in rows] == [("0", "a"), ("0", "=b"), ("1", ""), ("0", "c"), ("1", "d")]
+    assert text_rows(tmp_path / "t.csv", first_of=("cluster", 1)) == [rows[0], rows[2]]
+    assert text_rows(tmp_path / "t.csv", first_of=("other", 1)) == rows
 
 
 def test_a_consensus_is_a_run(agreed: Path) -> None:

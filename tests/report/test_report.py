@@ -39,7 +39,7 @@ from cellkey.report.evidence import evidence_matrices, score_matrix
 from cellkey.report.maps import cell_maps, sample_cells
 from cellkey.report.markup import element, json_island
 from cellkey.report.packing import fixed_point, packed
-from cellkey.report.walks import CANDIDATE
+from cellkey.report.walks import CANDIDATE, outcome
 
 
 class Page(HTMLParser):
@@ -135,6 +135,17 @@ def test_every_candidate_and_why_it_lost(tmp_path: Path) -> None:
     assert page.clusters[0]["votes"] == [[HOSTILE[0], 0.75]]
 
 
+@pytest.mark.parametrize(("reason", "detail", "said"), [
+    ("below_gate", "branch_support<0.05", "branch support\u00a0<\u00a00.05"),
+    ("low_coverage", "insufficient_markers_present", "too few markers measured"),
+    ("anti_markers", "", "markers speak against it"),
+])
+def test_outcomes_are_words(reason: str, detail: str, said: str) -> None:
+    """Also those of the walk by branch support."""
+    row = step_row("a", "b", selected=False, fail_reason=reason, fail_detail=detail)
+    assert outcome(row)[0] == said
+
+
 def test_the_models_part(tmp_path: Path) -> None:
     """Answer, score, boost, tokens and cost at once; the conversation packed; a failed dataset with its error."""
     page = Page(report_html(model_run(tmp_path / "run")))
@@ -152,6 +163,24 @@ def test_the_models_part(tmp_path: Path) -> None:
     assert [title for title, _ in talk["answers"]] == ["answer before boosting", "answer after boosting"]
     assert page.islands["run"]["spending"][0] == ["all", "", 1, 1234, 56, "$0.0123"]
     assert page.islands["run"]["calls_fingerprint"] == ""
+
+
+def test_a_models_labels_are_found_in_the_tree_of_the_tissue(tmp_path: Path) -> None:
+    """Their colour is that of the type they stand for; others have one of their own; no type, no place."""
+    folder = tmp_path / "named"
+    folder.mkdir()
+    (folder / "run_manifest.json").write_text(json.dumps({"schema": "table-run/1", "study": {"tissue": "blood"}}))
+    (folder / "x_annotations.csv").write_text(
+        "cluster,cell_type,ontology_id\n0,killer,CL:0000623\n1,mature B cell,CL:0000785\n2,odd <b>,\n3,Unknown,\n")
+    page = Page(report_html(folder))
+    types = page.islands["run"]["types"]
+    killer, mature, odd, unknown = page.clusters
+    assert types[killer["type"]][:3:2] == ["NK Cells", killer["hue"]]
+    assert (types[mature["type"]][0], mature["placed"]) == ("B Cells", "broader")
+    assert len({"#BDBDBD", *(c["hue"] for c in (killer, mature, odd))}) == 4
+    assert not {"type", "placed"} & odd.keys()
+    assert not {"type", "hue"} & unknown.keys()
+    assert page.islands["run"]["datasets"][0]["tree"] == "blood"
 
 
 def test_a_summary_cannot_point_outside_the_run(tmp_path: Path) -> None:

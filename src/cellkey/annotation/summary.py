@@ -17,7 +17,7 @@ __all__ = ["summary_html", "summary_text"]
 
 _MOST_EXPLAINED: Final = 60
 """Clusters whose walk is folded into the summary; beyond it the notebook would become large."""
-_HEADS: Final = ("cluster", "label", "within", "cells", "margin", "closest rival", "probably right", "stopped")
+_HEADS: Final = ("cluster", "label", "cells", "margin", "closest rival", "probably right", "stopped")
 
 
 def summary_text(tables: Mapping[str, pd.DataFrame]) -> str:
@@ -38,7 +38,7 @@ def summary_text(tables: Mapping[str, pd.DataFrame]) -> str:
 def summary_html(
     tables: Mapping[str, pd.DataFrame], messages: Sequence[str] = (), *, paths: Iterable[Sequence[str]] = ()
 ) -> str:
-    """Return the summary for notebooks: what was found, a row per cluster, and the walk of each to unfold.
+    """Return the summary for notebooks: what was found, a row per cluster, and below the walk of each to unfold.
 
     Parameters
     ----------
@@ -54,22 +54,33 @@ def summary_html(
     largest = max(int(t["n_cells"].max()), 1) if len(t) else 1
     head = "".join(f"<th style='text-align:left'>{h}</th>" for h in _HEADS)
     likely = _probabilities(tables)
-    explained = "decision_steps" in tables and len(t) <= _MOST_EXPLAINED
-    body = ""
-    for row in t.to_dict("records"):
-        cluster = str(row["cluster_id"])
-        walk = explain_cluster(tables, cluster) if explained else ""
-        body += _row(row, colours, largest, likely.get(cluster, ""), walk)
+    body = "".join(_row(r, colours, largest, likely.get(str(r["cluster_id"]), "")) for r in t.to_dict("records"))
     assigned = t.loc[t["assigned_level"] >= 0, "n_cells"].sum() / max(t["n_cells"].sum(), 1)
     n_types = t.loc[t["assigned_level"] >= 0, "assigned_path"].nunique()
     notes = "".join(f"<li>{html.escape(m)}</li>" for m in messages)
-    folded = f"<details><summary>{len(messages)} messages</summary><ul>{notes}</ul></details>" if messages else ""
+    folded = _folded(f"{len(messages)} message{'s' * (len(messages) > 1)}", f"<ul>{notes}</ul>") if messages else ""
     return (
         "<div style='max-width:70em;overflow-x:auto'>"
         f"<div><b>{len(t)} clusters, {t['n_cells'].sum():,} cells, {n_types} cell types, "
         f"{100 * assigned:.1f} % of cells assigned</b></div>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{folded}</div>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{_walks(tables)}{folded}"
     )
+
+
+def _walks(tables: Mapping[str, pd.DataFrame]) -> str:
+    """The walk of each cluster, below the table: inside it, one that is unfolded would push columns out of view."""
+    t = tables["cluster_annotations"]
+    if "decision_steps" not in tables or not 0 < len(t) <= _MOST_EXPLAINED:
+        return ""
+    texts = [explain_cluster(tables, str(c)).split("\n", 1) for c in t["cluster_id"]]
+    style = "text-align:left;font-size:85%;overflow-x:auto;margin-left:1.2em"
+    walks = "".join(_folded(html.escape(first), f"<pre style='{style}'>{html.escape(rest)}</pre>")
+                    for first, rest in texts)
+    return _folded("How each cluster came by its label", f"<div style='margin-left:1.2em'>{walks}</div>")
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary style='cursor:pointer'>{title}</summary>{content}</details>"
 
 
 def _probabilities(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
@@ -81,20 +92,17 @@ def _probabilities(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     return {str(c): f"{100 * p:.0f} %" for c, p in zip(final["cluster_id"], final["confidence"], strict=True)}
 
 
-def _row(
-    r: Mapping[Any, Any], colours: Mapping[tuple[str, ...], str], largest: int, likely: str, walk: str
-) -> str:
+def _row(r: Mapping[Any, Any], colours: Mapping[tuple[str, ...], str], largest: int, likely: str) -> str:
     path = _split(r["assigned_path"])
     dot = (f"<span style='display:inline-block;width:.8em;height:.8em;border-radius:50%;"
            f"background:{colours.get(path, '#BDBDBD')}'></span> ")
-    label = dot + f"<b>{html.escape(str(r['assigned_label']))}</b>"
-    if walk:
-        label = (f"<details><summary>{label}</summary><pre style='text-align:left;font-size:85%;overflow-x:auto'>"
-                 f"{html.escape(walk)}</pre></details>")
+    above = html.escape(" › ".join(path[:-1]))
+    label = (f"{dot}<b>{html.escape(str(r['assigned_label']))}</b>"
+             + (f"<div style='font-size:85%;opacity:.75;margin-left:1.3em'>{above}</div>" if above else ""))
     reason = str(r["stop_reason"])
     known = {str(s): s.meaning for s in StopReason}
     cells = (
-        html.escape(str(r["cluster_id"])), label, html.escape(" › ".join(path[:-1])),
+        html.escape(str(r["cluster_id"])), label,
         f"<span style='display:inline-block;height:.7em;width:{4 * int(r['n_cells']) / largest:.2f}em;"
         f"background:#88888888'></span> {int(r['n_cells']):,}",
         f"{r['confidence']:.2f}", html.escape(str(r.get("runner_up_label") or "")), likely,
