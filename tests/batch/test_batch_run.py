@@ -305,6 +305,10 @@ def test_subclusters_from_files(tmp_path) -> None:
     options = ["--parent", "T cell", "--against-rest", table, "--provider", "scripted", "--out", out]
     code, output = cellkey("llm", "subclusters", table, *options)
     assert code == 0, output
+    code, output = cellkey("llm", "subclusters", table, *options[:-2], "--preview", "--repeats", "3")
+    assert code == 0
+    assert "Calls: 3 to 9, about 3" in output
+    assert '"genes_against_all_other_cells"' in output
     rows = pd.read_csv(out / "t_subclusters.csv")
     assert rows["cluster"].tolist() == ["0", "'=x"]
     assert rows["sub_cell_type"].tolist() == ["CD4-positive, alpha-beta T cell", "mature B cell"]

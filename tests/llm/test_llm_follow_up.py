@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
 from conftest_llm import EXPECTED, planted_markers
 from test_llm_workflow import client_of
+from typer.testing import CliRunner
 
+from cellkey.cli import build_app
 from cellkey.errors import InputError, RunError
 from cellkey.llm import Study, WorkflowParameters, annotate_markers, bundled_knowledge
 from cellkey.llm.boost_trace import boost_trace
@@ -197,6 +200,74 @@ def test_clusters_that_do_not_exist_are_refused(tmp_path) -> None:
     finish(tmp_path)
     with pytest.raises(InputError, match=r"no cluster '100'.*did you mean '10'.*there are 0, 1, 10, CD4\+ T_x"):
         boosted(open_table_run(tmp_path), ScriptedModel(), ["100"])
+
+
+@pytest.mark.parametrize("strategy", ["free", "breadth", "depth"])
+def test_a_strategy_is_told_and_depth_takes_two_requests(tmp_path, strategy: str) -> None:
+    """A model that concludes at once is sent back to the numbers in depth only, and at most twice."""
+    finish(tmp_path)
+    done = boosted(open_table_run(tmp_path), ScriptedModel(boost_genes=()), ["10"], strategy=strategy)
+    turns = [t for t in next(r for r in done.result.clusters if r.cluster == "10").turns if t.role == "booster"]
+    assert (f"Work in {strategy}" in turns[0].messages[0].text) == (strategy != "free")
+    put_off = [t.messages[-1].text.startswith("It is too early") for t in turns[1:]]
+    assert put_off == ([True, True] if strategy == "depth" else [])
+    assert done.changes["status_after"].tolist() == ["boosted"]
+
+
+def test_a_label_can_be_withheld_from_the_booster(tmp_path) -> None:
+    """Without history it sees neither label nor objections, and is told so; its label is still judged by the rules."""
+    finish(tmp_path)
+    labels = {"10": ("myeloid cell", "macrophage")}
+    model = ScriptedModel(boost_label=labels, score_after_boost=93)
+    done = boosted(open_table_run(tmp_path), model, ["10"], history="none")
+    first = next(r for r in done.result.clusters if r.cluster == "10").turns[0].messages[0].text
+    assert '"proposal"' not in first
+    assert '"objections"' not in first
+    assert "former annotation is withheld" in first
+    assert done.changes["label_after"].tolist() == ["macrophage"]
+
+
+def follow(verb: str, run: Path, *options: str) -> tuple[int, str]:
+    """Run a command about a finished run; return its exit code and what it printed."""
+    done = CliRunner().invoke(build_app(), ["llm", verb, str(run), *options])
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize(("verb", "options", "calls", "part"), [
+    ("boost", ("-c", "10", "--rounds", "4"), "Calls: 2 to 7, about 4", '"objections"'),
+    ("score", (), "Calls: 4 to 8, about 4", '"proposal"'),
+    ("merge", ("--by", "model"), "Calls: 1 to 3, about 1", '"labels_by_cluster"'),
+    ("merge", (), "No model is asked", "Cost: $0.00"),
+])  # fmt: skip
+def test_a_preview_of_asking_again_sends_and_writes_nothing(tmp_path, verb, options, calls, part, monkeypatch) -> None:
+    """Calls, tokens and money as ranges, and the first question to the letter; no key is needed."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    finish(tmp_path / "run")
+    before = contents(tmp_path)
+    model = ("--provider", "openai", "--model", "gpt-4o", "--preview")
+    code, output = follow(verb, tmp_path / "run", *options, *model)
+    assert code == 0, output
+    assert calls in output
+    assert part in output
+    assert contents(tmp_path) == before
+
+
+def test_what_a_preview_says_holds_what_asking_takes(tmp_path) -> None:
+    """The calls and tokens that a server counts lie inside the ranges."""
+    finish(tmp_path / "run")
+    with ModelServer() as server:
+        asked = ("-c", "0", "-c", "10", "--provider", server.url, "--model", "m", "--cache", "off", "--no-probe")
+        _, told = follow("boost", tmp_path / "run", *asked, "--preview", "--input-cost", "1")
+        assert server.served == []
+        code, output = follow("boost", tmp_path / "run", *asked, "--out", str(tmp_path / "new"))
+        assert code == 0, output
+        totals = server.totals()
+    calls = re.search(r"Calls: (\d+) to (\d+)", told)
+    tokens = re.search(r"([\d,]+) to ([\d,]+) together", told)
+    assert int(calls[1]) <= totals["calls"] <= int(calls[2])
+    low, high = (int(part.replace(",", "")) for part in tokens.groups())
+    assert low <= totals["input_tokens"] + totals["output_tokens"] <= high
+    assert "(option price)" in told
 
 
 def test_another_model_scores_and_labels_stay(tmp_path) -> None:

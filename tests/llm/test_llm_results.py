@@ -429,7 +429,9 @@ def test_calls_run_side_by_side(room: Room) -> None:
 
 def test_estimates_are_ordered_and_grow() -> None:
     """Low, point, high; more clusters cost more; switched-off roles cost nothing."""
-    price = Price(1.25, 10.0)
+    def price(_role: str) -> Price:
+        return Price(1.25, 10.0)
+
     small, large = (estimate_annotation(n, WorkflowParameters(), price) for n in (5, 50))
     for name in ("calls", "input_tokens", "output_tokens", "cost", "seconds"):
         low, point, high = (getattr(getattr(small, name), w) for w in ("low", "point", "high"))
@@ -445,7 +447,7 @@ def test_estimates_are_ordered_and_grow() -> None:
 def test_an_estimate_holds_what_a_run_really_takes(room: Room) -> None:
     """Counted by a server: the tokens of a plain run lie inside the range, taken in characters by four."""
     result = room.annotate()
-    guess = estimate_annotation(4, WorkflowParameters(), Price(1, 1), n_genes=10)
+    guess = estimate_annotation(4, WorkflowParameters(), lambda _role: Price(1, 1), n_genes=10)
     used = sum(c.input_tokens for c in result.calls)
     assert guess.calls.low <= len(result.calls) <= guess.calls.high
     assert 0.5 * guess.input_tokens.low <= used <= guess.input_tokens.high

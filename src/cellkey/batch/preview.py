@@ -42,10 +42,13 @@ def _preview(dataset: Dataset, settings: BatchSettings) -> FilePreview:
         return FilePreview(dataset, None, reason, Range(0, 0, 0), None)
     calls = None
     if settings.asks_a_model:
-        price = settings.model.prices.price(settings.model.model, is_local=settings.model.is_local)
         n = size.n_clusters or guess_clusters(size.n_cells, settings.resolution)
         calls = estimate_annotation(
-            n, settings.workflow, price, n_genes=settings.selection.n_genes, workers=settings.model.max_workers
+            n,
+            settings.workflow,
+            settings.model.price_of,
+            n_genes=settings.selection.n_genes,
+            workers=settings.model.max_workers,
         )
     return FilePreview(dataset, size, "", _seconds(size, umap=settings.umap), calls)
 
@@ -106,7 +109,7 @@ def _estimates(previews: Sequence[FilePreview], settings: BatchSettings, dataset
 
 
 def _cost(total: Estimate, settings: BatchSettings) -> list[str]:
-    price = settings.model.prices.price(settings.model.model, is_local=settings.model.is_local)
+    price = settings.model.price_of()
     money = f"~${total.cost.point:.2f}; ${total.cost.low:.2f} to ${total.cost.high:.2f}"
     if not price.is_known:
         return [

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["DatasetRow", "clean_error", "read_summary", "write_summary"]
+__all__ = ["DatasetRow", "clean_error", "write_summary"]
 
 SUCCESS, FAILED = "success", "failed"
 
@@ -89,9 +89,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6f}".rstrip("0").rstrip(".") if abs(value) < 1e-2 else f"{value:.2f}"
     return neutral_cell(" ".join(str(value).split())) if isinstance(value, str) else str(value)
-
-
-def read_summary(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a summary as text, for reports."""
-    with path.open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))

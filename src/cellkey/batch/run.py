@@ -319,7 +319,7 @@ class _Conductor:
         self.manifest.seconds = seconds_before + time.monotonic() - self.begun
         rows, settings = self._rows(), self.manifest.settings
         calls = self._calls()
-        price = settings.model.prices.price(settings.model.model, is_local=settings.model.is_local)
+        price = settings.model.price_of()
         tracking = token_tracking(
             calls,
             run=self.directory.name,

@@ -100,7 +100,7 @@ def batch(
     ] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Finish an interrupted run.")] = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="List files, time, tokens and cost; change nothing.")
+        bool, typer.Option("--preview", "--dry-run", help="List files, time, tokens and cost; change nothing.")
     ] = False,
     no_probe: Annotated[bool, typer.Option("--no-probe", help="Do not try the model before the run.")] = False,
     note: Annotated[str, typer.Option(help="Text for NOTES.txt of the run.")] = "",

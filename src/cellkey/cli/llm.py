@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ for _command in (llm_again.boost, llm_again.score, llm_again.merge, llm_again.ju
 
 
 @app.command()
+@opt.asks
 def annotate(
     markers: Annotated[
         Path,
@@ -33,13 +34,10 @@ def annotate(
     ],
     provider: opt.Provider,
     model: opt.Model = "gpt-4o-2024-08-06",
-    out: opt.Out = None,
-    tissue: Annotated[str, typer.Option(help="Tissue; 'none' withholds it.")] = "none",
-    species: Annotated[str, typer.Option(help="Species.")] = "human",
-    notes: Annotated[str, typer.Option(help="Disease, treatment, enrichment: told to the model.")] = "",
-    dataset: Annotated[str | None, typer.Option(help="Name of the results; the file's by default.")] = None,
-    base_url: opt.BaseUrl = None,
-    api_keys: opt.ApiKeys = None,
+    tissue: opt.Tissue = "none",
+    species: opt.Species = "human",
+    notes: opt.Notes = "",
+    dataset: opt.Results = None,
     score_model: Annotated[str | None, typer.Option(help="[PROVIDER:]MODEL that scores; the same by default.")] = None,
     boost_model: Annotated[str | None, typer.Option(help="[PROVIDER:]MODEL that boosts.")] = None,
     merge_model: Annotated[str | None, typer.Option(help="[PROVIDER:]MODEL that groups labels.")] = None,
@@ -54,27 +52,16 @@ def annotate(
     score_threshold: Annotated[float, typer.Option(help="Scores below are boosted, 0 to 100.")] = 75.0,
     repeats: Annotated[int, typer.Option(help="Runs per cluster, for agreement.")] = 1,
     repeat_below: Annotated[float | None, typer.Option(help="Repeat only clusters that score below.")] = None,
-    reasoning_effort: opt.Effort = None,
-    max_workers: opt.MaxWorkers = 4,
-    timeout: opt.Timeout = 120.0,
-    max_retries: opt.MaxRetries = 5,
-    budget: opt.Budget = None,
-    max_tokens_total: opt.MaxTokens = None,
-    input_cost: opt.InputCost = None,
-    output_cost: opt.OutputCost = None,
-    prices: opt.Prices = None,
-    cache: opt.Cache = "on",
     ontology: Annotated[Path | None, typer.Option(help="cl-basic.obo; the bundled terms by default.")] = None,
-    knowledge: Annotated[
-        Path | None, typer.Option(help="Folder of your own marker tables (cell_type, gene, ...), shown to the model.")
-    ] = None,
+    knowledge: opt.Knowledge = None,
     record: Annotated[Path | None, typer.Option(help="Record all exchanges to this file.")] = None,
     replay: Annotated[Path | None, typer.Option(help="Answer from a recording instead of the service.")] = None,
-    json_log: opt.JsonLog = None,
-    resume: opt.Resume = False,
-    no_probe: opt.NoProbe = False,
-    preview: Annotated[bool, typer.Option("--preview", help="Say what would be sent and cost; send nothing.")] = False,
-    quiet: opt.Quiet = False,
+    json_log: Annotated[
+        Path | None,
+        typer.Option("--json-log", metavar="FILE", help="Append what happens to FILE, one JSON object a line."),
+    ] = None,
+    *,
+    asking: opt.Asking,
 ) -> None:
     """Name the clusters of a marker table by asking a language model.
 
@@ -89,26 +76,15 @@ def annotate(
     """
     from cellkey.llm.evidence import Study
     from cellkey.llm.marker_selection import SelectionParameters
-    from cellkey.llm.run import annotate_table_file, preview_table
+    from cellkey.llm.preview import preview_annotation
+    from cellkey.llm.run import annotate_table_file
     from cellkey.llm.setup import ModelSettings
     from cellkey.llm.stored import AskedWith
     from cellkey.llm.workflow import WorkflowParameters
     from cellkey.records.event_log import json_log as events_to
 
     settings = ModelSettings.parse(
-        opt.given(
-            provider=provider,
-            model=model,
-            base_url=base_url,
-            api_keys=opt.as_text(api_keys),
-            reasoning_effort=reasoning_effort,
-            timeout=timeout,
-            retries=max_retries,
-            max_workers=max_workers,
-            cache=cache,
-            input_cost=input_cost,
-            output_cost=output_cost,
-            price_file=opt.as_text(prices),
+        asking.settings(
             score_model=score_model,
             boost_model=boost_model,
             merge_model=merge_model,
@@ -131,27 +107,24 @@ def annotate(
     )
     selection = SelectionParameters.parse({"rule": marker_policy, "n_genes": n_genes}, option="options")
     study = Study(tissue, species, notes, dataset or markers.name.split(".")[0])
-    if preview:
+    if asking.preview:
         asked = AskedWith(study, settings, steps, selection, opt.as_text(ontology), opt.as_text(knowledge))
-        typer.echo(preview_table(markers, asked), nl=False)
+        typer.echo(preview_annotation(markers, asked), nl=False)
         return
     with events_to(json_log):
         run = annotate_table_file(
             markers,
-            opt.directory(out),
+            asking.directory,
             model=settings,
             study=study,
             workflow=steps,
             selection=selection,
             ontology=ontology,
             panels=knowledge,
-            budget_usd=budget,
-            budget_tokens=max_tokens_total,
-            resume=resume,
-            probe=not no_probe,
-            on_cluster=None if quiet else opt.say,
+            on_cluster=asking.on_cluster,
+            **asking.limits,
         )
-    if not quiet:
+    if not asking.quiet:
         typer.echo(run.result.text().rsplit("\n\n", 1)[-1], nl=False)
         for line in run.result.troubles:
             typer.echo(line, err=True)
@@ -161,6 +134,7 @@ def annotate(
 
 
 @app.command()
+@opt.asks
 def subclusters(
     markers: Annotated[
         Path, typer.Argument(metavar="MARKERS", help="Markers of each sub-cluster against its siblings.")
@@ -168,29 +142,16 @@ def subclusters(
     provider: opt.Provider,
     parent: Annotated[str, typer.Option(help="Name of the population: 'T cell'.")],
     model: opt.Model = "gpt-4o-2024-08-06",
-    out: opt.Out = None,
     against_rest: Annotated[
         Path | None, typer.Option(help="Markers of each sub-cluster against all other cells; tells contamination.")
     ] = None,
-    tissue: Annotated[str, typer.Option(help="Tissue; 'none' withholds it.")] = "none",
-    species: Annotated[str, typer.Option(help="Species.")] = "human",
-    notes: Annotated[str, typer.Option(help="Disease, treatment, enrichment: told to the model.")] = "",
-    dataset: Annotated[str | None, typer.Option(help="Name of the results; the file's by default.")] = None,
+    tissue: opt.Tissue = "none",
+    species: opt.Species = "human",
+    notes: opt.Notes = "",
+    dataset: opt.Results = None,
     repeats: Annotated[int, typer.Option(help="Runs; the majority's label wins.")] = 1,
-    base_url: opt.BaseUrl = None,
-    api_keys: opt.ApiKeys = None,
-    reasoning_effort: opt.Effort = None,
-    max_workers: opt.MaxWorkers = 4,
-    timeout: opt.Timeout = 120.0,
-    max_retries: opt.MaxRetries = 5,
-    budget: opt.Budget = None,
-    max_tokens_total: opt.MaxTokens = None,
-    input_cost: opt.InputCost = None,
-    output_cost: opt.OutputCost = None,
-    cache: opt.Cache = "on",
-    resume: opt.Resume = False,
-    no_probe: opt.NoProbe = False,
-    quiet: opt.Quiet = False,
+    *,
+    asking: opt.Asking,
 ) -> None:
     """Name the sub-clusters of one population, all of them in one question.
 
@@ -199,24 +160,25 @@ def subclusters(
       cellkey llm subclusters t_cells.csv --parent "T cell" --against-rest all.csv --provider openai --out t_named
     """
     from cellkey.llm.evidence import Study
+    from cellkey.llm.marker_tables import read_marker_table
     from cellkey.llm.setup import ModelSettings
-    from cellkey.llm.subclusters import annotate_subclusters_file
+    from cellkey.llm.subclusters import annotate_subclusters_in, preview_subclusters
 
-    run = annotate_subclusters_file(
-        markers,
-        opt.directory(out),
-        parent=parent,
-        model=ModelSettings.parse(opt.given_model(locals()), option="options"),
-        study=Study(tissue, species, notes, dataset or markers.name.split(".")[0]),
-        against_rest=against_rest,
-        repeats=repeats,
-        budget_usd=budget,
-        budget_tokens=max_tokens_total,
-        resume=resume,
-        probe=not no_probe,
-    )
+    given: dict[str, Any] = {
+        "parent": parent,
+        "model": ModelSettings.parse(asking.settings(), option="options"),
+        "study": Study(tissue, species, notes, dataset or markers.name.split(".")[0]),
+        "against_rest": None if against_rest is None else read_marker_table(against_rest),
+        "repeats": repeats,
+    }
+    siblings = read_marker_table(markers)
+    if asking.preview:
+        typer.echo(preview_subclusters(siblings, **given), nl=False)
+        return
+    source = {"input": str(markers), "against_rest": opt.as_text(against_rest)}
+    run = annotate_subclusters_in(asking.directory, siblings, source=source, **given, **asking.limits)
     table = run.result.table
-    if not quiet:
+    if not asking.quiet:
         columns = ["cluster", "main_cell_type", "sub_cell_type", "agreement", "status"]
         typer.echo(table[columns].to_string(index=False))
         typer.echo(f"written to {run.directory}", err=True)

@@ -15,29 +15,22 @@ if TYPE_CHECKING:
 __all__ = ["boost", "judge", "merge", "score"]
 
 
+@opt.asks
 def boost(
     run: opt.Run,
     cluster: opt.Clusters = None,
     dataset: opt.Dataset = None,
     task: Annotated[str, typer.Option(help="A question for the booster: 'are these cells malignant?'.")] = "",
     rounds: Annotated[int | None, typer.Option(help="Gene requests at most; as in the run by default.")] = None,
-    out: opt.Out = None,
-    provider: opt.AskedProvider = None,
-    model: opt.AskedModel = None,
-    base_url: opt.BaseUrl = None,
-    api_keys: opt.ApiKeys = None,
-    reasoning_effort: opt.Effort = None,
-    max_workers: opt.MaxWorkers = 4,
-    timeout: opt.Timeout = 120.0,
-    max_retries: opt.MaxRetries = 5,
-    budget: opt.Budget = None,
-    max_tokens_total: opt.MaxTokens = None,
-    input_cost: opt.InputCost = None,
-    output_cost: opt.OutputCost = None,
-    cache: opt.Cache = "on",
-    resume: opt.Resume = False,
-    no_probe: opt.NoProbe = False,
-    quiet: opt.Quiet = False,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="breadth (rival types in each request), depth (one at a time, two requests at least), free."),
+    ] = None,
+    history: Annotated[
+        str | None, typer.Option(help="final: the label and the objections are shown; none: they are withheld.")
+    ] = None,
+    *,
+    asking: opt.Asking,
 ) -> None:
     """Let a model examine clusters of a finished run by asking for the numbers of genes.
 
@@ -48,6 +41,7 @@ def boost(
     Examples:
       cellkey llm boost batch_results/run_brain_20260216_151425 --dataset Data_Filbin2018_Brain --cluster 7
       cellkey llm boost named -c 3 -c 5 --task "are these cells malignant?" --out examined
+      cellkey llm boost named -c 3 --strategy depth --history none --preview
     """
     from cellkey.llm.followup import boost_clusters
 
@@ -55,33 +49,28 @@ def boost(
         opt.refuse("--cluster NAME says which; give it again for more")
 
     def ask(stored: Any, clients: Any) -> Any:
-        say = None if quiet else opt.say
-        return boost_clusters(stored, clients, cluster, task=task, rounds=rounds, workers=max_workers, on_cluster=say)
+        return boost_clusters(
+            stored,
+            clients,
+            cluster,
+            task=task,
+            rounds=rounds,
+            strategy=strategy,
+            history=history,
+            workers=asking.max_workers,
+            on_cluster=asking.on_cluster,
+        )
 
-    _leave(_again("boosted", locals(), ask))
+    _again("boosted", run, dataset, asking, ask, rounds)
 
 
+@opt.asks
 def score(
     run: opt.Run,
     cluster: opt.Clusters = None,
     dataset: opt.Dataset = None,
-    out: opt.Out = None,
-    provider: opt.AskedProvider = None,
-    model: opt.AskedModel = None,
-    base_url: opt.BaseUrl = None,
-    api_keys: opt.ApiKeys = None,
-    reasoning_effort: opt.Effort = None,
-    max_workers: opt.MaxWorkers = 4,
-    timeout: opt.Timeout = 120.0,
-    max_retries: opt.MaxRetries = 5,
-    budget: opt.Budget = None,
-    max_tokens_total: opt.MaxTokens = None,
-    input_cost: opt.InputCost = None,
-    output_cost: opt.OutputCost = None,
-    cache: opt.Cache = "on",
-    resume: opt.Resume = False,
-    no_probe: opt.NoProbe = False,
-    quiet: opt.Quiet = False,
+    *,
+    asking: opt.Asking,
 ) -> None:
     """Score the labels of a finished run again, best by another model than the one that gave them.
 
@@ -95,33 +84,20 @@ def score(
     from cellkey.llm.followup import score_clusters
 
     def ask(stored: Any, clients: Any) -> Any:
-        say = None if quiet else opt.say
-        return score_clusters(stored, clients, cluster or None, workers=max_workers, on_cluster=say)
+        return score_clusters(
+            stored, clients, cluster or None, workers=asking.max_workers, on_cluster=asking.on_cluster
+        )
 
-    _leave(_again("scored", locals(), ask))
+    _again("scored", run, dataset, asking, ask)
 
 
+@opt.asks
 def merge(
     run: opt.Run,
     dataset: opt.Dataset = None,
     by: Annotated[str, typer.Option("--by", help="ontology (asks nobody) or model.")] = "ontology",
-    out: opt.Out = None,
-    provider: opt.AskedProvider = None,
-    model: opt.AskedModel = None,
-    base_url: opt.BaseUrl = None,
-    api_keys: opt.ApiKeys = None,
-    reasoning_effort: opt.Effort = None,
-    max_workers: opt.MaxWorkers = 4,
-    timeout: opt.Timeout = 120.0,
-    max_retries: opt.MaxRetries = 5,
-    budget: opt.Budget = None,
-    max_tokens_total: opt.MaxTokens = None,
-    input_cost: opt.InputCost = None,
-    output_cost: opt.OutputCost = None,
-    cache: opt.Cache = "on",
-    resume: opt.Resume = False,
-    no_probe: opt.NoProbe = False,
-    quiet: opt.Quiet = False,
+    *,
+    asking: opt.Asking,
 ) -> None:
     """Group the labels of a finished run at three levels of detail, by the ontology or by a model.
 
@@ -134,7 +110,11 @@ def merge(
 
     if by not in ("ontology", "model"):
         opt.refuse(f"--by is ontology or model, not {by!r}")
-    _again("grouped", locals(), lambda stored, clients: merge_labels(stored, clients, by, workers=max_workers))
+
+    def ask(stored: Any, clients: Any) -> Any:
+        return merge_labels(stored, clients, by, workers=asking.max_workers)
+
+    _again("grouped", run, dataset, asking, ask)
 
 
 def judge(
@@ -171,29 +151,29 @@ def judge(
         JUDGEMENTS.write_csv(neutral_table(rows), output)
 
 
-def _again(verb: str, options: dict[str, Any], ask: Callable[[Any, Any], Any]) -> Any:
-    """Ask a finished run again and write what comes of it into a directory of its own."""
+def _again(
+    verb: str,
+    run: Path,
+    dataset: str | None,
+    asking: opt.Asking,
+    ask: Callable[[Any, Any], Any],
+    rounds: int | None = None,
+) -> None:
+    """Ask a finished run again and write what comes of it into a directory of its own.
+
+    Ends with 3 where some clusters could not be asked about, with 1 where none could.
+    """
     from cellkey.batch.stored import open_result
     from cellkey.llm.followup import follow_up
+    from cellkey.llm.preview import preview_follow_up
 
-    done = follow_up(
-        open_result(options["run"], options["dataset"]),
-        ask,
-        options["out"],
-        verb=verb,
-        model=opt.given_model(options),
-        budget_usd=options["budget"],
-        budget_tokens=options["max_tokens_total"],
-        resume=options["resume"],
-        probe=not options["no_probe"],
-    )
-    if not options["quiet"]:
+    stored = open_result(run, dataset)
+    if asking.preview:
+        typer.echo(preview_follow_up(stored, ask, asking.settings(), rounds), nl=False)
+        return
+    done = follow_up(stored, ask, asking.out, verb=verb, model=asking.settings(), **asking.limits)
+    if not asking.quiet:
         typer.echo(done.text(), nl=False)
         typer.echo(f"written to {done.directory}", err=True)
-    return done
-
-
-def _leave(done: Any) -> None:
-    """End with 3 where some clusters could not be asked about, with 1 where none could."""
     if done.errors:
         raise typer.Exit(1 if len(done.errors) == len(done.asked) else 3)

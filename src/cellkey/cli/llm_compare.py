@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 
+@opt.asks
 def compare(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="Marker table, or directory that 'batch' or 'llm annotate' wrote.")
@@ -27,7 +28,6 @@ def compare(
         list[str] | None,
         typer.Option("--candidate", help="A cell type; give it again. The types that a run ranks, by default."),
     ] = None,
-    out: opt.Out = None,
     provider: Annotated[
         str | None, typer.Option(help="Provider of models that name none; see 'llm providers'.")
     ] = None,
@@ -36,26 +36,11 @@ def compare(
     dataset: opt.Dataset = None,
     tissue: Annotated[str, typer.Option(help="Tissue of a marker table; 'none' withholds it.")] = "none",
     species: Annotated[str, typer.Option(help="Species of a marker table.")] = "human",
-    notes: Annotated[str, typer.Option(help="Disease, treatment, enrichment: told to the models.")] = "",
+    notes: opt.Notes = "",
     n_genes: Annotated[int, typer.Option(help="Genes shown per cluster of a marker table.")] = 50,
-    knowledge: Annotated[
-        Path | None, typer.Option(help="Folder of your own marker tables (cell_type, gene, ...), shown to the models.")
-    ] = None,
-    base_url: opt.BaseUrl = None,
-    api_keys: opt.ApiKeys = None,
-    reasoning_effort: opt.Effort = None,
-    max_workers: opt.MaxWorkers = 4,
-    timeout: opt.Timeout = 120.0,
-    max_retries: opt.MaxRetries = 5,
-    budget: opt.Budget = None,
-    max_tokens_total: opt.MaxTokens = None,
-    input_cost: opt.InputCost = None,
-    output_cost: opt.OutputCost = None,
-    cache: opt.Cache = "on",
-    resume: opt.Resume = False,
-    no_probe: opt.NoProbe = False,
-    preview: Annotated[bool, typer.Option("--preview", help="Say what would be sent and cost; send nothing.")] = False,
-    quiet: opt.Quiet = False,
+    knowledge: opt.Knowledge = None,
+    *,
+    asking: opt.Asking,
 ) -> None:
     """Let several models score candidate cell types of a cluster, and discuss until enough of them agree.
 
@@ -76,26 +61,23 @@ def compare(
     from cellkey.report.comparison import write_comparison_page
 
     rules = ComparisonParameters.parse({"rounds": rounds, "threshold": threshold}, option="options")
-    settings = _settings(opt.given_model({**locals(), "model": None, "provider": None}), provider, model)
+    settings = _settings(asking.settings(model=None, provider=None), provider, model)
     asked, evidence, candidates, knowledge_used = _evidence(locals())
-    if preview:
+    if asking.preview:
         typer.echo(preview_comparison(evidence, candidates, settings, rules), nl=False)
         return
     run = compare_in(
-        opt.directory(out),
+        asking.directory,
         evidence,
         candidates,
         asked,
         parameters=rules,
         terms=knowledge_used.terms,
         source={"compared": str(source)},
-        budget_usd=budget,
-        budget_tokens=max_tokens_total,
-        resume=resume,
-        probe=not no_probe,
+        **asking.limits,
     )
     page = write_comparison_page(run)
-    if not quiet:
+    if not asking.quiet:
         typer.echo(run.text(), nl=False)
         typer.echo(f"written to {run.directory}; the page is {page.name}", err=True)
     outcomes = set(run.verdicts["status"])

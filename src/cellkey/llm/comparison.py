@@ -31,7 +31,6 @@ __all__ = [
     "ScoredCandidate",
     "checked_candidates",
     "compare_candidates",
-    "first_question",
 ]
 
 _MOST_CANDIDATES = 8
@@ -247,13 +246,6 @@ def compare_candidates(
     return found
 
 
-def first_question(
-    evidence: ClusterEvidence, candidates: Sequence[str], detail: Detail = Detail.FULL
-) -> dict[str, Any]:
-    """Return the data that a model is shown in the first round."""
-    return {**evidence.described(detail), "candidates": list(candidates)}
-
-
 def _goes_on(comparison: Comparison) -> bool:
     """Whether another round can change something."""
     if not comparison.rounds:
@@ -277,7 +269,8 @@ def _ask(comparison: Comparison, client: ModelClient, number: int) -> tuple[Opin
         extra["other_reviewers"] = [_shown(o) for o in others]
 
     def request_of(detail: Detail) -> ChatRequest:
-        return COMPARER.request(data_block({**first_question(evidence, comparison.candidates, detail), **extra}))
+        candidates = list(comparison.candidates)
+        return COMPARER.request(data_block({**evidence.described(detail), "candidates": candidates, **extra}))
 
     study = evidence.study
     origin = Origin(COMPARER.name, study.dataset, study.tissue, evidence.cluster)

@@ -14,13 +14,11 @@ from cellkey.llm.comparison import (
     ComparisonParameters,
     checked_candidates,
     compare_candidates,
-    first_question,
 )
 from cellkey.llm.conversations import turn_record
 from cellkey.llm.evidence import evidence_of
 from cellkey.llm.marker_selection import select_markers
 from cellkey.llm.panels import with_panels
-from cellkey.llm.prompts import data_block
 from cellkey.llm.result_tables import neutral_table
 from cellkey.llm.run import asking_in
 from cellkey.llm.stored import chosen_clusters, write_manifest
@@ -215,24 +213,16 @@ def preview_comparison(
     model: ModelSettings,
     parameters: ComparisonParameters,
 ) -> str:
-    """Return what a comparison would take at least (one round) and at most, and what would be sent first."""
-    blocks = [data_block(first_question(e, checked_candidates(candidates[e.cluster]))) for e in evidence]
-    prices = [s.prices.price(s.model, is_local=s.is_local) for s in (model, *map(model.with_model, model.other_models))]
-    asked = sum((len(COMPARER.system) + len(block)) // 4 for block in blocks)
-    answers = sum(150 * len(candidates[e.cluster]) for e in evidence)
-    once = sum((asked * p.input_per_million + answers * p.output_per_million) / 1e6 for p in prices)
-    talk = 1 + 1.5 * (parameters.rounds - 1)  # later rounds carry what the others wrote
-    calls, unknown = len(evidence) * len(prices), any(not p.is_known for p in prices)
-    lines = [
-        f"{len(evidence)} clusters, {len(prices)} models, {parameters.rounds} rounds at most",
-        f"Calls: {calls} to {calls * parameters.rounds}",
-        f"Tokens: ~{(asked + answers) * len(prices):,.0f} to ~{(asked + answers) * len(prices) * talk:,.0f}",
-        f"Cost: ~${once:.2f} to ~${once * talk:.2f}{' (the price of a model is not known)' if unknown else ''}",
-        "",
-        "What would be sent about the first cluster, after the instructions:",
-        blocks[0],
-    ]
-    return "\n".join(lines) + "\n"
+    """Return what a comparison would take, from one round to all, and what would be sent first."""
+    from cellkey.llm.preview import preview_questions
+
+    rounds = parameters.rounds
+    return preview_questions(
+        model,
+        lambda team: compare_candidates(evidence, candidates, [team.main, *team.others], parameters),
+        {COMPARER.name: (1, (1 + rounds) / 2, rounds)},
+        f"{len(evidence)} clusters, {1 + len(model.other_models)} models, {rounds} rounds at most",
+    )
 
 
 def _verdict(comparison: Comparison, calls: Sequence[Call], terms: CellTypeTerms | None) -> dict[str, Any]:

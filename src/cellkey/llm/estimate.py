@@ -10,10 +10,13 @@ from cellkey.llm.prompts import role_text
 from cellkey.llm.roles import ROLES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from cellkey.llm.accounting import Price
+    from cellkey.llm.messages import ChatRequest
     from cellkey.llm.workflow import WorkflowParameters
 
-__all__ = ["Estimate", "Range", "estimate_annotation", "guess_clusters"]
+__all__ = ["Estimate", "Question", "Range", "estimate_annotation", "estimate_questions", "guess_clusters"]
 
 _TOKENS_PER_GENE = 14
 _OVERVIEW_PER_CLUSTER = 16
@@ -62,6 +65,15 @@ class Estimate:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question as it would be sent, its price, and the calls of the talk that it opens: least, expected, most."""
+
+    request: ChatRequest
+    price: Price
+    calls: tuple[float, float, float]
+
+
 def guess_clusters(n_cells: int, resolution: float = 0.5) -> Range:
     """Return how many clusters a dataset of ``n_cells`` cells will have: a guess between 4 and 40."""
     point = 6 + 4 * math.log10(max(n_cells, 1) / 500) * (resolution / 0.5) ** 0.7
@@ -72,7 +84,7 @@ def guess_clusters(n_cells: int, resolution: float = 0.5) -> Range:
 def estimate_annotation(
     n_clusters: Range | int,
     workflow: WorkflowParameters,
-    price: Price,
+    price_of: Callable[[str], Price],
     *,
     n_genes: int = 50,
     workers: int = 4,
@@ -85,8 +97,8 @@ def estimate_annotation(
         Known or guessed number of clusters.
     workflow
         Which roles take part.
-    price
-        Price of the model.
+    price_of
+        Price of the model that plays a role.
     n_genes
         Genes shown per cluster.
     workers
@@ -98,33 +110,52 @@ def estimate_annotation(
     two to five rounds of boosting with a second score. The texts are counted as they are; a gene with numbers is
     taken as 14 tokens, a proposal as 1000.
     """
-    count = n_clusters if isinstance(n_clusters, Range) else Range(n_clusters, n_clusters, n_clusters)
     rates = _calls_per_cluster(workflow)
+    count = n_clusters if isinstance(n_clusters, Range) else Range(n_clusters, n_clusters, n_clusters)
     fixed = {role.name: (len(role.system) + len(role_text(role.name))) // 4 for role in ROLES}
     per_prompt = n_genes * _TOKENS_PER_GENE + count.point * _OVERVIEW_PER_CLUSTER + 150
 
-    def tokens(which: int) -> tuple[float, float, float]:
-        n = (count.low, count.point, count.high)[which]
-        calls = read = written = 0.0
+    def needs(n: float, which: int) -> tuple[float, float, float, float]:
+        calls = read = written = cost = 0.0
         for role, rate in rates.items():
-            times = n * rate[which]
-            carried = 0 if role == "annotator" else _ANSWER["annotator"]
-            calls += times
-            read += times * (fixed[role] + (30 * n if role == "merger" else per_prompt + carried))
-            written += times * (_ANSWER[role] * (n if role == "merger" else 1))
-        return calls, read, written
+            times, price = n * rate[which], price_of(role)
+            shown = 30 * n if role == "merger" else per_prompt + (0 if role == "annotator" else _ANSWER["annotator"])
+            own_read = times * (fixed[role] + shown)
+            own_written = times * _ANSWER[role] * (n if role == "merger" else 1)
+            calls, read, written = calls + times, read + own_read, written + own_written
+            cost += (own_read * price.input_per_million + own_written * price.output_per_million) / 1e6
+        return calls, read, written, cost
 
-    low, point, high = tokens(0), tokens(1), tokens(2)
-    calls, read, written = (Range(low[i], point[i], high[i]) for i in range(3))
-    cost = Range(
-        *(
-            (r * price.input_per_million + w * price.output_per_million) / 1e6
-            for r, w in ((low[1], low[2]), (point[1], point[2]), (high[1], high[2]))
-        )
-    )
+    low, point, high = needs(count.low, 0), needs(count.point, 1), needs(count.high, 2)
+    calls, read, written, cost = (Range(*values) for values in zip(low, point, high, strict=True))
     lanes = max(min(workers, count.point), 1)
-    seconds = Range(calls.low * 2 / lanes, calls.point * _LATENCY / lanes, calls.high * 30 / lanes)
-    return Estimate(count, calls, read, written, cost, seconds)
+    return Estimate(count, calls, read, written, cost, _waiting(calls, lanes))
+
+
+def estimate_questions(questions: Sequence[Question], *, workers: int = 4) -> Estimate:
+    """Return what questions take that are known to the letter.
+
+    An answer is taken as 15%, 45% and all of the room that it is given, a token as four characters; each later
+    call of a talk reads what was said before.
+    """
+
+    def needs(which: int, filled: float) -> tuple[float, float, float, float]:
+        calls = read = written = cost = 0.0
+        for q in questions:
+            n, answer = q.calls[which], filled * q.request.max_tokens
+            opening = (len(q.request.system) + sum(len(m.text) for m in q.request.messages)) / 4
+            own_read, own_written = n * opening + answer * n * max(n - 1, 0) / 2, n * answer
+            calls, read, written = calls + n, read + own_read, written + own_written
+            cost += (own_read * q.price.input_per_million + own_written * q.price.output_per_million) / 1e6
+        return calls, read, written, cost
+
+    ranges = zip(needs(0, 0.15), needs(1, 0.45), needs(2, 1.0), strict=True)
+    calls, read, written, cost = (Range(*values) for values in ranges)
+    return Estimate(Range(*3 * (len(questions),)), calls, read, written, cost, _waiting(calls, workers))
+
+
+def _waiting(calls: Range, lanes: float) -> Range:
+    return Range(calls.low * 2 / lanes, calls.point * _LATENCY / lanes, calls.high * 30 / lanes)
 
 
 def _calls_per_cluster(workflow: WorkflowParameters) -> dict[str, tuple[float, float, float]]:

@@ -34,7 +34,16 @@ if TYPE_CHECKING:
     from cellkey.llm.setup import ModelSettings
     from cellkey.llm.stored import StoredResult
 
-__all__ = ["CHANGES", "FollowUp", "FollowUpRun", "boost_clusters", "follow_up", "merge_labels", "score_clusters"]
+__all__ = [
+    "CHANGES",
+    "FollowUp",
+    "FollowUpRun",
+    "asked_again",
+    "boost_clusters",
+    "follow_up",
+    "merge_labels",
+    "score_clusters",
+]
 
 
 CHANGES = TableSchema(
@@ -81,6 +90,8 @@ def boost_clusters(
     *,
     task: str = "",
     rounds: int | None = None,
+    strategy: str | None = None,
+    history: str | None = None,
     workers: int = 4,
     clock: Clock | None = None,
     on_cluster: Callable[[Case], None] | None = None,
@@ -100,8 +111,9 @@ def boost_clusters(
         Identifiers; None for all.
     task
         A question that the booster is told, such as "are these cells malignant?".
-    rounds
-        Gene requests at most; those of the annotation by default.
+    rounds, strategy, history
+        Gene requests at most, how they are made, and what the booster sees of the label; see
+        :class:`~cellkey.llm.workflow.WorkflowParameters`. Those of the annotation by default.
     workers
         Clusters that are worked on at once.
     clock
@@ -114,9 +126,8 @@ def boost_clusters(
     InputError
         If a cluster does not exist.
     """
-    changes: dict[str, Any] = {"boost": True, "merge": "off", "repeats": 1}
-    if rounds is not None:
-        changes["boost_rounds"] = rounds
+    given = {"boost_rounds": rounds, "boost_strategy": strategy, "boost_history": history}
+    changes = {"boost": True, "merge": "off", "repeats": 1, **{k: v for k, v in given.items() if v is not None}}
     again = _Again(stored, clients, changes, task, workers, clock, on_cluster)
     reason = f"boosted on demand: {task}" if task else "boosted on demand"
     return again.ask(chosen_clusters([r.cluster for r in stored.result.clusters], clusters), State.BOOST, reason)
@@ -306,7 +317,7 @@ def follow_up(
     InputError, ServiceError
         If the model cannot be used.
     """
-    settings = _settings(stored.asked.model, dict(model or {}))
+    settings = asked_again(stored.asked.model, model or {})
     directory = Path(output_dir) if output_dir is not None else _beside(stored, verb)
     with asking_in(
         directory, settings, budget_usd=budget_usd, budget_tokens=budget_tokens, resume=resume, probe=probe
@@ -320,7 +331,8 @@ def follow_up(
     return FollowUpRun(directory, outcome)
 
 
-def _settings(before: ModelSettings, given: dict[str, Any]) -> ModelSettings:
+def asked_again(before: ModelSettings, given: Mapping[str, Any]) -> ModelSettings:
+    """Return the settings of a run with those that were given; a model given here plays all roles."""
     if "provider" in given or "model" in given:
         given = {**dict.fromkeys(_ROLE_MODELS), **given}
     if "provider" in given:

@@ -13,7 +13,17 @@ import json
 from importlib import resources
 from typing import Any
 
-__all__ = ["CONCLUDE", "MISSING", "data_block", "prompt_hash", "repair_text", "role_text", "system_text"]
+__all__ = [
+    "CONCLUDE",
+    "GO_ON",
+    "MANNERS",
+    "MISSING",
+    "data_block",
+    "prompt_hash",
+    "repair_text",
+    "role_text",
+    "system_text",
+]
 
 _ABOUT_MANY_CLUSTERS = ("merger", "subcluster_annotator")
 
@@ -34,6 +44,12 @@ MISSING = _text("missing")
 
 CONCLUDE = _text("conclude")
 """Tells the booster that no further genes can be looked up."""
+
+GO_ON = _text("go_on")
+"""Puts off a conclusion of the booster that came before two requests."""
+
+MANNERS = {name: _text(name) for name in ("breadth", "depth", "unseen")}
+"""How the booster shall work: with rival types side by side, with one at a time, without the label in doubt."""
 
 
 def system_text(role: str, form: str, schema: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from cellkey.llm.asking import Asked, Role, Turn, ask_role
 from cellkey.llm.client import ModelClient, Origin
 from cellkey.llm.evidence import ClusterEvidence, Detail, plain_text
 from cellkey.llm.failures import UnreadableAnswerError
-from cellkey.llm.prompts import CONCLUDE, data_block
+from cellkey.llm.prompts import CONCLUDE, GO_ON, MANNERS, data_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -115,31 +115,52 @@ class ClusterTalk:
 
     def boost(
         self,
-        proposal: AnnotationAnswer,
+        proposal: AnnotationAnswer | None,
         objections: Sequence[str],
         queries: GeneQueries,
         rounds: int,
         task: str = "",
+        strategy: str = "free",
     ) -> BoostAnswer:
         """Let the model ask for the numbers of genes until it is sure.
 
         The talk ends early when no new gene is asked for, and after ``rounds`` rounds the model is made to
-        conclude; the answer always holds ``final``.
+        conclude; the answer always holds ``final``. In ``depth`` a conclusion before the second request is put off.
+
+        Parameters
+        ----------
+        proposal
+            The label in doubt; None withholds it.
+        objections
+            What speaks against it.
+        queries, rounds
+            Where the numbers are from, and requests at most.
+        task
+            A question of the user.
+        strategy
+            ``free``, ``breadth`` or ``depth``.
 
         Raises
         ------
         UnreadableAnswerError
             If the model goes on asking when it is told to conclude.
         """
-        extra: dict[str, Any] = {"proposal": _shown(proposal), "objections": list(objections)}
+        extra: dict[str, Any] = {}
+        if proposal is not None:
+            extra = {"proposal": _shown(proposal), "objections": list(objections)}
         if task:
             extra["question"] = plain_text(task, 1000)
-        asked = self._ask(BOOSTER, extra)
+        manner = [MANNERS[name] for name in (strategy, "unseen" if proposal is None else "") if name in MANNERS]
+        asked = self._ask(BOOSTER, extra, manner)
+        least = min(2, rounds - 1) if strategy == "depth" else 0
         known: set[tuple[str, tuple[str, ...]]] = set()
         for number in range(rounds):
             request = asked.answer.request
-            if request is None:
+            if request is None and number >= least:
                 return asked.answer
+            if request is None:
+                asked = self._continue(asked, GO_ON)
+                continue
             beside = tuple(request.clusters)
             wanted = [g for g in request.genes if (g.casefold(), beside) not in known]
             known.update((g.casefold(), beside) for g in wanted)
@@ -155,9 +176,9 @@ class ClusterTalk:
             raise UnreadableAnswerError(msg)
         return asked.answer
 
-    def _ask(self, role: Role[A], extra: dict[str, Any]) -> Asked[A]:
+    def _ask(self, role: Role[A], extra: dict[str, Any], manner: Sequence[str] = ()) -> Asked[A]:
         def request_of(detail: Detail) -> ChatRequest:
-            text = data_block({**self.evidence.described(detail), **extra})
+            text = "\n".join([data_block({**self.evidence.described(detail), **extra}), *manner])
             return role.request(text, temperature=self._temperature, seed=self._repeat, repeat=self._repeat)
 
         return self._run(role, request_of)

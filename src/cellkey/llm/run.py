@@ -15,7 +15,7 @@ from cellkey.llm.annotate import annotate_markers
 from cellkey.llm.budget import Budget
 from cellkey.llm.evidence import Study
 from cellkey.llm.knowledge import bundled_knowledge
-from cellkey.llm.marker_selection import SelectionParameters, select_markers
+from cellkey.llm.marker_selection import SelectionParameters
 from cellkey.llm.marker_tables import read_marker_table
 from cellkey.llm.setup import ClientTeam, ModelSettings
 from cellkey.llm.stored import AskedWith, write_manifest, write_markers
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cellkey.llm.results import AnnotationResult
     from cellkey.llm.workflow import Case
 
-__all__ = ["TableRun", "annotate_table_file", "asking_in", "preview_table", "write_table_run"]
+__all__ = ["TableRun", "annotate_table_file", "asking_in", "write_table_run"]
 
 JOURNAL = ".token_calls.jsonl"
 
@@ -226,31 +226,3 @@ def _budget(usd: float | None, tokens: int | None, journal: Path) -> Budget:
         spent_usd=sum(c.cost for c in calls),
         spent_tokens=sum(c.input_tokens + c.output_tokens for c in calls),
     )
-
-
-def preview_table(path: str | Path, asked: AskedWith) -> str:
-    """Return what annotating a table would take, and exactly what would be sent about its first cluster."""
-    from cellkey.llm.estimate import estimate_annotation
-    from cellkey.llm.evidence import evidence_of
-    from cellkey.llm.panels import with_panels
-    from cellkey.llm.prompts import data_block
-
-    table, model, selection = read_marker_table(path), asked.model, asked.selection
-    known = bundled_knowledge(ontology=asked.ontology, panels=asked.panels, study=asked.study)
-    selections = select_markers(table, selection, tissue=asked.study.tissue)
-    evidence = with_panels(evidence_of(selections, asked.study), known.panels, known.checks(table))
-    price = model.prices.price(model.model, is_local=model.is_local)
-    guess = estimate_annotation(
-        len(selections), asked.workflow, price, n_genes=selection.n_genes, workers=model.max_workers
-    )
-    first = next(e for e in evidence.values() if e.selection.genes)
-    lines = [
-        f"{len(selections)} clusters, {sum(len(s.genes) for s in selections.values())} genes shown in all",
-        f"Calls: ~{guess.calls.point:.0f}; {guess.calls.low:.0f} to {guess.calls.high:.0f}",
-        f"Tokens: ~{guess.input_tokens.point:,.0f} in, ~{guess.output_tokens.point:,.0f} out",
-        f"Cost: ~${guess.cost.point:.2f}; ${guess.cost.low:.2f} to ${guess.cost.high:.2f} ({price.source} price)",
-        "",
-        "What would be sent about the first cluster, after the instructions:",
-        data_block(first.described()),
-    ]
-    return "\n".join(lines) + "\n"

@@ -105,10 +105,15 @@ class ModelSettings(Parameters):
             return self.updated(provider=provider, model=model, base_url=None, **alone)
         return self.updated(model=named, **alone)
 
+    def price_of(self, role: str = "") -> Price:
+        """Return the price of the model that plays ``role``."""
+        player = self.for_role(role)
+        return player.prices.price(player.model, is_local=player.is_local)
+
     def price_by_model(self) -> dict[str, Price]:
         """Return the price of every model that takes part."""
         taking_part = [self, *map(self.for_role, _FIELD_OF_ROLE), *map(self.with_model, self.other_models)]
-        return {s.model: s.prices.price(s.model, is_local=s.is_local) for s in taking_part}
+        return {s.model: s.price_of() for s in taking_part}
 
 
 _FIELD_OF_ROLE = {"scorer": "score_model", "booster": "boost_model", "merger": "merge_model"}

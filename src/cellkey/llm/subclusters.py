@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import ServiceError
 from cellkey.llm.agreement import majority
@@ -13,14 +13,15 @@ from cellkey.llm.asking import Turn, ask_once
 from cellkey.llm.client import ModelClient, Origin
 from cellkey.llm.conversations import turn_record
 from cellkey.llm.evidence import ClusterEvidence, Study, plain_text
+from cellkey.llm.failures import ends_run
 from cellkey.llm.identifiers import natural_key
 from cellkey.llm.marker_selection import SelectionParameters, select_markers
-from cellkey.llm.marker_tables import marker_table, read_marker_table
+from cellkey.llm.marker_tables import marker_table
 from cellkey.llm.prompts import MISSING, data_block
 from cellkey.llm.result_tables import neutral_table
 from cellkey.llm.roles import SUBCLUSTER_ANNOTATOR
 from cellkey.llm.run import asking_in
-from cellkey.llm.stored import AskedWith, write_manifest
+from cellkey.llm.stored import AskedWith, write_manifest, write_markers
 from cellkey.llm.workflow import WorkflowParameters
 from cellkey.records.atomic import safe_name, write_text
 from cellkey.records.schema import Column, TableSchema
@@ -34,7 +35,14 @@ if TYPE_CHECKING:
     from cellkey.llm.marker_selection import MarkerSelection
     from cellkey.llm.setup import ModelSettings
 
-__all__ = ["SUBCLUSTERS", "SubclusterResult", "SubclusterRun", "annotate_subclusters", "annotate_subclusters_file"]
+__all__ = [
+    "SUBCLUSTERS",
+    "SubclusterResult",
+    "SubclusterRun",
+    "annotate_subclusters",
+    "annotate_subclusters_in",
+    "preview_subclusters",
+]
 
 
 SUBCLUSTERS = TableSchema(
@@ -157,8 +165,8 @@ class _Run:
                     return
                 request = asked.continued(MISSING.format(missing=data_block({"clusters": missing})))
         except ServiceError as error:
-            if len(clusters) == 1:
-                found.setdefault(clusters[0], str(error))
+            if len(clusters) == 1 or ends_run(error):
+                found.update((c, str(error)) for c in clusters if c not in found)
 
     def _data(self, clusters: list[str]) -> dict[str, object]:
         rows = {}
@@ -212,68 +220,75 @@ class SubclusterRun:
     result: SubclusterResult
 
 
-def annotate_subclusters_file(
-    path: str | Path,
+def annotate_subclusters_in(
     output_dir: str | Path,
+    markers: pd.DataFrame,
     *,
     parent: str,
     model: ModelSettings,
     study: Study | None = None,
-    against_rest: str | Path | None = None,
-    selection: SelectionParameters | None = None,
+    against_rest: pd.DataFrame | None = None,
+    sizes: Mapping[str, int] | None = None,
     repeats: int = 1,
-    budget_usd: float | None = None,
-    budget_tokens: int | None = None,
-    resume: bool = False,
-    probe: bool = True,
+    source: Mapping[str, Any] | None = None,
+    **limits: Any,
 ) -> SubclusterRun:
     """Name the sub-clusters of one population and write the results.
 
     Parameters
     ----------
-    path
-        Marker table of each sub-cluster against its siblings; see :func:`cellkey.llm.read_marker_table`.
     output_dir
         A new directory, or with ``resume`` that of an interrupted run.
-    parent
-        Name of the population.
-    model, study, selection, repeats
+    markers, parent, study, against_rest, sizes, repeats
         See :func:`cellkey.llm.subclusters.annotate_subclusters`.
-    against_rest
-        Marker table of each sub-cluster against all other cells, which tells contamination.
-    budget_usd, budget_tokens, resume, probe
-        See :func:`cellkey.llm.run.asking_in`.
+    model
+        Who is asked.
+    source
+        Where the markers are from, for the record.
+    limits
+        ``budget_usd``, ``budget_tokens``, ``resume`` and ``probe``; see :func:`cellkey.llm.run.asking_in`.
 
     Raises
     ------
     RunError
         If the directory is in use without ``resume``.
     InputError, ServiceError
-        If a table or the model cannot be used.
+        If the model cannot be used.
     """
-    siblings = read_marker_table(path)
-    rest = None if against_rest is None else read_marker_table(against_rest)
-    context = study or Study(dataset=Path(path).name.split(".")[0])
+    context = study or Study()
     directory, name = Path(output_dir), safe_name(context.dataset)
-    with asking_in(
-        directory, model, budget_usd=budget_usd, budget_tokens=budget_tokens, resume=resume, probe=probe
-    ) as team:
+    with asking_in(directory, model, **limits) as team:
         result = annotate_subclusters(
-            siblings,
-            team.main,
-            parent=parent,
-            study=context,
-            against_rest=rest,
-            selection=selection,
-            repeats=repeats,
+            markers, team.main, parent=parent, study=context, against_rest=against_rest, sizes=sizes, repeats=repeats
         )
-        directory.mkdir(parents=True, exist_ok=True)
         SUBCLUSTERS.write_csv(neutral_table(result.table), directory / f"{name}_subclusters.csv")
+        write_markers(markers, directory, context.dataset)
         turns = {"schema": "subclusters/1", "parent": parent, "turns": [turn_record(t) for t in result.turns]}
         text = json.dumps(turns, indent=1, ensure_ascii=False) + "\n"
         write_text(directory / f"{name}_conversations.json", text)
-        asked = AskedWith(context, model, WorkflowParameters(repeats=repeats), selection or SelectionParameters())
-        rest_from = None if against_rest is None else str(against_rest)
-        record = {"input": str(path), "parent": parent, "against_rest": rest_from}
-        write_manifest(directory, asked, record, schema="subclusters-run/1")
+        asked = AskedWith(context, model, WorkflowParameters(repeats=repeats), SelectionParameters())
+        write_manifest(directory, asked, {"parent": parent, **(source or {})}, schema="subclusters-run/1")
     return SubclusterRun(directory, result)
+
+
+def preview_subclusters(
+    markers: pd.DataFrame,
+    *,
+    parent: str,
+    model: ModelSettings,
+    study: Study,
+    against_rest: pd.DataFrame | None = None,
+    sizes: Mapping[str, int] | None = None,
+    repeats: int = 1,
+) -> str:
+    """Return what naming sub-clusters would take, and the first question; see :func:`annotate_subclusters`."""
+    from cellkey.llm.preview import preview_questions
+
+    n = marker_table(markers)["cluster"].nunique()
+    return preview_questions(
+        model,
+        lambda team: annotate_subclusters(
+            markers, team.main, parent=parent, study=study, against_rest=against_rest, sizes=sizes, repeats=repeats
+        ),
+        what=f"population with {n} sub-clusters",
+    )

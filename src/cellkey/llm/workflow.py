@@ -59,6 +59,14 @@ class WorkflowParameters(Parameters):
     score_threshold: float = Field(default=75, ge=0, le=100, description="scores below are boosted")
     max_annotations: int = Field(default=3, ge=1, le=10, description="proposals of the annotator in all")
     boost_rounds: int = Field(default=5, ge=1, le=20, description="gene requests of the booster")
+    boost_strategy: Literal["free", "breadth", "depth"] = Field(
+        default="free",
+        description="breadth: up to three rival types in each request of the booster; depth: one at a time, two "
+        "requests at least; free: as the model likes",
+    )
+    boost_history: Literal["final", "none"] = Field(
+        default="final", description="whether the booster sees the label and the objections to it"
+    )
     repeats: int = Field(default=1, ge=1, le=15, description="runs per cluster, for agreement")
     repeat_below: float | None = Field(
         default=None, ge=0, le=100, description="repeat only clusters that score below; None: all"
@@ -311,7 +319,11 @@ def _after_score(case: Case, desk: Desk) -> Step:
 
 def _boost(case: Case, desk: Desk) -> Step:
     assert case.proposal is not None
-    answer = desk.talk.boost(case.proposal, _objections(case), desk.queries, desk.parameters.boost_rounds, desk.task)
+    steps = desk.parameters
+    proposal, objections = (case.proposal, _objections(case)) if steps.boost_history == "final" else (None, [])
+    answer = desk.talk.boost(
+        proposal, objections, desk.queries, steps.boost_rounds, desk.task, steps.boost_strategy
+    )
     assert answer.final is not None
     case.was_boosted, case.candidate = True, answer.final
     if answer.final.unknown:

@@ -213,12 +213,10 @@ class ScriptedModel:
                 "changed": None,
                 "reason": "",
             }
-        block, proposal = request.data["cluster"], request.data["proposal"]
-        subtypes = proposal.get("ranked_subtypes") or []
-        former = (
-            proposal["general_cell_type"],
-            subtypes[0]["name"] if subtypes else proposal["general_cell_type"],
-        )
+        block, proposal = request.data["cluster"], request.data.get("proposal", {})
+        general = proposal.get("general_cell_type", "")
+        subtypes = proposal.get("ranked_subtypes") or [{"name": general}]
+        former = (general, subtypes[0]["name"]) if proposal else _label_of(_genes(block))
         label = self.boost_label.get(request.cluster, former)
         final = {**_annotation(block, *label), "evidence": "boosted: the numbers were looked up"}
         return {
