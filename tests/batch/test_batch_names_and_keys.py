@@ -154,8 +154,13 @@ def test_a_planted_key_is_in_no_file_and_no_output_of_a_batch(tmp_path, where: s
         assert done.returncode == 0, done.stderr
         assert len(server.served) > 5
     assert (tmp_path / "cache" / "answers.sqlite").is_file()
-    events = [json.loads(line)["event"] for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
-    assert events == ["run started", *["step"] * 5, "dataset", "run ended"]
+    events = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    clusters = [e for e in events if e["event"] == "cluster"]
+    assert [e["event"] for e in events if e not in clusters] == ["run started", *["step"] * 5, "dataset", "run ended"]
+    assert {(e["dataset"], e["tissue"], e["cluster"], e["status"]) for e in clusters} == {
+        ("a", "brain", c, "ok") for c in "012"
+    }
+    assert events.index(clusters[-1]) < max(i for i, e in enumerate(events) if e["event"] == "step")
     assert KEY.encode() not in all_bytes(tmp_path / "out", tmp_path / "cache") + done.stdout + done.stderr
 
 

@@ -16,6 +16,9 @@ from batch_helpers import EXPECTED, TYPES, cellkey, make_tree, settings, write_c
 from cellkey.batch import BatchSettings, InThisProcess, resume_batch, run_batch
 from cellkey.batch.dataset import DatasetJob, annotate_dataset
 from cellkey.batch.discovery import Dataset
+from cellkey.records.run_tables import run_calls
+from cellkey.report.clusters import cluster_rows
+from cellkey.report.reading import read_run
 from cellkey.testing import Fault, ModelServer
 
 
@@ -318,6 +321,16 @@ def test_subclusters_from_files(tmp_path) -> None:
     code, output = cellkey("llm", "boost", out, "--cluster", "0", "--provider", "scripted")
     assert code == 2
     assert "this needs the results of 'llm annotate'" in output
+    assert cellkey("report", out) == (0, f"written to {out / 'report.html'}\n")
+    page = (out / "report.html").read_text()
+    for part in ("CD4-positive, alpha-beta T cell", "as scripted", '"sub-clusters of"', "CD3D"):
+        assert part in page
+    told = dict(cluster_rows(read_run(out).datasets[0], {})[0]["answer"])
+    assert told == {
+        "model's label": "CD4-positive, alpha-beta T cell", "general type": "T cell", "outcome": "ok",
+        "evidence": "as scripted", "key markers": "CD3D, CD3E, TRAC",
+    }  # fmt: skip
+    assert run_calls(out)["final_annotation"].tolist() == ["CD4-positive, alpha-beta T cell", "mature B cell"]
 
 
 def test_llm_preview_and_providers(tmp_path) -> None:

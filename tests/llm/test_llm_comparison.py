@@ -60,6 +60,15 @@ def test_models_that_agree_at_once_are_asked_once(table: Path, tmp_path: Path) -
     assert not any(word in page for word in ("<script", "http://", "https://"))
 
 
+def test_the_report_of_a_comparison_is_its_page(table: Path, tmp_path: Path) -> None:
+    """``cellkey report`` says where the page is that is there already."""
+    with ModelServer() as server:
+        compare(server, table, tmp_path / "c", "ab", "-c", "0")
+    done = CliRunner().invoke(build_app(), ["report", str(tmp_path / "c")])
+    assert done.exit_code == 2
+    assert f"open {tmp_path / 'c' / 'm_comparison.html'}" in done.output
+
+
 def test_a_model_can_be_convinced_by_the_reasons_of_others(table: Path, tmp_path: Path) -> None:
     """Others are shown without their names; a second round brings the consensus."""
     model = ScriptedModel(preferences={"a": CD8, "b": MONO, "c": NK}, persuadable=frozenset("b"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cellkey.errors import RunError
-from cellkey.records.event_log import json_log, tell
+from cellkey.records.event_log import events_to, json_log, tell
 
 
 def test_what_is_told_is_a_line_with_its_facts(tmp_path: Path) -> None:
@@ -36,3 +36,12 @@ def test_without_a_file_nothing_is_written_and_a_bad_file_is_said(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(RunError, match="cannot write the log"), json_log(tmp_path / "none" / "log.jsonl"):
         pass
+
+
+def test_events_can_be_handed_over_instead() -> None:
+    """Name and facts arrive as they were told, as long as the block lasts."""
+    heard = []
+    with events_to(lambda event, facts: heard.append((event, facts))):
+        tell("cluster", cluster="0", label="B cell")
+    tell("cluster", cluster="1")
+    assert heard == [("cluster", {"cluster": "0", "label": "B cell"})]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellkey.errors import InputError, did_you_mean
-from cellkey.records.run_tables import RunKind, run_calls, run_kind, run_tables, table_file, text_rows
+from cellkey.records.run_tables import RunKind, run_calls, run_kind, run_tables, table_rows
 from cellkey.records.vocabulary import ConsensusStop, FailReason, StopDetail
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def explain_run(run: str | Path, clusters: Sequence[str] = ()) -> str:
     if kind is RunKind.CONSENSUS:
         tables = run_tables(run, ("consensus", "consensus_votes"))
         return "\n".join(_agreement(tables, c) for c in asked)
-    rows = {str(r["cluster"]): r for r in text_rows(table_file(run))}
+    rows = {str(r["cluster"]): r for r in table_rows(run)}
     return "\n".join(_listed(rows[c]) for c in asked)
 
 

@@ -18,6 +18,7 @@ from cellkey.errors import CellkeyError, CellkeyWarning, MissingDependencyError
 from cellkey.llm.accounting import token_tracking
 from cellkey.llm.journal import read_calls
 from cellkey.records.atomic import write_text
+from cellkey.records.event_log import tell
 from cellkey.records.run import staged
 
 if TYPE_CHECKING:
@@ -170,6 +171,8 @@ def _annotate(job: DatasetJob, work: _Work, say: Callable[[str], None]) -> Datas
         by_markers = labels_by_markers(cells)
         model = _ask_model(job, markers, by_markers, work) if settings.asks_a_model else None
         work.labels = _chosen(settings.annotator, by_markers, model)
+        if model is None:
+            _tell_of(work.labels, dataset)
     work.known.update(_outcome(work.labels, model), annotation_time=round(time.monotonic() - begun, 2))
     if not any(label.is_labelled for label in work.labels.values()):
         _keep_outcomes(job, markers, model)
@@ -281,6 +284,14 @@ def _chosen(
         return by_markers
     by_model = labels_by_model(model, {c: label.n_cells for c, label in by_markers.items()})
     return labels_by_both(by_markers, by_model) if annotator is Annotator.BOTH else by_model
+
+
+def _tell_of(labels: Mapping[str, ClusterLabel], dataset: Dataset) -> None:
+    """Log the labels of a hierarchy; those of a model are logged as they come."""
+    about = {"dataset": dataset.name, "tissue": dataset.tissue}
+    for cluster, label in labels.items():
+        facts = {"status": label.status, "label": label.detailed, "score": label.score, "error": ""}
+        tell("cluster", **about, cluster=cluster, **facts)
 
 
 def _outcome(labels: Mapping[str, ClusterLabel], model: ModelResult | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cellkey.batch.rows import DatasetRow, clean_error
 from cellkey.batch.sizes import memory_needed
+from cellkey.records.event_log import events_to, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -142,7 +143,7 @@ class LocalProcesses:
             step = worker.listen()
             if step:
                 on_step(worker.job, step)
-            elif worker.is_silent:
+            if worker.is_silent:
                 ended.append(self._running.pop(pipe))
         return ended
 
@@ -167,16 +168,19 @@ class _Worker:
         theirs.close()
 
     def listen(self) -> str:
-        """Return the step that the worker began, if that is what it says; note its row or its end."""
+        """Return the step that the worker began, if that is what it says; note its row or its end, pass on events."""
         try:
             kind, value = self.pipe.recv()
         except (EOFError, OSError):
             self.is_silent = True
             return ""
+        if kind == "step":
+            return str(value)
         if kind == "row":
             self._report = value
-            return ""
-        return str(value)
+        else:
+            tell(kind, **value)
+        return ""
 
     def row(self) -> DatasetRow:
         """Return what the worker reported, or what can be said about its end."""
@@ -212,8 +216,15 @@ def _child(pipe: Any, pipeline: str, job: DatasetJob) -> None:
     """Work in a fresh process; the parent decides about interrupts, and its death ends this process, too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
-    row = function_named(pipeline)(job, lambda step: pipe.send(("step", step)))
-    pipe.send(("row", asdict(row)))
+    one_by_one = threading.Lock()
+
+    def send(kind: str, value: Any) -> None:
+        with one_by_one:
+            pipe.send((kind, value))
+
+    with events_to(send):
+        row = function_named(pipeline)(job, functools.partial(send, "step"))
+    send("row", asdict(row))
     pipe.close()
 
 

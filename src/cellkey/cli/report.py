@@ -13,7 +13,7 @@ __all__ = ["report"]
 def report(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="Directory that 'annotate', 'refine', 'batch', 'consensus', "
-                             "'annotate-table' or 'llm annotate' wrote.")
+                             "'annotate-table', 'llm annotate' or 'llm subclusters' wrote.")
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; RUN/report.html if not given.")

@@ -115,7 +115,16 @@ class Office:
         result = ClusterResult(case, evidence, tuple(turns), (), repeats=tuple(c for c, _ in repeats))
         result = self._voted(result) if repeats else result
         label, score = result.label, case.score.score if case.score is not None else None
-        tell("cluster", cluster=case.cluster, status=result.status, label=label, score=score, error=case.error)
+        tell(
+            "cluster",
+            dataset=evidence.study.dataset,
+            tissue=evidence.study.tissue,
+            cluster=case.cluster,
+            status=result.status,
+            label=label,
+            score=score,
+            error=case.error,
+        )
         if self.on_cluster is not None:
             self.on_cluster(case)
         return result

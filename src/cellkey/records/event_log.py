@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from cellkey.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["json_log", "tell"]
+__all__ = ["events_to", "json_log", "tell"]
 
 _log = logging.getLogger("cellkey.events")
 
@@ -24,6 +24,24 @@ def tell(event: str, **facts: Any) -> None:
     if _log.isEnabledFor(logging.INFO):
         words = " ".join(f"{k}={v}" for k, v in facts.items())
         _log.info("%s %s", event, words, extra={"event": event, "facts": facts})
+
+
+@contextlib.contextmanager
+def events_to(hand_over: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
+    """Hand over the name and facts of every event during the block, as a child process does to its parent."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            hand_over(record.event, record.facts)  # type: ignore[attr-defined]
+
+    handler, before = Handler(), _log.level
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        _log.setLevel(before)
 
 
 class _Lines(logging.Formatter):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RUN_CALLS", "RunKind", "current_file", "is_refined", "json_content", "named_file", "run_calls", "run_kind",
-    "run_tables", "table_file", "text_rows",
+    "run_tables", "table_rows", "text_rows",
 ]
 
 
@@ -37,6 +37,7 @@ class RunKind(Described):
     CONSENSUS = "consensus", "Agreement of several sources of calls."
     MARKER_TABLE = "marker table", "Clusters of a marker table, called by a marker hierarchy."
     MODEL_TABLE = "model table", "Clusters of a marker table, named by a language model."
+    SUBCLUSTERS = "sub-clusters", "Sub-clusters of one population, named by a language model."
 
 
 RUN_CALLS = TableSchema(
@@ -52,8 +53,13 @@ RUN_CALLS = TableSchema(
     ),
 )
 
-_SCHEMAS: Final = {"marker-table-run/1": RunKind.MARKER_TABLE, "table-run/1": RunKind.MODEL_TABLE}
-_ENDINGS: Final = {RunKind.MARKER_TABLE: "calls.csv", RunKind.MODEL_TABLE: "annotations.csv"}
+_SCHEMAS: Final = {
+    "marker-table-run/1": RunKind.MARKER_TABLE, "table-run/1": RunKind.MODEL_TABLE,
+    "subclusters-run/1": RunKind.SUBCLUSTERS,
+}
+_ENDINGS: Final = {
+    RunKind.MARKER_TABLE: "calls.csv", RunKind.MODEL_TABLE: "annotations.csv", RunKind.SUBCLUSTERS: "subclusters.csv",
+}
 
 
 def run_kind(directory: str | Path) -> RunKind:
@@ -71,13 +77,18 @@ def run_kind(directory: str | Path) -> RunKind:
         return RunKind.ANNOTATION
     if (path / "consensus.csv").is_file():
         return RunKind.CONSENSUS
-    kind = _SCHEMAS.get(str(json_content(path / "run_manifest.json").get("schema")))
+    schema = str(json_content(path / "run_manifest.json").get("schema"))
+    kind = _SCHEMAS.get(schema)
     if kind is not None and named_file(path, _ENDINGS[kind]) is not None:
         return kind
+    page = named_file(path, "comparison.html") if schema == "comparison-run/1" else None
+    if page is not None:
+        msg = f"{path} compares candidate cell types, which has a page of its own: open {page}"
+        raise RunError(msg)
     state = "does not exist" if not path.is_dir() else (
         "holds none of batch_summary.csv, cluster_annotations.csv and consensus.csv, nor the calls of a marker table")
     msg = (f"{path} is no run: it {state}; give the directory that 'annotate', 'refine', 'batch', 'consensus', "
-           "'annotate-table' or 'llm annotate' wrote")
+           "'annotate-table', 'llm annotate' or 'llm subclusters' wrote")
     raise RunError(msg)
 
 
@@ -149,7 +160,7 @@ def run_calls(directory: str | Path) -> pd.DataFrame:
             "final_annotation": row.get("cell_type", ""), "assigned_path": row.get("path", ""),
             "confidence": float("nan"), "stop_reason": row.get("status", ""),
         }
-        for row in text_rows(table_file(path))
+        for row in table_rows(path)
     ])
 
 
@@ -164,8 +175,10 @@ def _kind_of_one(directory: str | Path) -> RunKind:
     return kind
 
 
-def table_file(directory: str | Path) -> Path:
-    """Return the table of clusters of the run of a marker table.
+def table_rows(directory: str | Path) -> list[dict[str, str]]:
+    """Return the rows of the table of clusters of the run of a marker table, as text.
+
+    Sub-clusters have the columns of other clusters beside their own: ``cell_type``, ``general_cell_type``.
 
     Raises
     ------
@@ -177,7 +190,10 @@ def table_file(directory: str | Path) -> Path:
     if file is None:
         msg = f"{directory} is no run of a marker table"
         raise InputError(msg)
-    return file
+    rows = text_rows(file)
+    if kind is not RunKind.SUBCLUSTERS:
+        return rows
+    return [{"cell_type": r["sub_cell_type"], "general_cell_type": r["main_cell_type"], **r} for r in rows]
 
 
 def named_file(directory: Path, ending: str) -> Path | None:

@@ -240,6 +240,7 @@ _INSTEAD: Final = {
     RunKind.BATCH: "annotate the cells of one of its datasets with 'cellkey annotate' and refine that run",
     RunKind.MARKER_TABLE: "it holds no cells; correct its labels in the table",
     RunKind.MODEL_TABLE: "it holds no cells; correct its labels in the table",
+    RunKind.SUBCLUSTERS: "it holds no cells; correct its labels in the table",
 }
 """What to do with a run that is none of annotated cells."""
 

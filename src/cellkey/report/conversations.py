@@ -18,7 +18,8 @@ _LONGEST = 20_000
 
 
 def answer_facts(row: Mapping[str, str]) -> list[list[str]]:
-    """Return names and values of what a model made of a cluster, from a row of ``annotations.csv``."""
+    """Return names and values of what a model made of a cluster, from a row of ``annotations.csv`` or
+    ``subclusters.csv``; the latter tells no checks and no costs."""
     ranked = [row.get(f"subtype_{i}", "") for i in (1, 2, 3)]
     agreement = row.get("similarity", "")
     listed = [
@@ -30,15 +31,16 @@ def answer_facts(row: Mapping[str, str]) -> list[list[str]]:
         ("ontology", " ".join(filter(None, (row.get("ontology_id", ""), row.get("ontology_label", ""))))),
         ("outcome", row.get("status", "")),
         ("score", _score(row)),
-        ("boosting", _boosting(row)),
+        ("boosting", _boosting(row) if "boosted" in row else ""),
         ("repeated runs", f"{row.get('n_repeats', '')}, similarity {agreement}" if agreement else ""),
         ("groups", " \u2192 ".join(filter(None, (row.get(f"{g}_group", "") for g in _GROUPS)))),
-        ("evidence", row.get("evidence", "")),
+        ("evidence", row.get("evidence", "") or row.get("reason", "")),
+        ("key markers", row.get("key_markers", "").replace(",", ", ")),
         ("scorer", row.get("scorer_reason", "")),
-        ("rule checks", row.get("checks", "") or "passed"),
+        ("rule checks", row["checks"] or "passed" if "checks" in row else ""),
         ("calls", row.get("calls", "")),
-        ("tokens", f"{_count(row, 'input_tokens')} in, {_count(row, 'output_tokens')} out"),
-        ("cost", f"${_float(row.get('cost_usd', '')):.4f}"),
+        ("tokens", f"{_count(row, 'input_tokens')} in, {_count(row, 'output_tokens')} out" if "calls" in row else ""),
+        ("cost", f"${_float(row.get('cost_usd', '')):.4f}" if "calls" in row else ""),
         ("error", row.get("error", "")),
     ]
     return [[name, value] for name, value in listed if value not in ("", "nan")]

@@ -11,7 +11,7 @@ from cellkey.hierarchy import DEFAULT
 from cellkey.hierarchy.matching import match_hierarchy
 from cellkey.records.atomic import safe_name
 from cellkey.records.fingerprint import calls_fingerprint
-from cellkey.records.run_tables import RunKind, current_file, json_content, named_file, run_kind, text_rows
+from cellkey.records.run_tables import RunKind, current_file, json_content, named_file, run_kind, table_rows, text_rows
 from cellkey.records.tables import ALL_TABLES
 
 if TYPE_CHECKING:
@@ -165,21 +165,23 @@ def _marker_table(path: Path) -> RunTables:
 
 
 def _model_table(path: Path) -> RunTables:
-    """Clusters of a marker table, named by a language model."""
+    """Clusters of a marker table, or sub-clusters of one population, named by a language model."""
     manifest, spending = json_content(path / "run_manifest.json"), json_content(path / "token_tracking.json")
     study, model = manifest.get("study", {}), manifest.get("model", {})
     tissue = str(study.get("tissue") or "")
     dataset = DatasetTables(str(study.get("dataset", path.resolve().name)), tissue,
                             hierarchy=match_hierarchy(tissue, fallback=DEFAULT))
     _add_answers(dataset, {e: named_file(path, e) for e in _ANSWER_FILES})
+    dataset.answers = {a["cluster"]: a for a in table_rows(path)}
     facts = {
-        "input": Path(str(manifest.get("source", {}).get("input", ""))).name or dataset.name,
+        "input": Path(str(manifest.get("input", ""))).name or dataset.name,
+        "sub-clusters of": manifest.get("parent", ""),
         "species": study.get("species") or "",
         "model": model.get("model", ""),
         "finished": spending.get("finished_at", ""),
         "cellkey": manifest.get("versions", {}).get("cellkey", ""),
     }
-    return RunTables(path.resolve().name, str(RunKind.MODEL_TABLE), facts, [dataset], spending=spending)
+    return RunTables(path.resolve().name, str(run_kind(path)), facts, [dataset], spending=spending)
 
 
 def _add_answers(dataset: DatasetTables, files: Mapping[str, Path | None]) -> None:
@@ -274,4 +276,5 @@ _READERS: Final = {
     RunKind.CONSENSUS: _consensus,
     RunKind.MARKER_TABLE: _marker_table,
     RunKind.MODEL_TABLE: _model_table,
+    RunKind.SUBCLUSTERS: _model_table,
 }
