@@ -456,3 +456,10 @@ def test_switch_threshold_is_the_smallest_without_a_giant() -> None:
     assert calibration["selected_alpha_switch"] == (passing[0] if passing else grid[-1])
     kept = found.network.edges["weight"].abs()
     assert (kept >= calibration["selected_alpha_switch"]).all()
+
+
+@pytest.mark.parametrize("backend", ["latent", "graph", "multiplex"])
+def test_four_samples_are_few_and_no_fault(backend: str) -> None:
+    """The smallest cohort that a bundle may hold is fitted; a note says that it is small."""
+    bundle = simulate("toy_v1").select_samples([0, 1, 46, 47])
+    assert "4 samples are few" in fit(bundle, QUICK | {"backend": backend}).notes[-1]

@@ -149,6 +149,19 @@ def test_errors_name_the_remedy(fitted: Path, tmp_path: Path) -> None:
         explain_modules(fitted, output_dir=tmp_path, feature_meta=pd.DataFrame({"feature_id": ["A1"]}))
     with pytest.raises(InputError, match="lacks 1 module column"):
         explain_modules(fitted, output_dir=tmp_path, module_score_table=pd.DataFrame({"sample_id": ["S1"], "x": [1]}))
+    with pytest.raises(InputError, match="column 'A1': values must be numbers, found 'x'"):
+        explain_modules(fitted, output_dir=tmp_path, feature_table=usage.assign(A1="x"))
+
+
+def test_notes_are_told_and_old_files_go(fitted: Path, tmp_path: Path) -> None:
+    """A table without transcript usage is said to have no polarity; files of an earlier explanation do not stay."""
+    explain_modules(fitted, output_dir=tmp_path, parameters=ExplainParameters(plot=True))
+    assert (tmp_path / "M000" / "driver_bar.png").is_file()
+    told: list[str] = []
+    meta = read_parquet(fitted / "feature_meta.parquet").assign(feature_type="exon")
+    explain_modules(fitted, output_dir=tmp_path, feature_meta=meta, tell=told.append)
+    assert told == ["no feature has the type 'transcript_usage': polarity tables are empty"]
+    assert not list((tmp_path / "M000").glob("*.png"))
 
 
 def test_dropped_samples_are_noted(fitted: Path, tmp_path: Path) -> None:

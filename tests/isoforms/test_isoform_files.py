@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellkey.errors import InputError, ParameterError
+from cellkey.errors import BundleError, InputError, ParameterError, RunError
 from cellkey.isoforms import tables
 from cellkey.isoforms.benchmarking import BenchmarkParameters, benchmark
 from cellkey.isoforms.bundle_io import write_bundle
@@ -18,7 +18,7 @@ from cellkey.isoforms.exporting import export_summary
 from cellkey.isoforms.fit_files import read_fit, write_fit
 from cellkey.isoforms.fitting import fit, fit_parameters
 from cellkey.isoforms.overrides import merge_settings, parse_overrides
-from cellkey.isoforms.parquet import read_parquet
+from cellkey.isoforms.parquet import read_parquet, write_table
 from cellkey.isoforms.preserving import preservation_of_fit
 from cellkey.isoforms.synthetic import simulate
 
@@ -323,3 +323,40 @@ def test_every_schema_is_documented() -> None:
     schemas = tables.isoform_tables()
     assert len({s.name for s in schemas}) == len(schemas)
     assert all(c.meaning for s in schemas for c in s.columns)
+
+
+def test_a_new_fit_replaces_the_files_of_the_old_one(tmp_path: Path) -> None:
+    """Files that only the earlier backend wrote go, and so does what was made of them; other files stay."""
+    bundle = simulate("toy_v1")
+    quick = {"evidence": {"n_null": 2}, "wgcna": {"min_module_size": 5}}
+    root = write_fit(fit(bundle, quick | {"backend": "wgcna"}), tmp_path / "f")
+    (root / "figures").mkdir()
+    for name in ("report.html", "module_gene_sets.parquet", "figures/M009_network.png", "notes.txt"):
+        (root / name).write_text("mine")
+    assert (root / "soft_threshold.parquet").is_file()
+    write_fit(fit(bundle, quick), root)
+    left = {p.name for p in root.rglob("*") if p.is_file()}
+    assert left == {"notes.txt", "fit_config.json", *json.loads((root / "fit_config.json").read_text())["files"]}
+    assert not left & {"soft_threshold.parquet", "report.html", "M009_network.png"}
+
+
+def test_fits_and_bundles_do_not_overwrite_each_other(directory: Path, tmp_path: Path) -> None:
+    """Both have tables of the same names: one in the place of the other would destroy it."""
+    bundle = simulate("toy_v1")
+    write_bundle(bundle, tmp_path)
+    before = (tmp_path / "samples.parquet").read_bytes()
+    with pytest.raises(InputError, match="holds a bundle"):
+        write_fit(fit(bundle, {"evidence": {"n_null": 0}}), tmp_path)
+    assert (tmp_path / "samples.parquet").read_bytes() == before
+    with pytest.raises(BundleError, match="holds a fit"):
+        write_bundle(bundle, directory)
+
+
+def test_a_folder_of_groups_names_its_fits(tmp_path: Path) -> None:
+    """One fit is asked for where there is one per group: the message names the folders."""
+    groups = {"group": ["a"], "directory": ["a"], "n_samples": [9], "n_modules": 0, "n_module_genes": 0, "skipped": ""}
+    write_table(pd.DataFrame(groups), tables.GROUPS, tmp_path)
+    with pytest.raises(RunError, match=r"one fit per group of samples: name one of its folders \(a\)"):
+        read_fit(tmp_path)
+    with pytest.raises(RunError, match="one fit per group"):
+        compare(tmp_path, tmp_path, tmp_path / "x.json")

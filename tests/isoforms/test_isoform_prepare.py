@@ -252,3 +252,39 @@ def test_sample_sheets(tmp_path: Path) -> None:
     (tmp_path / "s.csv").write_text("name,Age\n1,30\n2,40\n")
     sheet = read_samples(tmp_path / "s.csv")
     assert sheet["sample_id"].to_list() == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.tsv", b"", "not a readable table"),
+        ("header.tsv", b"transcript_id\tgene_id\ts0\ts1\n", "0 rows"),
+        ("latin.tsv", b"transcript_id\ts0\n\xe9\xff\t1\n", "not a readable table"),
+        ("cut.tsv.gz", b"\x1f\x8b\x08\x00", "not a readable table"),
+        ("ragged.tsv", b"a\tb\n1\t2\n1\t2\t3\t4\n1\n\t\t\t\t\t\t\n", "not a readable table"),
+        ("words.tsv", b"transcript_id\ts0\nt1\thigh\n", "column 's0': values must be numbers, found 'high'"),
+    ],
+)
+def test_files_that_are_no_tables(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    """Counts, sheets and maps that cannot be read are named with what was expected."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_transcript_counts(path)
+    if message == "not a readable table":
+        for read in (read_samples, read_gene_map):
+            with pytest.raises(InputError, match=message):
+                read(path)
+    sample = tmp_path / "quants" / "s0"
+    sample.mkdir(parents=True)
+    (sample / "abundance.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=r"abundance.tsv"):
+        read_transcript_counts(tmp_path / "quants")
+
+
+def test_an_annotation_that_is_no_text(tmp_path: Path) -> None:
+    """A damaged GTF is refused by name."""
+    for name, content in (("a.gtf.gz", b"no gzip"), ("b.gtf", b"\xff\xfe\x00")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match="not a readable GTF"):
+            read_gene_map(tmp_path / name)

@@ -373,3 +373,6 @@ def test_gene_set_enrichment_equals_fisher(tmp_path: Path) -> None:
     path.write_text("a\tonly a description\n")
     with pytest.raises(InputError, match="line 1: the set 'a' has no gene"):
         read_gmt(path)
+    path.write_text("\n")
+    with pytest.raises(InputError, match="holds no gene set"):
+        read_gmt(path)

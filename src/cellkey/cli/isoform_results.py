@@ -81,6 +81,7 @@ def explain_module(
                 "all_features": all_features,
             }
         ),
+        tell=lambda note: typer.echo(f"note: {note}", err=True),
     )
     typer.echo(str(output_dir))
 

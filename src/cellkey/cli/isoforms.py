@@ -208,6 +208,7 @@ def fit(
     cellkey isoforms fit --dataset-path bundle --output-dir fit -- traits.covariates=[Age] features.covariates=[RIN]
     """
     from cellkey.isoforms.bundle_io import MANIFEST, read_bundle
+    from cellkey.isoforms.fit_files import refuse_bundle
     from cellkey.isoforms.fitting import fit as run
     from cellkey.isoforms.fitting import fit_parameters
     from cellkey.isoforms.overrides import merge_settings, parse_overrides
@@ -220,6 +221,7 @@ def fit(
         flags["wgcna"] = {"engine": engine}
     given = merge_settings(read_mapping(config, option="--config"), parse_overrides(overrides or ()), flags)
     parameters = fit_parameters({k: v for k, v in given.items() if k not in ("dataset_path", "output_dir")})
+    refuse_bundle(output_dir)
     inputs = {MANIFEST: sha256_of(dataset_path / MANIFEST)} if (dataset_path / MANIFEST).is_file() else {}
     bundle = read_bundle(dataset_path)
     if by is not None:
@@ -241,13 +243,14 @@ def fit(
 def _tell_fit(found: Fit, output_dir: Path, inputs: dict[str, str]) -> None:
     """Write a fit and say what a user should know of it."""
     from cellkey.isoforms.fit_files import write_fit
+    from cellkey.plots._style import plural
 
     write_fit(found, output_dir, inputs=inputs)
     for note in found.notes:
         _tell(f"note: {note}")
     for skipped in found.traits.skipped:
         _tell(f"note: trait {skipped['trait']} skipped: {skipped['reason']}")
-    _tell(f"{len(found.modules)} modules, {len(found.modules.module_of)} genes")
+    _tell(f"{plural(len(found.modules), 'module')}, {plural(len(found.modules.module_of), 'gene')}")
 
 
 for _command in (

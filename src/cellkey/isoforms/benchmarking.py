@@ -30,7 +30,7 @@ from cellkey.records.atomic import safe_name, write_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cellkey.isoforms.bundle import Bundle
+    from cellkey.isoforms.settings import FitParameters
 
 __all__ = ["BenchmarkParameters", "BenchmarkReport", "benchmark"]
 
@@ -162,10 +162,13 @@ def _measured(
 ) -> tuple[Fit, list[_Run]]:
     """Fit a data set with every seed, write the snapshot of the first, and add what was reached to the report."""
     stage = safe_name(options.stage_name)
+    preset = fixture_settings(options.backend, name) if options.fixture_settings else {}
+    chosen = fit_parameters(merge_settings({"backend": options.backend, "evidence": {"n_null": 0}}, preset, settings))
     with _RunLog(directory / "run.log") as log:
+        log.debug("settings %s", chosen.model_dump_json())
         first, *others = _seeds(name, options)
-        found, run = _run(name, first, options, settings, log)
-        runs = [run, *(_run(name, seed, options, settings, log)[1] for seed in others)]
+        found, run = _run(name, first, options, chosen, log)
+        runs = [run, *(_run(name, seed, options, chosen, log)[1] for seed in others)]
         row = _row(name, found, runs, options)
         if options.run_stability_selection and options.dataset_path is not None:
             path = _reports(options) / f"{stage}-{safe_name(name)}-stability.json"
@@ -209,20 +212,13 @@ def _seeds(name: str, options: BenchmarkParameters) -> list[int]:
     return [options.seed + SEED_STEP * i for i in range(options.n_seeds or usual)]
 
 
-def _data(name: str, seed: int, options: BenchmarkParameters) -> Bundle:
-    return read_bundle(options.dataset_path) if options.dataset_path is not None else simulate(name, seed=seed)
-
-
 def _run(
-    name: str, seed: int, options: BenchmarkParameters, settings: Mapping[str, Any], log: logging.Logger
+    name: str, seed: int, options: BenchmarkParameters, settings: FitParameters, log: logging.Logger
 ) -> tuple[Fit, _Run]:
-    bundle = _data(name, seed, options)
-    preset = fixture_settings(options.backend, name) if options.fixture_settings else {}
-    chosen = fit_parameters(merge_settings({"backend": options.backend, "evidence": {"n_null": 0}}, preset, settings))
-    log.debug("settings %s", chosen.model_dump_json())
+    bundle = read_bundle(options.dataset_path) if options.dataset_path is not None else simulate(name, seed=seed)
     start = time.perf_counter()
     with measured_memory(trace=options.trace_memory) as memory:
-        found = fit(bundle, chosen)
+        found = fit(bundle, settings)
     seconds = time.perf_counter() - start
     for note in found.notes:
         log.warning("%s seed %d: %s", name, seed, note)

@@ -24,12 +24,22 @@ if TYPE_CHECKING:
 __all__ = ["read_bundle", "read_manifest", "write_bundle"]
 
 MANIFEST = "manifest.json"
+_OF_A_FIT = "fit_config.json"
 _HASH = "sha256:"
 
 
 def write_bundle(bundle: Bundle, directory: str | Path) -> Path:
-    """Write all files of a bundle and, last, its manifest with the SHA-256 of every file under ``provenance``."""
+    """Write all files of a bundle and, last, its manifest with the SHA-256 of every file under ``provenance``.
+
+    Raises
+    ------
+    BundleError
+        If the directory holds a fit.
+    """
     root = Path(directory)
+    if (root / _OF_A_FIT).is_file():
+        msg = f"{root} holds a fit, which a bundle would damage: name another --output-dir"
+        raise BundleError(msg)
     root.mkdir(parents=True, exist_ok=True)
     manifest = bundle.manifest
     frames = {manifest.sample_table: bundle.samples}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cellkey.errors import InputError
-from cellkey.isoforms.fit_files import FitFiles, read_fit, write_json
+from cellkey.isoforms.fit_files import CONFIG, GROUPS_FILE, FitFiles, read_fit, write_json
 from cellkey.isoforms.metrics import agreement
 from cellkey.isoforms.snapshots import compare_snapshots
 
@@ -47,7 +47,7 @@ def compare(
 def _kind(path: Path) -> str:
     if path.is_file():
         return "report"
-    return "fit" if (path / "fit_config.json").is_file() else "snapshot"
+    return "fit" if any((path / name).is_file() for name in (CONFIG, GROUPS_FILE)) else "snapshot"
 
 
 def compare_fits(reference: str | Path, candidate: str | Path) -> dict[str, Any]:
@@ -140,21 +140,11 @@ def _results(path: Path) -> pd.DataFrame:
         rows = json.loads(path.read_text(encoding="utf-8"))["results"]
         plain = [{k: v for k, v in row.items() if not isinstance(v, dict | list)} for row in rows]
         table = pd.DataFrame(plain)
-        return (
-            table[[*table.columns]]
-            if {"dataset", "recovery", "runtime_seconds"} <= set(table.columns)
-            else _refuse(path)
-        )
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-        return _refuse(path)
-
-
-def _refuse(path: Path) -> pd.DataFrame:
-    msg = (
-        f"{path} is no benchmark report: expected an object with 'results', "
-        "rows with dataset, recovery, runtime_seconds"
-    )
-    raise InputError(msg)
+        table[["dataset", "recovery", "runtime_seconds"]]  # they must be there
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        msg = f"{path} is no benchmark report: 'results' must be rows with dataset, recovery and runtime_seconds"
+        raise InputError(msg) from None
+    return table
 
 
 _COMPARISONS: dict[str, Callable[[str | Path, str | Path], Any]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,12 @@ from cellkey.isoforms.structure import read_structure, structure_by_gene
 from cellkey.records.atomic import safe_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["explain_modules"]
 
 _MANIFEST = "module_explanation_manifest.json"
+
 
 def explain_modules(
     artifact_dir: str | Path,
@@ -35,6 +37,7 @@ def explain_modules(
     module_score_table: str | Path | pd.DataFrame | None = None,
     annotation_table: str | Path | None = None,
     parameters: ExplainParameters | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, ModuleExplanation]:
     """Explain the modules of a fit and write one directory per module.
 
@@ -50,6 +53,8 @@ def explain_modules(
     annotation_table
         Structure of transcripts (``annotate-structure``), added to the polarity table by transcript and to the driver
         table by gene.
+    tell
+        Is told what was left out, a line each; the manifest has it as ``notes``.
 
     Returns
     -------
@@ -67,6 +72,8 @@ def explain_modules(
     settings = parameters or ExplainParameters()
     fit = read_fit(artifact_dir)
     inputs = aligned_inputs(fit, module_ids, feature_table, feature_meta, module_score_table)
+    for note in inputs.notes:
+        tell(note)
     weights = None
     if settings.vae_attribution or settings.integrated_gradients:
         weights = read_checkpoint(fit.directory, [str(f) for f in inputs.score_meta["feature_id"]])
@@ -137,16 +144,17 @@ def _draw_eigengenes(fit: FitFiles, root: Path, settings: ExplainParameters) -> 
     if not settings.plot or not len(fit.eigengenes):
         return []
     from cellkey.isoforms.figures.modules import eigengene_heatmap
-    from cellkey.isoforms.figures.saving import save_figure
-    from cellkey.plots._style import figure_of
+    from cellkey.isoforms.figures.saving import DPI
+    from cellkey.plots._style import figure_of, save
 
     name = f"eigengene_heatmap.{settings.output_format}"
-    save_figure(figure_of(eigengene_heatmap(fit.eigengenes)), root / name)
+    save(figure_of(eigengene_heatmap(fit.eigengenes)), root / name, DPI)
     return [name]
 
 
 def _draw(explanation: ModuleExplanation, inputs: ExplanationInputs, directory: Path, kind: str) -> list[str]:
-    from cellkey.isoforms.figures.saving import explanation_figures, save_figure
+    from cellkey.isoforms.figures.saving import DPI, explanation_figures
+    from cellkey.plots._style import save
 
     meta = inputs.table_meta
     usage = pd.DataFrame(inputs.table, columns=list(meta["feature_id"]))
@@ -155,7 +163,7 @@ def _draw(explanation: ModuleExplanation, inputs: ExplanationInputs, directory: 
     names = []
     for name, figure in explanation_figures(explanation, usage, transcripts, profile, inputs.fit.gene_names):
         names.append(f"{name}.{kind}")
-        save_figure(figure, directory / names[-1])
+        save(figure, directory / names[-1], DPI)
     return names
 
 
@@ -164,6 +172,7 @@ def _write(
 ) -> dict[str, Any]:
     directory = root / safe_name(explanation.module_id)
     directory.mkdir(parents=True, exist_ok=True)
+    _remove_earlier(directory)
     frames = {
         "gene_driver_table": explanation.gene_drivers,
         "transcript_polarity_table": explanation.transcript_polarity,
@@ -173,10 +182,9 @@ def _write(
     }
     files: list[dict[str, Any]] = []
     for name, frame in frames.items():
-        path = directory / f"{name}.parquet"
         if frame is None:
-            path.unlink(missing_ok=True)  # an earlier explanation may have left one that is no longer true
             continue
+        path = directory / f"{name}.parquet"
         write_parquet(frame, path)
         files.append(_entry(path, name) | {"rows": len(frame), "columns": list(frame.columns)})
     written = [f["name"] for f in files]
@@ -196,6 +204,14 @@ def _write(
         "tables": written,
         "plots": plots,
     }
+
+
+def _remove_earlier(directory: Path) -> None:
+    """Remove the files that the manifest of an earlier explanation lists: they may no longer be true."""
+    manifest = directory / _MANIFEST
+    if manifest.is_file():
+        for entry in json.loads(manifest.read_text(encoding="utf-8"))["files"]:
+            (directory / Path(entry["path"]).name).unlink(missing_ok=True)
 
 
 def _entry(path: Path, name: str) -> dict[str, Any]:

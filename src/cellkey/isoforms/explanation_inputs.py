@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cellkey.errors import InputError, MissingFieldError, Problem, did_you_mean
 from cellkey.isoforms.eigengenes import eigengene
-from cellkey.isoforms.table_files import read_table_file
+from cellkey.isoforms.table_files import need_numbers, read_table_file
+from cellkey.isoforms.validation import first_few
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,7 @@ def read_feature_table(source: str | Path | pd.DataFrame, name: str = "feature t
         if repeated:
             msg = f"{name}: {len(repeated)} duplicate {what} ids: {', '.join(map(str, repeated[:5]))}; make them unique"
             raise InputError(msg)
+    need_numbers(frame, name, "leave only sample_id and columns of numbers")
     return frame
 
 
@@ -79,7 +81,8 @@ def aligned_inputs(
     if len(overlap) < needed:
         msg = (
             f"Only {len(overlap)} samples overlap between the fit and the feature table "
-            f"(minimum required: {needed}); fit has {_shown(scores_samples)}, table has {_shown(table.index)}"
+            f"(minimum required: {needed}); the fit has {first_few(scores_samples, 3)}, "
+            f"table has {first_few(table.index, 3)}"
         )
         raise InputError(msg)
     notes = []
@@ -87,6 +90,8 @@ def aligned_inputs(
         if len(names) > len(overlap):
             notes.append(f"{len(names) - len(overlap)} samples of the {where} are not in the other and were left out")
     known = meta[meta["feature_id"].isin(table.columns)]
+    if not (known["feature_type"] == "transcript_usage").any():
+        notes.append("no feature has the type 'transcript_usage': polarity tables are empty")
     if len(known) < len(meta):
         notes.append(f"{len(meta) - len(known)} features of the metadata are not in the feature table")
     return ExplanationInputs(
@@ -99,10 +104,6 @@ def aligned_inputs(
         profiles=_profiles(fit, chosen, overlap, module_score_table),
         notes=tuple(notes),
     )
-
-
-def _shown(names: Any) -> str:
-    return ", ".join(map(repr, list(names)[:3])) + ", ..."
 
 
 def _known_modules(fit: FitFiles, module_ids: Sequence[str] | None) -> list[str]:
@@ -141,11 +142,9 @@ def _profiles(
         absent = [m for m in chosen if m not in table.columns]
         lost = [s for s in samples if s not in table.index]
         if absent or lost:
-            msg = (
-                f"module score table lacks {len(absent)} module column(s) ({', '.join(absent[:5])}) "
-                f"and {len(lost)} sample(s) ({', '.join(lost[:5])})"
-            )
-            raise InputError(msg)
+            msg = f"module score table lacks {len(absent)} module column(s) and {len(lost)} sample(s)"
+            named = (("columns", absent), ("samples", lost))
+            raise InputError(msg, [Problem(f"not there: {first_few(n)}", what) for what, n in named if n])
         return {m: table.loc[samples, m].to_numpy(dtype=np.float64) for m in chosen}
     if len(fit.eigengenes):
         stored = fit.eigengenes.set_index(fit.eigengenes["module_id"].astype(str))

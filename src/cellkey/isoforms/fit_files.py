@@ -15,19 +15,25 @@ import numpy as np
 import pandas as pd
 
 from cellkey import __version__
-from cellkey.errors import RunError
+from cellkey.errors import InputError, RunError
 from cellkey.isoforms import tables
 from cellkey.isoforms.bundle import FeatureKind
+from cellkey.isoforms.bundle_io import MANIFEST
 from cellkey.isoforms.eigengenes import eigengene_table
 from cellkey.isoforms.modules import ModuleSet
 from cellkey.isoforms.parquet import read_parquet, write_parquet, write_table
 from cellkey.records.atomic import write_text
+from cellkey.records.run import staged
 
 if TYPE_CHECKING:
     from cellkey.isoforms.fitting import Fit
     from cellkey.records.schema import TableSchema
 
-__all__ = ["FitFiles", "read_fit", "write_fit", "write_json"]
+__all__ = ["FitFiles", "read_fit", "refuse_bundle", "write_fit", "write_json"]
+
+CONFIG = "fit_config.json"
+GROUPS_FILE = f"{tables.GROUPS.name}.parquet"
+_MADE_LATER = ("report.html", "module_gene_sets.parquet")
 
 
 def write_json(value: Any, path: str | Path) -> None:
@@ -49,16 +55,56 @@ def plain(value: Any) -> Any:
 
 
 def write_fit(fit: Fit, directory: str | Path, *, inputs: Mapping[str, str] | None = None) -> Path:
-    """Write all files of a fit.
+    """Write all files of a fit, together or not at all; they replace those of an earlier fit in the directory.
 
     Parameters
     ----------
     inputs
         SHA-256 of the input files by name, for ``fit_config.json``.
+
+    Raises
+    ------
+    InputError
+        If the directory holds a bundle or a snapshot.
     """
-    root = Path(directory)
-    root.mkdir(parents=True, exist_ok=True)
+    target = Path(directory)
+    refuse_bundle(target)
     start = time.perf_counter()
+    with staged(target) as root:
+        _write_files(fit, root)
+        files = sorted(p.name for p in root.iterdir())
+        _remove_earlier(target)
+    # Last, because a directory with this file is complete.
+    configuration = _configuration(fit, inputs or {}, time.perf_counter() - start)
+    write_json(configuration | {"files": files}, target / CONFIG)
+    return target
+
+
+def refuse_bundle(directory: str | Path) -> None:
+    """Refuse a directory that holds a bundle or a snapshot, some files of which have the names of those of a fit.
+
+    Raises
+    ------
+    InputError
+        If it has a manifest.
+    """
+    if (Path(directory) / MANIFEST).is_file():
+        msg = f"{directory} holds a bundle or a snapshot, which a fit would damage: name another --output-dir"
+        raise InputError(msg)
+
+
+def _remove_earlier(directory: Path) -> None:
+    """Remove what an earlier fit wrote into its directory, and what was made of it later."""
+    path = directory / CONFIG
+    if not path.is_file():
+        return
+    listed = json.loads(path.read_text(encoding="utf-8")).get("files", [])
+    drawn = [p for kind in ("png", "pdf") for p in (directory / "figures").glob(f"*.{kind}")]
+    for old in (path, *(directory / Path(name).name for name in (*listed, *_MADE_LATER)), *drawn):
+        old.unlink(missing_ok=True)
+
+
+def _write_files(fit: Fit, root: Path) -> None:
     matrix = fit.features.matrix
     for schema, frame in _fixed_tables(fit).items():
         write_table(frame, schema, root)
@@ -82,9 +128,6 @@ def write_fit(fit: Fit, directory: str | Path, *, inputs: Mapping[str, str] | No
     write_json(fit.network.merges, root / "merge_history.json")
     if fit.network.calibration:
         write_json(fit.network.calibration, root / "calibration.json")
-    # Last, because a directory with this file is complete.
-    write_json(_configuration(fit, inputs or {}, time.perf_counter() - start), root / "fit_config.json")
-    return root
 
 
 def _fixed_tables(fit: Fit) -> dict[TableSchema, pd.DataFrame]:
@@ -97,12 +140,8 @@ def _fixed_tables(fit: Fit) -> dict[TableSchema, pd.DataFrame]:
             "transcript_id": usage["transcript_id"],
         }
     )
-    evidence = fit.evidence.copy()
-    for name in ("jaccard_mean", "jaccard_low", "jaccard_high", "coassignment"):
-        if name not in evidence:
-            evidence[name] = np.nan
-    if "n_resamples" not in evidence:
-        evidence["n_resamples"] = 0
+    evidence = fit.evidence.reindex(columns=tables.MODULE_EVIDENCE.names)
+    evidence["n_resamples"] = evidence["n_resamples"].fillna(0)
     return {
         tables.MODULES: fit.modules.frame(),
         tables.EDGES: fit.network.edges,
@@ -185,6 +224,9 @@ def _present(directory: Path, name: str) -> Path:
     path = directory / name
     if not path.is_file():
         msg = f"{path} is missing; write the fit again with 'cellkey isoforms fit --output-dir {directory}'"
+        if (directory / GROUPS_FILE).is_file():
+            folders = [str(n) for n in read_parquet(directory / GROUPS_FILE)["directory"] if n]
+            msg = f"{directory} holds one fit per group of samples: name one of its folders ({', '.join(folders)})"
         raise RunError(msg)
     return path
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Fit", "fit", "fit_parameters"]
 
+FEW_SAMPLES = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -147,6 +149,8 @@ def fit(bundle: Bundle, parameters: FitParameters | Mapping[str, Any] | None = N
     clock.lap("evidence")
     if not len(modules):
         notes.append("no module was found: nothing in the data is shared by enough genes beyond chance")
+    if matrix.n_samples < FEW_SAMPLES:
+        notes.append(f"{matrix.n_samples} samples are few: {FEW_SAMPLES} are a modest start")
     return Fit(
         bundle=bundle,
         parameters=settings,

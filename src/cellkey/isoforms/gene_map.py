@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from cellkey.errors import BundleError, InputError, Problem
-from cellkey.isoforms.table_files import is_parquet, read_table_file
+from cellkey.isoforms.table_files import biotype_of, gtf_rows, is_parquet, read_table_file
 from cellkey.isoforms.validation import first_few
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 __all__ = ["map_genes", "read_gene_map", "strip_version"]
 
 _TRANSCRIPT_NAMES = (
-    "transcript_id",
-    "transcript",
-    "tx",
-    "txname",
-    "tx_id",
-    "target_id",
-    "isoform_id",
-    "feature_id",
-    "name",
+    "transcript_id", "transcript", "tx", "txname", "tx_id", "target_id", "isoform_id", "feature_id", "name",
 )
 _GENE_NAMES = ("gene_id", "gene", "geneid", "gene_name", "ens_gene", "symbol")
 _VERSION = re.compile(r"\.\d+(?=$|_PAR_Y$)")
-_ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
 
 
 def strip_version(name: str) -> str:
@@ -51,9 +37,6 @@ def read_gene_map(path: str | Path) -> pd.DataFrame:
         If the file is missing, cannot be read, or gives one transcript two genes.
     """
     source = Path(path)
-    if not source.is_file():
-        msg = f"gene map {source}: no such file"
-        raise InputError(msg)
     name = source.name.lower().removesuffix(".gz")
     table = _from_gtf(source) if name.endswith((".gtf", ".gff2")) else _from_table(source)
     if not len(table):
@@ -72,26 +55,17 @@ def read_gene_map(path: str | Path) -> pd.DataFrame:
 
 def _from_gtf(path: Path) -> pd.DataFrame:
     rows: dict[str, dict[str, str]] = {}
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as handle:
-        for attributes in _transcript_attributes(handle):
-            found = dict(_ATTRIBUTE.findall(attributes))
-            if "transcript_id" in found and "gene_id" in found:
-                rows.setdefault(found["transcript_id"], found)
+    for _, found in gtf_rows(path, ("transcript", "mRNA", "exon")):
+        if "transcript_id" in found and "gene_id" in found:
+            rows.setdefault(found["transcript_id"], found)
     return pd.DataFrame(
         {
             "transcript_id": list(rows),
             "gene_id": [r["gene_id"] for r in rows.values()],
             "gene_name": [r.get("gene_name", "") for r in rows.values()],
-            "transcript_type": [r.get("transcript_type", r.get("transcript_biotype", "")) for r in rows.values()],
+            "transcript_type": [biotype_of(r) for r in rows.values()],
         }
     )
-
-
-def _transcript_attributes(lines: Iterable[str]) -> Iterator[str]:
-    for line in lines:
-        fields = line.split("\t", 8)
-        if len(fields) == 9 and fields[2] in ("transcript", "mRNA", "exon"):
-            yield fields[8]
 
 
 def _from_table(path: Path) -> pd.DataFrame:

@@ -45,6 +45,9 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
             msg = f"{source}, line {number}: the set {name!r} has no gene; expected name, description, genes by tabs"
             raise InputError(msg)
         sets[name] = sets.get(name, frozenset()) | genes
+    if not sets:
+        msg = f"{source} holds no gene set; expected one per line: name, description, genes, separated by tabs"
+        raise InputError(msg)
     return sets
 
 

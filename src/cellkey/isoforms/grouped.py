@@ -12,7 +12,7 @@ import pandas as pd
 from cellkey.errors import BundleError, NothingToDoError, did_you_mean
 from cellkey.isoforms import tables
 from cellkey.isoforms.correlation import bh
-from cellkey.isoforms.fit_files import write_fit
+from cellkey.isoforms.fit_files import GROUPS_FILE, write_fit
 from cellkey.isoforms.fitting import fit
 from cellkey.isoforms.parquet import read_parquet, write_table
 from cellkey.records.atomic import safe_name
@@ -28,8 +28,6 @@ __all__ = ["MIN_GROUP", "fit_directories", "fit_groups", "module_overlap"]
 
 MIN_GROUP = 10
 """Groups of fewer samples are skipped: in ten samples one chance correlation in twenty exceeds 0.63."""
-
-GROUPS_FILE = f"{tables.GROUPS.name}.parquet"
 
 
 def fit_groups(

@@ -15,6 +15,7 @@ import pandas as pd
 
 from cellkey.errors import BundleError, Problem
 from cellkey.isoforms.parquet import read_parquet, write_parquet
+from cellkey.isoforms.table_files import need_numbers
 from cellkey.records.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -152,10 +153,7 @@ def _read_table(path: str | Path) -> tuple[NDArray[np.float64], list[str], list[
         raise BundleError(msg)
     rows = [str(v) for v in table[ROW_LABEL]]
     values = table.drop(columns=ROW_LABEL)
-    text = [str(c) for c in values.columns if not pd.api.types.is_numeric_dtype(values[c])]
-    if text:
-        msg = f"{path}: column {text[0]!r} holds {values[text[0]].dtype}, expected numbers (one column per sample)"
-        raise BundleError(msg)
+    need_numbers(values, str(path), "one column per sample")
     return values.to_numpy(dtype=np.float64), rows, [str(c) for c in values.columns]
 
 

@@ -13,7 +13,7 @@ from cellkey.isoforms.bundle_io import read_bundle
 from cellkey.isoforms.evidence import preservation
 from cellkey.isoforms.feature_matrix import FeatureMatrix
 from cellkey.isoforms.features import build_features
-from cellkey.isoforms.fit_files import read_fit
+from cellkey.isoforms.fit_files import CONFIG, read_fit
 from cellkey.isoforms.parquet import write_parquet
 from cellkey.isoforms.settings import FitParameters
 
@@ -40,7 +40,7 @@ def preservation_of_fit(
     """
     stored = read_fit(artifact_dir)
     parameters = FitParameters.parse(
-        json.loads((stored.directory / "fit_config.json").read_text(encoding="utf-8"))["parameters"]
+        json.loads((stored.directory / CONFIG).read_text(encoding="utf-8"))["parameters"]
     )
     columns = ["feature_id", "gene_id", "feature_type", "n_transcripts"]
     ids = stored.sample_ids

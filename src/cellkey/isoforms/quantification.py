@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from cellkey.errors import InputError
 from cellkey.isoforms.quantifiers import read_quantification
-from cellkey.isoforms.table_files import read_table_file
+from cellkey.isoforms.table_files import need_numbers, read_table_file
 from cellkey.isoforms.transcript_cells import read_anndata
 from cellkey.isoforms.transcript_counts import TranscriptCounts
 
@@ -70,25 +69,17 @@ def read_table(path: str | Path) -> TranscriptCounts:
     """Read a table with one row per transcript: ids (first column or ``transcript_id``), ``gene_id``, samples."""
     source = Path(path)
     table = read_table_file(source, "transcript counts", comment="#", low_memory=False)
-    if table.shape[1] < 2:
+    if table.shape[1] < 2 or table.empty:
         msg = (
-            f"{source} has {table.shape[1]} column(s); expected transcript ids "
-            "and one column per sample (TSV, or CSV by suffix .csv)"
+            f"{source} has {len(table)} rows and {table.shape[1]} column(s); expected one row per transcript with its "
+            "id and one column per sample (TSV, or CSV by suffix .csv)"
         )
         raise InputError(msg)
     id_column = "transcript_id" if "transcript_id" in table.columns else table.columns[0]
     known = ("gene_id", "gene", "length", "effective_length", "gene_name")
     drop = [c for c in known if c in table.columns and c != id_column]
     values = table.drop(columns=[id_column, *drop])
-    text = [c for c in values.columns if not pd.api.types.is_numeric_dtype(values[c])]
-    if text:
-        bad = pd.to_numeric(values[text[0]], errors="coerce").isna()
-        first = values[text[0]][bad].iloc[0] if bad.any() else values[text[0]].iloc[0]
-        msg = (
-            f"{source}, column {text[0]!r}: values must be numbers, found "
-            f"{first!r}; leave only sample columns and gene_id"
-        )
-        raise InputError(msg)
+    need_numbers(values, str(source), "leave only sample columns and gene_id")
     gene = next((c for c in ("gene_id", "gene") if c in drop), None)
     return TranscriptCounts(
         counts=values.to_numpy(dtype=np.float64),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from cellkey.errors import InputError
+from cellkey.isoforms.table_files import need_numbers, read_table_file
 from cellkey.isoforms.transcript_counts import TranscriptCounts
 from cellkey.isoforms.validation import first_few
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["read_quantification"]
 
@@ -119,7 +123,7 @@ def _read_all(root: Path, quantifier: _Quantifier, files: list[Path], read_lengt
 
 def _read_file(quantifier: _Quantifier, file: Path) -> pd.DataFrame:
     """Read the results of one sample, sorted by transcript."""
-    table = pd.read_csv(file, sep="\t")
+    table = read_table_file(file, f"{quantifier.name} results")
     missing = [c for c in (quantifier.transcript, quantifier.count, quantifier.length) if c not in table.columns]
     if missing:
         msg = (
@@ -127,6 +131,7 @@ def _read_file(quantifier: _Quantifier, file: Path) -> pd.DataFrame:
             f"file has them, found {first_few(table.columns)}"
         )
         raise InputError(msg)
+    need_numbers(table[[quantifier.count, quantifier.length]], str(file), "the file was cut or changed")
     return table.sort_values(quantifier.transcript, kind="stable").reset_index(drop=True)
 
 

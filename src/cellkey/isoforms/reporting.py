@@ -5,20 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import json
-import warnings
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from cellkey.isoforms.figures.saving import fit_figures
-from cellkey.isoforms.fit_files import FitFiles, read_fit
+from cellkey.isoforms.fit_files import CONFIG, FitFiles, read_fit
 from cellkey.isoforms.parquet import read_parquet
+from cellkey.plots._style import render
 from cellkey.records.atomic import write_text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.figure import Figure
 
 __all__ = ["report_fit"]
@@ -53,17 +52,15 @@ def report_fit(directory: str | Path, path: str | Path | None = None) -> Path:
     RunError
         If a file of the fit is missing.
     """
-    from pathlib import Path as FilePath
-
     fit = read_fit(directory)
-    target = FilePath(path) if path is not None else fit.directory / "report.html"
+    target = Path(path) if path is not None else fit.directory / "report.html"
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, _page(fit))
     return target
 
 
 def _page(fit: FitFiles) -> str:
-    config = json.loads((fit.directory / "fit_config.json").read_text(encoding="utf-8"))
+    config = json.loads((fit.directory / CONFIG).read_text(encoding="utf-8"))
     figures = {name: _image(figure, name) for name, figure in fit_figures(fit)}
     body = [
         f"<h1>{escape(str(config.get('dataset_name', fit.directory.name)))}</h1>",
@@ -186,11 +183,7 @@ def _cell(value: Any) -> str:
 
 
 def _image(figure: Figure, name: str) -> str:
-    from cellkey.plots._style import drawing_style
-
     buffer = io.BytesIO()
-    with drawing_style(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
-        figure.savefig(buffer, dpi=110, format="png", metadata={"Software": "cellkey"})
+    render(figure, buffer, 110)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f'<figure><img alt="{escape(name.replace("_", " "))}" src="data:image/png;base64,{data}"></figure>'

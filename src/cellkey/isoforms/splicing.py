@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cellkey.errors import BundleError, InputError
 from cellkey.isoforms.bundle import PSI, Bundle, FeatureKind
 from cellkey.isoforms.gene_map import strip_version
+from cellkey.isoforms.table_files import need_numbers, read_table_file
 from cellkey.isoforms.validation import first_few
 
 if TYPE_CHECKING:
@@ -92,11 +93,8 @@ def read_psi(path: str | Path, *, strip_versions: bool = False) -> PsiTable:
         If the file is missing, an event names no gene, or a value is no share between 0 and 1.
     """
     source = Path(path)
-    if not source.is_file():
-        msg = f"splicing events {source}: no such file"
-        raise InputError(msg)
     # With one name fewer than fields, pandas takes the first field as index: the header of SUPPA.
-    table = pd.read_csv(source, sep="\t", na_values=["nan", "NA"])
+    table = read_table_file(source, "splicing events", na_values=["nan", "NA"])
     if isinstance(table.index, pd.RangeIndex):
         table = table.set_index(table.columns[0])
     ids = [str(i) for i in table.index]
@@ -124,10 +122,7 @@ def _check(source: Path, ids: list[str], genes: list[str], table: pd.DataFrame) 
             "expected ids such as 'ENSG01;SE:...' or a column gene_id"
         )
         raise InputError(msg)
-    text = [c for c in table.columns if not pd.api.types.is_numeric_dtype(table[c])]
-    if text:
-        msg = f"{source}: column {str(text[0])!r} holds text, expected shares between 0 and 1 (NA where unknown)"
-        raise InputError(msg)
+    need_numbers(table, str(source), "expected shares between 0 and 1 (NA where unknown)")
     values = table.to_numpy(dtype=np.float64)
     outside = np.argwhere((values < 0) | (values > 1))
     if len(outside):

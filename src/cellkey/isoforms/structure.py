@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,7 @@ import pandas as pd
 
 from cellkey.errors import InputError, MissingFieldError
 from cellkey.isoforms.parquet import read_parquet, write_parquet
-from cellkey.isoforms.table_files import read_table_file
+from cellkey.isoforms.table_files import biotype_of, gtf_rows, read_table_file
 from cellkey.records.atomic import write_text
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ FLAGS = (
 LENGTHS = ("transcript_length_delta", "cds_length_delta")
 _SHARED = "shared_exon_fraction"
 _PAIR = ("gene_id", "transcript_id_1", "transcript_id_2")
-_ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
 
 Interval = tuple[int, int]
 
@@ -120,20 +117,13 @@ def read_transcripts(
 
 
 def _rows(gtf: Path, cache: Path | None) -> pd.DataFrame:
-    if not gtf.is_file():
-        msg = f"annotation {gtf}: no such file"
-        raise InputError(msg)
-    if cache is not None and cache.is_file() and cache.stat().st_mtime > gtf.stat().st_mtime:
+    if cache is not None and cache.is_file() and gtf.is_file() and cache.stat().st_mtime > gtf.stat().st_mtime:
         return read_parquet(cache)
-    records = []
-    with gzip.open(gtf, "rt") if gtf.suffix == ".gz" else gtf.open() as handle:
-        for line in handle:
-            fields = line.rstrip("\n").split("\t")
-            if len(fields) == 9 and fields[2] in ("transcript", "exon", "CDS"):
-                found = dict(_ATTRIBUTE.findall(fields[8]))
-                kind = found.get("transcript_type", found.get("transcript_biotype", ""))
-                if "transcript_id" in found:
-                    records.append((found["transcript_id"], fields[2], int(fields[3]), int(fields[4]), fields[6], kind))
+    records = [
+        (found["transcript_id"], fields[2], int(fields[3]), int(fields[4]), fields[6], biotype_of(found))
+        for fields, found in gtf_rows(gtf, ("transcript", "exon", "CDS"))
+        if "transcript_id" in found
+    ]
     table = pd.DataFrame(records, columns=["transcript_id", "feature", "start", "end", "strand", "biotype"])
     if not len(table):
         msg = f"annotation {gtf}: no transcript, exon or CDS rows with a transcript_id; expected a GTF"

@@ -11,6 +11,7 @@ from cellkey.records.atomic import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from io import BytesIO
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -27,6 +28,7 @@ __all__ = [
     "matrix_axes",
     "new_axes",
     "plural",
+    "render",
     "save",
     "share",
     "shorten",
@@ -156,10 +158,17 @@ def title(ax: Axes, subject: str, detail: str = "", *, pad: float = 0.0) -> None
 
 
 def save(figure: Figure, path: Path, dpi: int) -> None:
-    """Write ``figure`` as PNG atomically; characters that the font lacks become boxes without a warning."""
-    with atomic_path(path) as temporary, warnings.catch_warnings(), drawing_style():
+    """Write ``figure`` atomically, as PNG or, where the name ends so, PDF."""
+    with atomic_path(path) as temporary:
+        render(figure, temporary, dpi, "pdf" if path.suffix == ".pdf" else "png")
+
+
+def render(figure: Figure, target: Path | BytesIO, dpi: int, kind: str = "png") -> None:
+    """Write ``figure`` to a file or buffer, the same bytes every time; characters that the font lacks become boxes."""
+    with warnings.catch_warnings(), drawing_style():
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
-        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": "cellkey"})
+        metadata = {"Software": "cellkey"} if kind == "png" else {"CreationDate": None}
+        figure.savefig(target, dpi=dpi, format=kind, metadata=metadata)
 
 
 def signed(number: float) -> str:

@@ -98,14 +98,14 @@ def _factor_analysis(k: int, parameters: LatentParameters) -> Any:
 
 
 def _number_of_factors(data: Array, parameters: LatentParameters) -> int:
-    """The number with the best held-out log-likelihood over five folds; the smaller one on a tie."""
+    """The number with the best held-out log-likelihood over five folds at most; the smaller one on a tie."""
     from sklearn.model_selection import KFold
 
     widest = int(max(1, min(data.shape[1] - 1, data.shape[0] - 1)))
     if not parameters.n_components_grid:
         return min(parameters.n_components, widest)
     candidates = sorted({min(max(k, 1), widest) for k in parameters.n_components_grid})
-    folds = list(KFold(5, shuffle=True, random_state=0).split(data))
+    folds = list(KFold(min(5, len(data)), shuffle=True, random_state=0).split(data))
     scores = [
         np.mean([_factor_analysis(k, parameters).fit(data[train]).score(data[test]) for train, test in folds])
         for k in candidates

@@ -1,20 +1,18 @@
-"""All figures of a fit or an explanation as files or images."""
+"""All figures of a fit or an explanation."""
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellkey.errors import ParameterError
 from cellkey.isoforms.figures import genes, modules
 from cellkey.isoforms.figures.prepare import gene_usage, network_view, sample_groups, switch_genes
 from cellkey.isoforms.figures.trees import feature_dendrogram
 from cellkey.isoforms.figures.usage import usage_heatmap, usage_violins
 from cellkey.isoforms.parquet import read_parquet
-from cellkey.plots._style import figure_of
-from cellkey.records.atomic import atomic_path, safe_name
+from cellkey.plots._style import figure_of, save
+from cellkey.records.atomic import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,32 +24,10 @@ if TYPE_CHECKING:
     from cellkey.isoforms.explanation import ModuleExplanation
     from cellkey.isoforms.fit_files import FitFiles
 
-__all__ = [
-    "FORMATS",
-    "explanation_figures",
-    "fit_figures",
-    "main_trait",
-    "save_figure",
-    "write_fit_figures",
-]
+__all__ = ["DPI", "explanation_figures", "fit_figures", "main_trait", "write_fit_figures"]
 
-FORMATS = ("png", "pdf")
 DPI = 150
 _TESTS = {"welch_t": "Welch's t", "anova": "analysis of variance", "pearson": "Pearson's r", "spearman": "Spearman's r"}
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of its suffix; the same figure gives the same bytes."""
-    from cellkey.plots._style import drawing_style
-
-    kind = path.suffix.lstrip(".")
-    if kind not in FORMATS:
-        msg = f"unknown figure format {kind!r}; formats are {', '.join(FORMATS)}"
-        raise ParameterError(msg)
-    metadata = {"Software": "cellkey"} if kind == "png" else {"CreationDate": None}
-    with atomic_path(path) as temporary, warnings.catch_warnings(), drawing_style():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
-        figure.savefig(temporary, dpi=DPI, format=kind, metadata=metadata)
 
 
 def main_trait(fit: FitFiles, module: str | None = None) -> str | None:
@@ -161,11 +137,11 @@ def explanation_figures(
     )
 
 
-def write_fit_figures(fit: FitFiles, folder: Path, *, kind: str = "png") -> list[Path]:
+def write_fit_figures(fit: FitFiles, folder: Path) -> list[Path]:
     """Write all figures of a fit into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in fit_figures(fit):
-        paths.append(folder / f"{safe_name(name)}.{kind}")
-        save_figure(figure, paths[-1])
+        paths.append(folder / f"{safe_name(name)}.png")
+        save(figure, paths[-1], DPI)
     return paths
