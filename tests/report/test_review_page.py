@@ -99,6 +99,11 @@ def test_it_opens_filters_sorts_and_shows_a_cluster(browser: Chromium, run: Path
     fibroblasts = calls[calls["assigned_path"].str.contains("Fibroblast")]["cluster_id"].tolist()
     assert rows(browser) == fibroblasts
     assert browser.run("document.getElementById('found').textContent").startswith(f"{len(fibroblasts)} of {len(calls)}")
+    browser.press("Escape")
+    assert browser.run("document.getElementById('search').value") == "fibroblast"  # as the table is filtered by it
+    browser.press("/", "Backspace")
+    assert len(rows(browser)) == len(calls)
+    browser.type("b")
     browser.click("#clear-filters")
     browser.click("th[data-key=n] button")
     sizes = calls.set_index("cluster_id")["n_cells"]
@@ -264,6 +269,34 @@ def test_a_saved_plan_is_loaded_and_a_foreign_one_refused(browser: Chromium, run
     open_cluster(browser, first)
     assert browser.run("document.querySelector('.remark textarea').value") == "<b>cilia</b>"
     assert json.loads(save(browser, tmp_path / "again", "Ada").read_text())["operations"] == plan["operations"]
+    assert load(browser, path) == "Decisions taken over from the plan."  # once more: nothing differs
+    assert browser.run(state) == decided
+    assert browser.problems == []
+
+
+def test_plans_of_two_reviewers_are_joined(browser: Chromium, run: Path, tmp_path: Path) -> None:
+    """What only the other decided is added; where both did, one's own stays, and the page says what the other wants."""
+    show(browser, run / "report.html")
+    first, second, third, fourth, *_ = rows(browser)
+    for cluster, key in ((first, "k"), (second, "s")):
+        open_cluster(browser, cluster)
+        browser.press(key)
+    path = save(browser, tmp_path / "saved", "Ada")
+    plan = json.loads(path.read_text(encoding="utf-8"))
+    merge = {"op_type": "merge", "source_clusters": [third, fourth], "target_label": "mine", "reason": "alike"}
+    label = {"op_type": "override", "cluster_id": first, "label": "A / <b>B", "reason": "seen"}
+    other = {"metadata": {**plan["metadata"], "reviewer": "Bob"}, "operations": [label, plan["operations"][1], merge]}
+    path.write_text(json.dumps(other), encoding="utf-8")
+    assert load(browser, path) == (f"2 decisions taken over. The plan of Bob differs on what was decided here, which "
+                                   f"stays: cluster {first} (label: <b>B: seen)")
+    browser.press("Control+s")
+    assert browser.run("document.getElementById('reviewer').value") == "Ada and Bob"
+    browser.press("Escape")
+    joined = json.loads(save(browser, tmp_path / "joined", "Ada and Bob").read_text(encoding="utf-8"))
+    assert joined["operations"] == [*plan["operations"], merge]
+    refused = CliRunner().invoke(build_app(), ["refine", str(run), "--plan", str(path), "--plan", str(path)])
+    assert refused.exit_code == 2
+    assert "takes one plan, not 2" in " ".join(refused.output.split())
     assert browser.problems == []
 
 

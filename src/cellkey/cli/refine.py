@@ -54,7 +54,8 @@ def refine(
     output_dir: _Output = None,
     refinement_params: _Params = None,
     plan: Annotated[
-        str | None, typer.Option("--plan", "--config", metavar="FILE", help="Plan (YAML) to carry out.")
+        list[str] | None,
+        typer.Option("--plan", "--config", metavar="FILE", help="Plan to carry out: YAML, or JSON of a review page."),
     ] = None,
     auto: Annotated[
         bool, typer.Option("--auto", help="With --plan: judge clusters that the plan does not name as well.")
@@ -107,6 +108,10 @@ def refine(
     if diagnostic and (execute or undo is not None):
         msg = "--diagnostic changes nothing: leave it or --execute and --undo out"
         raise ParameterError(msg)
+    if plan and len(plan) > 1:
+        msg = (f"--plan takes one plan, not {len(plan)}: to join those of several reviewers, load one after the other "
+               "on the review page, which says where they differ, and save them as one")
+        raise ParameterError(msg)
     options = {
         "min_cells": min_cells, "score_threshold": score_threshold, "heterogeneity_gap": heterogeneity_gap,
         "max_iterations": max_iterations, "policy": policy, "seed": random_seed,
@@ -122,8 +127,9 @@ def refine(
             done = undo_run(source, undo, output_dir, figures=not skip_figures, dpi=dpi)
         else:
             done = refine_run(
-                source, output_dir, parameters=settings, plan=plan, automatic=True if auto else None, focus=aim,
-                restart=restart, figures=not skip_figures, dpi=dpi, progress=progress,
+                source, output_dir, parameters=settings, plan=plan[0] if plan else None,
+                automatic=True if auto else None, focus=aim, restart=restart, figures=not skip_figures, dpi=dpi,
+                progress=progress,
             )
     if quiet:
         return

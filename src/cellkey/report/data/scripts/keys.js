@@ -27,13 +27,13 @@ function pageKeys(event) {
   const command = event.ctrlKey || event.metaKey;
   const typing = /^(input|textarea|select)$/i.test(event.target.tagName) && event.target.type !== "checkbox";
   if (command && event.key.toLowerCase() === "s") { event.preventDefault(); showSave(); return; }
-  if (event.key === "Escape" && (typing || byId("detail").contains(event.target))) { event.target.blur(); rove(view.focus); return; }
+  if (event.key === "Escape" && (typing || byId("detail").contains(event.target))) { event.preventDefault(); event.target.blur(); rove(view.focus); return; }  // else a browser empties the search without telling
   if (typing) return;
   if (command && event.key.toLowerCase() === "z") { event.preventDefault(); (event.shiftKey ? redo : undo)(); return; }
   if (command || event.altKey) return;
   const open = BY_KEY.get(view.open);
   const act = {
-    "/": () => byId("search").focus(), "?": showKeys, n: () => step(1), p: () => step(-1), t: changeTheme, m: mergeSelected,
+    "/": () => { byId("search").focus(); byId("search").select(); }, "?": showKeys, n: () => step(1), p: () => step(-1), t: changeTheme, m: mergeSelected,
     l: () => open && relabel([open]), s: () => open && flip(open, "split"), k: () => open && flip(open, "keep"), c: () => byId("comment")?.focus(),
   }[event.key];
   if (act) { event.preventDefault(); act(); }

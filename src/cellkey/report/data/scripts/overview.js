@@ -59,7 +59,7 @@ function buildTools() {
   const button = (id, text, act, more = {}) => h("button", { type: "button", id, onclick: act, ...more }, text);
   replace(byId("tools"),
     button("undo", "Undo", undo, { title: "Ctrl+Z" }), button("redo", "Redo", redo, { title: "Ctrl+Shift+Z" }),
-    button("load", "Load …", chooseFile, { hidden: !EDITABLE, title: "Take over the decisions of a plan saved from this page" }),
+    button("load", "Load …", chooseFile, { hidden: !EDITABLE, title: "Add the decisions of a plan saved from this page, a colleague's for instance" }),
     button("help", "Keys", showKeys, { title: "?" }), button("theme", "Theme", changeTheme),
     button("save", "Save decisions", showSave, { class: "primary", title: "Ctrl+S" }));
 }
@@ -77,11 +77,11 @@ function drawDecided() {
 /** The list of what was decided, who decided, and the files to save. */
 function showSave() {
   if (!decisions.size) { notify("Nothing was decided yet."); return; }
-  const name = h("input", { id: "reviewer", autocomplete: "name", value: stored(REVIEWER) || "", maxlength: "200" });
+  const name = h("input", { id: "reviewer", autocomplete: "name", value: [...new Set([stored(REVIEWER), ...coReviewers])].filter(Boolean).join(" and "), maxlength: "200" });
   const wrong = h("p", { class: "warning", role: "alert" });
   const save = (kind) => {
     if (!name.value.trim()) { wrong.textContent = "Please write who decided: the name goes into the record."; name.focus(); return; }
-    store(REVIEWER, name.value.trim());
+    if (!coReviewers.size) store(REVIEWER, name.value.trim());
     saveDecisions(kind, name.value.trim());
     box.close();
     notify(kind === "plan" ? `Saved. Carry it out with: cellkey refine ${RUN.run} --plan FILE` : "Saved as a table.");
@@ -102,7 +102,7 @@ function showSave() {
 
 function chooseFile() {
   const input = h("input", { type: "file", id: "plan-file", accept: ".json,application/json", hidden: true });
-  input.addEventListener("change", async () => { notify(loadPlan(await input.files[0].text()) || "Decisions taken over from the plan."); input.remove(); });
+  input.addEventListener("change", async () => { notify(loadPlan(await input.files[0].text())); input.remove(); });
   document.body.append(input);
   input.click();
 }
@@ -111,5 +111,5 @@ function chooseFile() {
 function notify(text) {
   const note = h("p", { class: "toast", role: "status" }, text);
   document.body.append(note);
-  setTimeout(() => note.remove(), 6000);
+  setTimeout(() => note.remove(), 5000 + 60 * text.length);
 }

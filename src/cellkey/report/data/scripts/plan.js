@@ -89,22 +89,36 @@ function fromOperation(op) {
 
 const ACTIONS = { override: "label", subcluster: "split", merge: "merge", skip: "keep" };
 
-/** Take over the decisions of a plan that was saved from this page; returns what keeps it from being taken, or "". */
+/** Add the decisions of a plan that was saved from this page; where it says other than what was decided here, this stays. */
 function loadPlan(text) {
   let plan;
   try { plan = JSON.parse(text); } catch { return "This file is not a plan that this page saved: it is not JSON."; }
   if (!plan || !Array.isArray(plan.operations)) return "This file holds no operations: it is not a plan.";
-  const made = (plan.metadata || {}).calls_fingerprint;
+  const { calls_fingerprint: made, reviewer } = plan.metadata || {};
   if (made !== RUN.calls_fingerprint) return "This plan was made for another run, or for an earlier state of this one.";
-  const next = new Map();
-  let group = 0;
-  for (const op of plan.operations) {
-    const found = fromOperation(op);
-    if (!found) return `This plan holds an operation that this page cannot show: ${shorten(JSON.stringify(op) || "", 80)}`;
-    const { ids, ...decision } = found;
-    group += decision.action === "merge";
-    for (const id of ids) next.set(`0/${id}`, { ...decision, group: decision.action === "merge" ? group : 0 });
-  }
-  decide((now) => { now.clear(); for (const [k, v] of next) now.set(k, v); });
-  return "";
+  const found = plan.operations.map(fromOperation);
+  const odd = plan.operations[found.indexOf(null)];
+  if (found.includes(null)) return `This plan holds an operation that this page cannot show: ${shorten(JSON.stringify(odd) || "", 80)}`;
+  const clashes = [];
+  let added = 0;
+  decide((next) => {
+    for (const { ids, ...decision } of found) {
+      const group = decision.action === "merge" ? freeGroup(next) : 0;
+      const taken = ids.filter((id) => next.has(`0/${id}`));
+      if (!taken.length) { ids.forEach((id) => next.set(`0/${id}`, { ...decision, group })); added += ids.length; }
+      else if (!sameDecision(next, ids, decision)) clashes.push(`${taken.join(", ")} (${[decision.action || "remark", decision.label.split(" / ").pop(), decision.comment].filter(Boolean).join(": ")})`);
+    }
+  });
+  if (isText(reviewer) && reviewer) coReviewers.add(reviewer);
+  if (!clashes.length) return "Decisions taken over from the plan.";
+  return `${counted(added, "decision")} taken over. The plan of ${reviewer || "another reviewer"} differs on what was decided here, which stays: cluster ${clashes.join("; cluster ")}`;
+}
+
+const coReviewers = new Set();
+
+/** Whether these clusters, and in a merge no others, have this decision already. */
+function sameDecision(next, ids, { action, label, comment }) {
+  const own = ids.map((id) => next.get(`0/${id}`));
+  const size = [...next.values()].filter((d) => d.group && d.group === own[0]?.group).length;
+  return own.every((d) => d && d.action === action && d.label === label && d.comment === comment && d.group === own[0].group) && (action !== "merge" || size === ids.length);
 }
