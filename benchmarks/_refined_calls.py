@@ -27,18 +27,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cellkey.calls.calibration import CalibrationMap
     from cellkey.hierarchy.cell_type import CellType
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.refinement.state import State
 
     ShareRight = Callable[[Truth, NDArray[np.intp], Hierarchy, CellType], float | None]
 
-__all__ = ["BORN", "held_out_of_refined", "observe_refined", "refined_at_coverage", "refined_by_data",
-           "refined_errors", "weighted_as_refined"]
+__all__ = ["BORN", "LEFT", "error_of", "observe_refined", "refined_by_data", "refined_errors", "weighted_as_refined"]
 
-BORN = ("split", "united", "renamed")
-_CALL = ["data", "family", "map", "resolution", "cluster", "born"]
+BORN, LEFT = ("split", "united", "renamed"), "left alone"
+_CALL = ["data", "family", "map", "resolution", "panel", "cluster", "born"]
 _RESOLUTIONS = (0.6, 0.1)
 _MIN_CELLS = 60  # the data sets are small; as in benchmarks/refinement.py
 
@@ -106,20 +104,7 @@ def _born(state: State, cluster: str) -> str:
         return "united"
     if ":" in cluster:
         return "split"
-    return "renamed" if cluster in state.touches and state.touches[cluster].action == "RELABEL" else "left alone"
-
-
-
-def held_out_of_refined(
-    rows: pd.DataFrame, first: pd.DataFrame, fit: Callable[[pd.DataFrame], CalibrationMap]
-) -> pd.Series:
-    """Confidence of each observation by a map fitted to the first clusterings of the other data sets."""
-    found = pd.Series(0.0, index=rows.index)
-    for (name, family), part in rows.groupby(["data", "family"]):
-        fitted = fit(first[(first["data"] != name) & (first["family"] == family)])
-        found[part.index] = fitted.probability({n: part[n].to_numpy() for n in fitted.inputs})
-    ordered = rows.assign(found=found).sort_values([*_CALL, "level"])
-    return ordered.groupby(_CALL)["found"].cummin().reindex(rows.index)  # as in the table of confidence
+    return "renamed" if cluster in state.touches and state.touches[cluster].action == "RELABEL" else LEFT
 
 
 def refined_errors(rows: pd.DataFrame) -> pd.DataFrame:
@@ -128,30 +113,21 @@ def refined_errors(rows: pd.DataFrame) -> pd.DataFrame:
     for family, own in rows.groupby("family", sort=False):
         born = own[own["born"].isin(BORN)]
         parts = {"split, united or renamed": born, **{b: born[born["born"] == b] for b in BORN},
-                 "left alone": own[own["born"] == "left alone"]}
-        found += [{"method": family, "clusters": name, **_error(part)} for name, part in parts.items() if len(part)]
+                 LEFT: own[own["born"] == LEFT]}
+        found += [{"method": family, "kind": name, **error_of(part)} for name, part in parts.items() if len(part)]
     return pd.DataFrame(found).round(3)
 
 
-def _error(rows: pd.DataFrame) -> dict[str, Any]:
+def error_of(rows: pd.DataFrame) -> dict[str, Any]:
+    """Calibration error of observations, with how many there are and how they are on the mean."""
     p, right = rows["confidence"].to_numpy(), rows["right"].to_numpy()
     each = 1.0 / rows.groupby("data")["right"].transform("size").to_numpy()
     return {
-        "number": rows.groupby(_CALL).ngroups, "levels of calls": len(rows),
+        "clusters called": rows.groupby(_CALL).ngroups, "levels of calls": len(rows),
         "error, data set held out": expected_calibration_error(p, right),
         "every data set with one weight": expected_calibration_error(p, right, each),
         "mean confidence": p.mean(), "right": right.mean(),
     }
-
-
-def refined_at_coverage(rows: pd.DataFrame, coverages: Sequence[float]) -> pd.DataFrame:
-    """Share that is right among the most confident share of the levels of calls of new clusters."""
-    found = []
-    for family, part in rows[rows["born"].isin(BORN)].groupby("family", sort=False):
-        ordered = part.sort_values("confidence", ascending=False, kind="stable")["right"].to_numpy()
-        shares = {f"{s:.0%}": ordered[: max(int(s * len(part)), 1)].mean() for s in coverages}
-        found.append({"method": family, **shares})
-    return pd.DataFrame(found).round(3)
 
 
 def refined_by_data(first: pd.DataFrame, refined: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Consensus of several methods on labelled data, beside each method alone; writes a table for the documentation.
 
-    python benchmarks/consensus.py --rows FILE [--output docs/reference/consensus.md]
+    python benchmarks/consensus.py --rows FOLDER [--output docs/reference/consensus.md]
 
 All methods see the same clusters and the same hierarchy: both scorers, ``scanpy.tl.score_genes`` and decoupler's
 univariate linear model, with the built-in map that fits and, where there is one, with the map of the tissue. Both
@@ -25,7 +25,7 @@ import cellkey
 from _markdown import markdown_table
 from _truth import DATASETS, data_folder, judge, load, shared_terms
 from accuracy import _TISSUES, _id, _log_normalised, _score_genes, _ulm
-from calibration import FAMILIES, fit, share_right
+from calibration import FAMILIES, fit, observations, share_right
 from cellkey.annotation.agreement import consensus_measurements
 from cellkey.annotation.cells import annotate
 from cellkey.annotation.confidence import confidence_table
@@ -162,7 +162,7 @@ class Case:
 def main() -> None:
     """Collect the votes, take the consensus, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, required=True, help="observations that calibration.py kept")
+    parser.add_argument("--rows", type=Path, required=True, help="folder in which calibration.py kept observations")
     parser.add_argument("--output", type=Path, default=_ROOT / "docs" / "reference" / "consensus.md")
     parser.add_argument("--calibration", type=Path, default=_ROOT / "src/cellkey/calls/data/calibration.json")
     arguments = parser.parse_args()
@@ -170,7 +170,7 @@ def main() -> None:
         print("labelled data not found (set CELLKEY_DATA): nothing measured")
         return
     warnings.simplefilter("ignore")
-    observed = pd.read_csv(arguments.rows)
+    observed = observations(arguments.rows)
     cases = []
     for name in DATASETS:
         rest = observed[observed["data"] != name]
@@ -184,7 +184,7 @@ def write(cases: list[Case], output: Path, calibration: Path) -> None:
     """Write the page, and add the map of a consensus to the shipped calibration."""
     measured = pd.DataFrame([row for case in cases for row in measure(case)])
     others = pd.DataFrame([row for case in cases for row in measure_others(case)])
-    rows = pd.DataFrame([row for case in cases for row in observations(case)])
+    rows = pd.DataFrame([row for case in cases for row in observe(case)])
     for name in rows["data"].unique():
         out = rows["data"] == name
         rows.loc[out, "probability"] = _fit(rows[~out]).probability({n: rows.loc[out, n].to_numpy() for n in _INPUTS})
@@ -222,7 +222,7 @@ def measure_others(case: Case) -> list[dict[str, Any]]:
     return rows
 
 
-def observations(case: Case) -> list[dict[str, Any]]:
+def observe(case: Case) -> list[dict[str, Any]]:
     """One row per level of every consensus: what was measured of it, and for which share of the cells it is right."""
     rows = []
     for name in _DEFAULTS:

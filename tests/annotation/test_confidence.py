@@ -18,6 +18,7 @@ from cellkey.annotation.core import annotate_profiles
 from cellkey.annotation.enrichment import call_by_enrichment
 from cellkey.annotation.run import annotate_file
 from cellkey.annotation.stability import stability_of_markers
+from cellkey.calls.calibration import bundled_calibration
 from cellkey.clustering import inspect_matrix, working_scale
 from cellkey.profiles.expression import Expression
 from cellkey.profiles.profile import profile_clusters
@@ -129,6 +130,22 @@ def test_confidence_is_a_probability_that_falls_along_the_path(
     cluster = called["cluster_id"].iloc[0]
     assert "probably right" in result.explain(cluster)
     assert table.loc[table["level"] < 0, "confidence"].isna().all()
+
+
+def test_a_top_level_type_without_rival_does_not_hold_those_below_it_down(
+    small_cells: Callable[..., AnnData]
+) -> None:
+    """Above the first step with siblings the lead is that of this step; a type is at least as likely as its subtype."""
+    below = {"T": {"markers": ["CD3D", "CD3E"]}, "B": {"markers": ["MS4A1", "CD79A"]}}
+    alone = {"Immune": {"markers": ["PTPRC"], "children": below}}
+    found = annotate(small_cells(), alone, groupby="truth", copy=True).annotation
+    stability = next(s for s in found.stability if s.group == "T Cells")
+    lead = confidence_module.call_measurements(found, stability)["lead"]
+    assert lead[0] == lead[1] > 0.3
+    fitted = bundled_calibration().maps["markers"].probability(confidence_module.call_measurements(found, stability))
+    table = confidence_module.confidence_table(found, 50).set_index(["cluster_id", "level"])["confidence"]
+    assert table["T Cells", 1] == pytest.approx(fitted[1])  # although the top-level type rests on one marker
+    assert table["T Cells", 0] == pytest.approx(fitted.max())
 
 
 def test_none_are_measured_when_switched_off(small_cells: Callable[..., AnnData], small_map: dict[str, Any]) -> None:

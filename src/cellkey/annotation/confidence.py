@@ -72,8 +72,9 @@ def call_measurements(annotation: Annotation, stability: Stability) -> dict[str,
     """Return what calibration looks at, one value per level of a call; all from 0 to 1, higher is firmer.
 
     ``held`` and ``without_marker`` are those of the stability (1 without markers). ``lead`` is the least margin
-    down to the level in proportion, margin / (margin + 1); 0 where no step had a sibling to lead over, and where
-    the walk did not come by (a label that a person set).
+    down to the level in proportion, margin / (margin + 1). Where no step had a sibling so far it is that of the next
+    step that has one (whoever leads as a T cell leads as an immune cell); 0 where there is none, and where the walk
+    did not come by (a label that a person set).
     ``breadth`` is 1 / (1 + level): a broad claim is easier to get right than a narrow one. ``genes`` is
     n / (n + 100) for n genes in the data: a targeted panel leaves more types alike.
     """
@@ -82,10 +83,12 @@ def call_measurements(annotation: Annotation, stability: Stability) -> dict[str,
     group = annotation.profiles.groups.index(stability.group)
     walk = _walk(annotation, stability.method, group)
     least = np.fmin.accumulate([_margin(walk, level, node) for level, node in enumerate(path)])
+    known = least[~np.isnan(least)]
+    least = np.nan_to_num(least, nan=known[0] if len(known) else 0.0)
     return {
         "held": stability.held,
         "without_marker": np.nan_to_num(stability.without_marker, nan=1.0),
-        "lead": np.where(np.isnan(least), 0.0, least / (least + 1.0)),
+        "lead": least / (least + 1.0),
         "breadth": 1.0 / (1.0 + np.arange(len(path))),
         "genes": np.full(len(path), n_genes / (n_genes + _FEW_GENES)),
     }
@@ -107,11 +110,12 @@ def _walk(annotation: Annotation, method: str, group: int) -> Walk:
 
 
 def _probabilities(annotation: Annotation, stability: Stability, calibration: Calibration) -> NDArray[np.float64]:
-    """Probability at each level; a type below another is never more likely than that."""
+    """Probability at each level; what speaks for a type speaks for those above it as well."""
     fitted = calibration.maps.get(METHODS[stability.method].family)
     if fitted is None or not stability.path:
         return np.full(max(len(stability.path), 1), np.nan)
-    return np.asarray(np.minimum.accumulate(fitted.probability(call_measurements(annotation, stability))))
+    own = fitted.probability(call_measurements(annotation, stability))
+    return np.asarray(np.maximum.accumulate(own[::-1])[::-1])
 
 
 def confidence_table(
