@@ -31,39 +31,36 @@ def markers_of_profiles(profiles: ClusterProfiles) -> pd.DataFrame:
     from cellkey.llm.identifiers import natural_key
 
     order = sorted(range(len(profiles.groups)), key=lambda i: natural_key(profiles.groups[i]))
-    parts = _without_contrast(profiles) if len(order) == 1 else [_against_rest(profiles, i) for i in order]
+    parts = _without_contrast(profiles) if len(order) == 1 else _with_contrast(profiles, order)
     return MARKERS.conform(pd.concat(parts, ignore_index=True))
 
 
-def _against_rest(profiles: ClusterProfiles, group: int) -> pd.DataFrame:
+def _with_contrast(profiles: ClusterProfiles, order: list[int]) -> list[pd.DataFrame]:
     import pandas as pd
     from scipy.special import ndtr
 
-    from cellkey.annotation.differential import adjusted_pvalues
+    from cellkey.annotation.differential import adjusted_pvalues, against_rest
 
-    n = profiles.n_cells.astype(np.float64)
-    inside, rest = n[group], n.sum() - n[group]
-    z = profiles.rank_z[group]
-    p_val = 2.0 * ndtr(-np.abs(z))
-    mean = profiles.mean[group]
-    mean_rest = (profiles.mean.T @ n - mean * inside) / rest
-    detected_rest = (profiles.detection.T @ n - profiles.detection[group] * inside) / rest
-    with np.errstate(over="ignore"):
-        fold = np.log2((np.expm1(mean.clip(None, 700)) + 1e-9) / (np.expm1(mean_rest.clip(0, 700)) + 1e-9))
+    fold, detected_rest = against_rest(profiles)
+    p_val = 2.0 * ndtr(-np.abs(profiles.rank_z))
+    adjusted = adjusted_pvalues(p_val)
     names = profiles.var_names.astype(str)
-    ranking = np.lexsort((names, -fold, -np.round(z, 10)))
-    return pd.DataFrame(
-        {
-            "cluster": profiles.groups[group],
-            "gene": names,
-            "avg_log2FC": fold,
-            "pct.1": profiles.detection[group],
-            "pct.2": detected_rest.clip(0, 1),
-            "p_val": p_val,
-            "p_val_adj": adjusted_pvalues(p_val),
-            "score": z,
-        }
-    ).iloc[ranking]
+    parts = []
+    for group in order:
+        frame = pd.DataFrame(
+            {
+                "cluster": profiles.groups[group],
+                "gene": names,
+                "avg_log2FC": fold[group],
+                "pct.1": profiles.detection[group],
+                "pct.2": detected_rest[group].clip(0, 1),
+                "p_val": p_val[group],
+                "p_val_adj": adjusted[group],
+                "score": profiles.rank_z[group],
+            }
+        )
+        parts.append(frame.iloc[np.lexsort((names, -fold[group], -np.round(profiles.rank_z[group], 10)))])
+    return parts
 
 
 def _without_contrast(profiles: ClusterProfiles) -> list[pd.DataFrame]:

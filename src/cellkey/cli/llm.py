@@ -137,7 +137,10 @@ def annotate(
 @opt.asks
 def subclusters(
     markers: Annotated[
-        Path, typer.Argument(metavar="MARKERS", help="Markers of each sub-cluster against its siblings.")
+        Path,
+        typer.Argument(
+            metavar="MARKERS", help="Markers of each sub-cluster against its siblings; or cells, with --cluster-key."
+        ),
     ],
     provider: opt.Provider,
     parent: Annotated[str, typer.Option(help="Name of the population: 'T cell'.")],
@@ -145,6 +148,13 @@ def subclusters(
     against_rest: Annotated[
         Path | None, typer.Option(help="Markers of each sub-cluster against all other cells; tells contamination.")
     ] = None,
+    cluster_key: Annotated[
+        str | None, typer.Option(help="Column of obs that tells which cells are parted; MARKERS is a file of cells.")
+    ] = None,
+    member: Annotated[
+        list[str] | None, typer.Option(help="Value of that column; give it again for more. The parent's by default.")
+    ] = None,
+    resolution: Annotated[float, typer.Option(help="Resolution of the clustering inside the population.")] = 0.4,
     tissue: opt.Tissue = "none",
     species: opt.Species = "human",
     notes: opt.Notes = "",
@@ -155,29 +165,48 @@ def subclusters(
 ) -> None:
     """Name the sub-clusters of one population, all of them in one question.
 
+    From cells, the population is clustered anew and compared within and with all other cells; NAME_cells.csv then
+    holds the label of every cell.
+
     \b
-    Example:
+    Examples:
+      cellkey llm subclusters cells.h5ad --cluster-key cell_type --parent "T cell" --provider openai --out t_named
       cellkey llm subclusters t_cells.csv --parent "T cell" --against-rest all.csv --provider openai --out t_named
     """
+    from cellkey.batch.subclusters import part_population
     from cellkey.llm.evidence import Study
     from cellkey.llm.marker_tables import read_marker_table
     from cellkey.llm.setup import ModelSettings
     from cellkey.llm.subclusters import annotate_subclusters_in, preview_subclusters
+    from cellkey.records.atomic import safe_name
 
     given: dict[str, Any] = {
         "parent": parent,
         "model": ModelSettings.parse(asking.settings(), option="options"),
         "study": Study(tissue, species, notes, dataset or markers.name.split(".")[0]),
-        "against_rest": None if against_rest is None else read_marker_table(against_rest),
         "repeats": repeats,
     }
-    siblings = read_marker_table(markers)
+    population = None
+    if cluster_key is None:
+        siblings = read_marker_table(markers)
+        given["against_rest"] = None if against_rest is None else read_marker_table(against_rest)
+    elif against_rest is not None:
+        opt.refuse("--against-rest goes with a marker table; from cells it is computed")
+    else:
+        population = part_population(markers, cluster_key, member or [parent], resolution=resolution)
+        siblings = population.siblings
+        given |= {"against_rest": population.against_rest, "sizes": population.sizes}
     if asking.preview:
         typer.echo(preview_subclusters(siblings, **given), nl=False)
         return
-    source = {"input": str(markers), "against_rest": opt.as_text(against_rest)}
+    source = {
+        "input": str(markers), "against_rest": opt.as_text(against_rest), "cluster_key": cluster_key, "members": member,
+        "resolution": None if cluster_key is None else resolution,
+    }  # fmt: skip
     run = annotate_subclusters_in(asking.directory, siblings, source=source, **given, **asking.limits)
     table = run.result.table
+    if population is not None:
+        population.write_cells(table, run.directory / f"{safe_name(given['study'].dataset)}_cells.csv")
     if not asking.quiet:
         columns = ["cluster", "main_cell_type", "sub_cell_type", "agreement", "status"]
         typer.echo(table[columns].to_string(index=False))

@@ -178,7 +178,7 @@ def _kind_of_one(directory: str | Path) -> RunKind:
 def table_rows(directory: str | Path) -> list[dict[str, str]]:
     """Return the rows of the table of clusters of the run of a marker table, as text.
 
-    Sub-clusters have the columns of other clusters beside their own: ``cell_type``, ``general_cell_type``.
+    The types of sub-clusters are called as those of other clusters: ``cell_type``, ``general_cell_type``.
 
     Raises
     ------
@@ -193,7 +193,8 @@ def table_rows(directory: str | Path) -> list[dict[str, str]]:
     rows = text_rows(file)
     if kind is not RunKind.SUBCLUSTERS:
         return rows
-    return [{"cell_type": r["sub_cell_type"], "general_cell_type": r["main_cell_type"], **r} for r in rows]
+    usual = {"sub_cell_type": "cell_type", "main_cell_type": "general_cell_type"}
+    return [{usual.get(k, k): v for k, v in row.items()} for row in rows]
 
 
 def named_file(directory: Path, ending: str) -> Path | None:
