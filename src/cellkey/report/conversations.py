@@ -22,6 +22,7 @@ def answer_facts(row: Mapping[str, str]) -> list[list[str]]:
     ``subclusters.csv``; the latter tells no checks and no costs."""
     ranked = [row.get(f"subtype_{i}", "") for i in (1, 2, 3)]
     agreement = row.get("similarity", "")
+    tokens = f"{_count(row, 'input_tokens')} in, {_count(row, 'output_tokens')} out"
     listed = [
         ("model's label", row.get("cell_type", "")),
         ("general type", row.get("general_cell_type", "")),
@@ -39,8 +40,8 @@ def answer_facts(row: Mapping[str, str]) -> list[list[str]]:
         ("scorer", row.get("scorer_reason", "")),
         ("rule checks", row["checks"] or "passed" if "checks" in row else ""),
         ("calls", row.get("calls", "")),
-        ("tokens", f"{_count(row, 'input_tokens')} in, {_count(row, 'output_tokens')} out" if "calls" in row else ""),
-        ("cost", f"${_float(row.get('cost_usd', '')):.4f}" if "calls" in row else ""),
+        ("tokens", tokens if "input_tokens" in row else ""),
+        ("cost", f"${_float(row.get('cost_usd', '')):.4f}" if "cost_usd" in row else ""),
         ("error", row.get("error", "")),
     ]
     return [[name, value] for name, value in listed if value not in ("", "nan")]
