@@ -328,6 +328,7 @@ def test_names_that_attack_stay_text(browser: Chromium, tmp_path: Path) -> None:
     for _ in HOSTILE:
         browser.press("n")
         assert browser.run("document.querySelector('#detail h2').textContent") in HOSTILE
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth")  # long names wrap
     browser.press("/")
     browser.type("__PROTO__")
     assert rows(browser) == ["__proto__"]

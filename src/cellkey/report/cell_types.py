@@ -74,6 +74,8 @@ def _named_elsewhere(dataset: DatasetTables) -> Iterator[str]:
     for table, column in (("decision_steps", "child_path"), ("marker_evidence", "path")):
         if table in dataset.tables:
             yield from (str(p) for p in dataset.tables[table][column].unique() if p)
+    if "cluster_annotations" in dataset.tables:  # a path without a separator may be a name that a person gave
+        yield from (p for p in dataset.tables["cluster_annotations"]["assigned_path"].astype(str) if _SEPARATOR in p)
     for name in ("consensus", "consensus_votes", "calls"):
         yield from (row["path"] for row in dataset.beside.get(name, ()) if row.get("path"))
 

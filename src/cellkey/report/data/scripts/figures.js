@@ -84,9 +84,9 @@ function sizes(clusters, onPick) {
   const sorted = [...clusters].filter((c) => c.n > 0).sort((a, b) => b.n - a.n);
   const top = Math.log10(Math.max(10, sorted[0]?.n || 10));
   return (width) => {
-    const [height, left, foot] = [150, 40, 18];
+    const [height, left, head, foot] = [150, 40, 6, 18];
     const each = Math.min(60, (width - left) / Math.max(sorted.length, 1));
-    const y = (n) => (height - foot) * (1 - Math.log10(Math.max(n, 1)) / top);
+    const y = (n) => head + (height - head - foot) * (1 - Math.log10(Math.max(n, 1)) / top);
     const marks = [1, 10, 100, 1000, 1e4, 1e5, 1e6].filter((n) => Math.log10(n) <= top).map((n) => [
       svg("line", { x1: left, x2: width, y1: y(n), y2: y(n), class: "grid" }),
       svg("text", { x: left - 6, y: y(n) + 4, "text-anchor": "end", class: "quiet small" }, n < 1e4 ? whole(n) : ROUGHLY.format(n))]);
