@@ -205,6 +205,17 @@ def test_10x_file(tmp_path):
     assert adata.obs_names.tolist() == ["AA-1", "CC-1", "GG-1"]
 
 
+def test_10x_file_of_two_genomes_says_so(tmp_path):
+    """All genes are kept; how many belong to which genome is told, without the antibodies."""
+    path = tenx_h5(tmp_path / "f.h5", COUNTS, ["Gene Expression"] * 3 + ["Antibody Capture"])
+    with h5py.File(path, "a") as file:
+        file["matrix/features/genome"] = np.array([b"GRCh38", b"GRCh38", b"mm10", b""])
+    with pytest.warns(CellkeyWarning) as said:
+        adata = read_cells(path)
+    assert "2 genomes: GRCh38 (2 genes), mm10 (1 genes)" in str(said[0].message)
+    assert adata.n_vars == 3
+
+
 def test_10x_file_with_proteins_keeps_genes(tmp_path):
     """Other feature types are left out with a warning."""
     path = tenx_h5(tmp_path / "f.h5", COUNTS, ["Gene Expression"] * 3 + ["Antibody Capture"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -41,6 +42,7 @@ def test_runs_are_listed_and_described(root: Path) -> None:
     assert {c["cluster_id"]: c["assigned_label"] for c in found["clusters"]} == {
         t: t for t in ("T Cells", "B Cells", "Ciliated Epithelium", "Secretory Epithelium")}
     assert found["n_cells"] == 60
+    assert all(0 <= c["confidence"] <= 1 < c["margin"] for c in found["clusters"])
     assert "which top-level type?" in runs.explain_cluster("study/first", "T Cells")
 
 
@@ -65,6 +67,9 @@ def test_a_proposal_changes_nothing(root: Path) -> None:
     assert plan["applied"] is False
     assert plan["changes"] == [{"cluster": "T Cells", "from": "T Cells", "to": "B Cells", "reason": CHANGE["reason"]}]
     assert (root / plan["file"]).is_file()
+    command = shlex.split(plan["next"].partition(": ")[2])
+    assert command[:3] == ["cellkey", "refine", str(root / "study" / "first")]
+    assert Path(command[-1]) == root / plan["file"]
     assert table.read_bytes() == before
     assert not (root / "study" / "first" / "refined.h5ad").exists()
     with pytest.raises(ParameterError, match="may not change runs"):
@@ -125,7 +130,8 @@ def test_a_consensus_is_described_and_not_changed(root: Path) -> None:
     calls[["cluster_id", "final_annotation"]].to_csv(root / "person.csv", index=False)
     consensus([first], tables=[f"{root / 'person.csv'}:final_annotation"], output_dir=root / "agreed", figures=False)
     runs = RunFolder(root)
-    assert [r["run"] for r in runs.list_runs()] == ["agreed", "study/first"]
+    assert [(r["run"], r["input"]) for r in runs.list_runs()] == [
+        ("agreed", "first, person.csv:final_annotation"), ("study/first", "cells.h5ad")]
     found = runs.describe_run("agreed")
     assert {c["cluster_id"]: c["assigned_label"] for c in found["clusters"]} == dict(
         zip(calls["cluster_id"], calls["final_annotation"], strict=True))

@@ -97,8 +97,9 @@ def write(cells: LabelledCells, folder: Path, settings: Mapping[str, str]) -> li
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*mixed types.*", category=CellkeyWarning)
         write_cells(adata, folder / "cellxgene.h5ad", compression="gzip")
-    unknown = int((adata.obs[_ID] == _UNKNOWN).sum())
-    return [f"{adata.n_obs - unknown:,} of {adata.n_obs:,} cells have a Cell Ontology id, the others are unknown",
+    known = int((adata.obs[_ID] != _UNKNOWN).sum())
+    others = "" if known == adata.n_obs else ", the others are unknown"
+    return [f"{known:,} of {adata.n_obs:,} cells have a Cell Ontology id{others}",
             "validate with: cellxgene-schema validate cellxgene.h5ad"]
 
 

@@ -27,7 +27,7 @@ def read_10x_h5(path: Path) -> AnnData:
     genes.
 
     Variables are named by gene symbol; ``var`` has ``gene_ids`` and ``feature_types``. Of several feature
-    types only genes are kept, with a warning.
+    types only genes are kept, and genes of several genomes are kept together, each with a warning.
     """
     import h5py
 
@@ -42,6 +42,8 @@ def read_10x_h5(path: Path) -> AnnData:
         var = pd.DataFrame(
             {"gene_ids": _texts(features["id"]), "feature_types": _texts(features["feature_type"])}
         )
+        if "genome" in features:
+            _tell_genomes(_texts(features["genome"])[(var["feature_types"] == _GENES).to_numpy()])
         return _assemble(X, _texts(group["barcodes"]), _texts(features["name"]), var)
 
 
@@ -110,6 +112,15 @@ def _table(path: Path) -> pd.DataFrame:
 
 def _texts(values: h5py.Dataset) -> np.ndarray[Any, Any]:
     return np.array([v.decode() if isinstance(v, bytes) else str(v) for v in values[:]], dtype=object)
+
+
+def _tell_genomes(genomes: np.ndarray[Any, Any]) -> None:
+    """Warn of genes of several genomes: of two species in one experiment, or of a virus beside its host."""
+    names, n_genes = np.unique(genomes.astype(str), return_counts=True)
+    if len(names) > 1:
+        held = ", ".join(f"{name} ({n:,} genes)" for name, n in zip(names, n_genes, strict=True))
+        msg = f"{len(names)} genomes: {held}; cells of another species than that of the hierarchy cannot be named"
+        warnings.warn(msg, CellkeyWarning, stacklevel=3)
 
 
 def _assemble(

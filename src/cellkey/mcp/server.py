@@ -57,8 +57,8 @@ def build_server(root: str | Path, *, allow_apply: bool = False) -> Any:
         return _told(runs.list_runs)
 
     def describe_run(run: str) -> dict[str, Any]:
-        """Describe a run: input, hierarchy, messages, and one row per cluster with label, path, confidence and why the
-        label is not finer."""
+        """Describe a run: input, hierarchy, messages, and one row per cluster with label, path, margin over the closest
+        rival, confidence (0 to 1: how probably the label is right) and why the label is not finer."""
         return _told(runs.describe_run, run)
 
     def explain_cluster(run: str, cluster: str) -> str:

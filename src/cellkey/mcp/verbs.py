@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from cellkey import _keys
@@ -38,7 +40,7 @@ _MOST_CLUSTERS: Final = 500
 _PLANS: Final = "proposed_plans"
 _CALLS: Final = ("cluster_annotations.csv", "consensus.csv")
 _PLAN_ID: Final = re.compile(r"^[0-9a-f]{12}$")
-_SHOWN: Final = ("cluster_id", "assigned_label", "assigned_path", "n_cells", "confidence", "stop_reason",
+_SHOWN: Final = ("cluster_id", "assigned_label", "assigned_path", "n_cells", "margin", "confidence", "stop_reason",
                  "runner_up_label")
 
 
@@ -66,9 +68,7 @@ class RunFolder:
                 continue
             found.append({
                 "run": directory.relative_to(self.root.resolve()).as_posix(), "kind": manifest.get("kind", ""),
-                "input": manifest.get("input", {}).get("name", ""), "created": manifest.get("created", ""),
-                "hierarchy": _named(manifest),
-                "n_clusters": manifest.get("parameters", {}).get("n_clusters"),
+                "input": _input(manifest), "created": manifest.get("created", ""), "hierarchy": _named(manifest),
             })
         return found[:_MOST_RUNS]
 
@@ -79,8 +79,7 @@ class RunFolder:
         table = _calls(directory)
         rows = table[[c for c in _SHOWN if c in table]].head(_MOST_CLUSTERS)
         return {
-            "run": run, "input": manifest.get("input", {}).get("name", ""),
-            "hierarchy": _named(manifest),
+            "run": run, "input": _input(manifest), "hierarchy": _named(manifest),
             "messages": manifest.get("messages", []), "n_cells": int(table["n_cells"].sum()),
             "n_clusters": len(table), "clusters": json.loads(rows.to_json(orient="records")),
         }
@@ -141,7 +140,8 @@ class RunFolder:
             "run": run, "plan": plan_id, "file": f"{run}/{_PLANS}/{plan_id}.yaml",
             "changes": [{"cluster": o["cluster_id"], "from": now[o["cluster_id"]], "to": o["label"],
                          "reason": o["reason"]} for o in operations],
-            "applied": False, "next": f"a person applies it with: cellkey refine {run} --plan {_PLANS}/{plan_id}.yaml",
+            "applied": False, "next": "a person applies it with: " + shlex.join(
+                ["cellkey", "refine", str(self.root / run), "--plan", str(self.root / run / _PLANS / f"{plan_id}.yaml")]),
         }
 
     def apply_plan(self, run: str, plan: str) -> dict[str, Any]:
@@ -171,7 +171,7 @@ class RunFolder:
         changed = [{"cluster": str(c), "from": str(before.get(c, "")), "to": str(label)}
                    for c, label in after.items() if before.get(c) != label]
         return {"run": run, "plan": plan, "applied": True, "changed": changed,
-                "next": _way_back(run, done)}
+                "next": _way_back(self.root / run, done)}
 
     def _directories(self) -> Iterator[Path]:
         root = self.root.resolve()
@@ -197,10 +197,26 @@ class RunFolder:
 
 
 def _calls(directory: Path) -> pd.DataFrame:
-    """The present clusters of an annotation, those of a consensus as they are."""
+    """The present clusters of an annotation, those of a consensus as they are.
+
+    In both ``confidence`` is how probably the label is right, missing where it was not measured; the column of that
+    name in the file is the lead over the closest rival and called ``margin`` here.
+    """
     if run_kind(directory) is RunKind.ANNOTATION:
-        return run_tables(directory, ("cluster_annotations",))["cluster_annotations"]
+        tables = run_tables(directory, ("cluster_annotations", "confidence"))
+        calls = tables["cluster_annotations"].rename(columns={"confidence": "margin"})
+        measured = tables.get("confidence")
+        if measured is None:
+            return calls
+        likely = measured[measured["is_call"]].drop_duplicates("cluster_id").set_index("cluster_id")["confidence"]
+        return calls.assign(confidence=calls["cluster_id"].map(likely))
     return run_calls(directory).rename(columns={"final_annotation": "assigned_label"})
+
+
+def _input(manifest: Mapping[str, Any]) -> str:
+    """Name of the file that was annotated, or of the sources that a consensus is made of."""
+    sources = (PurePath(s).name for s in manifest.get("sources", ()))
+    return str(manifest.get("input", {}).get("name", "")) or ", ".join(sources)
 
 
 def _named(manifest: Mapping[str, Any]) -> str:
@@ -208,9 +224,11 @@ def _named(manifest: Mapping[str, Any]) -> str:
     return str(manifest.get("parameters", {}).get("hierarchy", "") or manifest.get("hierarchy", ""))
 
 
-def _way_back(run: str, done: RefinementRun) -> str:
+def _way_back(directory: Path, done: RefinementRun) -> str:
     iterations = done.result.refinement.iterations if done.result else ()
-    return f"to go back: cellkey refine {run} --undo {iterations[0].number}" if iterations else "nothing was changed"
+    if not iterations:
+        return "nothing was changed"
+    return "to go back: " + shlex.join(["cellkey", "refine", str(directory), "--undo", str(iterations[0].number)])
 
 
 def _hierarchy(directory: Path) -> Hierarchy:
