@@ -136,12 +136,13 @@ class RunFolder:
         (directory / _PLANS).mkdir(exist_ok=True)
         write_plan(plan, directory / _PLANS / f"{plan_id}.yaml")
         now = dict(zip(calls["cluster_id"].astype(str), calls["assigned_label"], strict=True))
+        place = self.root / run
+        command = ["cellkey", "refine", str(place), "--plan", str(place / _PLANS / f"{plan_id}.yaml")]
         return {
             "run": run, "plan": plan_id, "file": f"{run}/{_PLANS}/{plan_id}.yaml",
             "changes": [{"cluster": o["cluster_id"], "from": now[o["cluster_id"]], "to": o["label"],
                          "reason": o["reason"]} for o in operations],
-            "applied": False, "next": "a person applies it with: " + shlex.join(
-                ["cellkey", "refine", str(self.root / run), "--plan", str(self.root / run / _PLANS / f"{plan_id}.yaml")]),
+            "applied": False, "next": f"a person applies it with: {shlex.join(command)}",
         }
 
     def apply_plan(self, run: str, plan: str) -> dict[str, Any]:
