@@ -227,6 +227,20 @@ def test_identifiers_sort_by_number() -> None:
     """Parts of clusters stand behind their cluster, ten behind nine."""
     ids = ["10", "2:1", "2", "b", "2:0", "1"]
     assert sorted(ids, key=natural_key) == ["1", "2", "2:0", "2:1", "10", "b"]
+    assert sorted(["donor 10", "donor", "donor 2"], key=natural_key) == ["donor", "donor 2", "donor 10"]
+
+
+def test_the_bar_of_colours_can_be_read_beside_one_row() -> None:
+    """It is as tall beside one cluster as beside many."""
+    heights = []
+    for n in (1, 30):
+        tables = simulate(n)
+        ax = plots.score_heatmap(tables["marker_scores"], tables["cluster_annotations"])
+        ax.figure.draw_without_rendering()
+        (bar,) = ax.child_axes
+        heights.append(bar.get_window_extent().height / ax.figure.dpi)
+    assert heights[0] == pytest.approx(heights[1])
+    assert heights[0] > 1
 
 
 def test_small_words() -> None:

@@ -66,10 +66,13 @@ def test_winner_and_rival_are_siblings() -> None:
 
 
 def test_shares_sum_to_one_in_category_order() -> None:
-    """Every sample is whole, labels keep the order of the tree."""
+    """Every sample is whole, labels keep the order of the tree, samples that of their numbers or categories."""
     labels = pd.Series(pd.Categorical(["Z", "A", "A", "Z"], ["Z", "A", "unused"]))
-    shares = composition_table(labels, pd.Series(["x", "x", "y", "y"]))
+    samples = pd.Series(["d10", "d10", "d9", "d9"])
+    shares = composition_table(labels, samples)
     assert shares.columns.tolist() == ["Z", "A"]
+    assert shares.index.tolist() == ["d9", "d10"]
+    assert composition_table(labels, samples.astype("category")).index.tolist() == ["d10", "d9"]
     np.testing.assert_allclose(shares.sum(axis=1), 1)
 
 

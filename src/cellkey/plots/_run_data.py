@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,10 +56,10 @@ def with_columns(frame: pd.DataFrame, name: str, columns: Sequence[str]) -> pd.D
     return frame
 
 
-def natural_key(identifier: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key of identifiers: parts between ``:`` by number where they are numbers ("2" < "2:1" < "10")."""
-    parts = str(identifier).split(":")
-    return tuple((0, int(p), "") if p.isascii() and p.isdigit() else (1, 0, p) for p in parts)
+def natural_key(identifier: str) -> tuple[tuple[int, str], ...]:
+    """Sort key of names: numbers in them count as numbers ("2" < "2:1" < "10", "donor 2" < "donor 10")."""
+    parts = re.split("([0-9]+)", str(identifier))
+    return tuple((int(p), "") if i % 2 else (0, p) for i, p in enumerate(parts))
 
 
 def log_bins(sizes: NDArray[np.int64], most: int = 30) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cellkey.errors import InputError
 from cellkey.records.atomic import atomic_path
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
 __all__ = [
     "INK",
     "MUTED",
+    "colour_bar",
     "colour_strip",
     "count",
     "drawing_style",
@@ -139,6 +141,16 @@ def colour_strip(ax: Axes, ends: Sequence[tuple[float, float]], colours: Sequenc
         pieces, colors=list(colours), linewidths=5, capstyle="butt", transform=place, clip_on=False
     )
     ax.add_collection(band, autolim=False)
+
+
+def colour_bar(ax: Axes, image: ScalarMappable, label: str, *, extend: Literal["neither", "both"] = "neither") -> None:
+    """Draw a narrow bar of colours right of ``ax``, level with its top, always as tall as reads well."""
+    width, height = inches(ax)
+    place = (1 + 0.2 / width, 1 - 1.3 / height, 0.14 / width, 1.3 / height)
+    bar = figure_of(ax).colorbar(image, cax=ax.inset_axes(place), extend=extend)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8, length=2)
+    bar.set_label(label, fontsize=8.5)
 
 
 def title(ax: Axes, subject: str, detail: str = "", *, pad: float = 0.0) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cellkey.errors import InputError
+from cellkey.plots._run_data import natural_key
 from cellkey.plots._style import count, drawing_style, new_axes, plural, shorten, title
 from cellkey.plots.colours import AMBIGUOUS
 
@@ -25,7 +26,9 @@ def composition_table(labels: pd.Series, samples: pd.Series) -> pd.DataFrame:
     shares: pd.DataFrame = pd.crosstab(samples, labels, normalize="index")
     if isinstance(labels.dtype, pd.CategoricalDtype):
         shares = shares[[c for c in labels.cat.categories if c in shares.columns]]
-    return shares
+    if isinstance(samples.dtype, pd.CategoricalDtype):
+        return shares
+    return shares.loc[sorted(shares.index, key=natural_key)]
 
 
 def composition(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellkey.errors import InputError
-from cellkey.plots._style import count, drawing_style, figure_of, inches, matrix_axes, save, share, shorten, title
+from cellkey.plots._style import colour_bar, count, drawing_style, figure_of, matrix_axes, save, share, shorten, title
 from cellkey.plots.colours import text_colour
 
 if TYPE_CHECKING:
@@ -114,12 +114,7 @@ def _draw(ax: Axes, table: pd.DataFrame, names: tuple[str, str]) -> None:
         for i, j in zip(*np.nonzero(values), strict=True):
             ax.text(j + 0.5, i + 0.5, count(round(values[i, j])), ha="center", va="center", fontsize=6.5,
                     color=text_colour(mpl.colors.to_hex(palette(shares[i, j]))))
-    width, height = inches(ax)
-    bar = figure_of(ax).colorbar(mesh, cax=ax.inset_axes((1 + 0.2 / width, 1 - min(1.3, height) / height, 0.14 / width,
-                                                          min(1.3, height) / height)))
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8, length=2)
-    bar.set_label("share of the row", fontsize=8.5)
+    colour_bar(ax, mesh, "share of the row")
 
 
 def draw_confusion(

@@ -8,10 +8,9 @@ import numpy as np
 
 from cellkey.plots._run_data import coverage_matrix, with_columns
 from cellkey.plots._style import (
+    colour_bar,
     colour_strip,
     drawing_style,
-    figure_of,
-    inches,
     matrix_axes,
     plural,
     shorten,
@@ -112,9 +111,4 @@ def _draw_matrix(ax: Axes, matrix: CoverageMatrix, colours: Mapping[str, str]) -
     rows_to, columns_to = [(i, i + 1) for i in range(n_rows)], [(i, i + 1) for i in range(n_columns)]
     colour_strip(ax, rows_to, [colours.get(r, UNASSIGNED) for r in matrix.cluster_roots], "left")
     colour_strip(ax, columns_to, [colours[p[0]] for p in matrix.paths], "bottom")
-    width, height = inches(ax)
-    place = (1 + 0.2 / width, 1 - 1.3 / height, 0.14 / width, 1.3 / height)
-    bar = figure_of(ax).colorbar(mesh, cax=ax.inset_axes(place))
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8, length=2)
-    bar.set_label("share of markers on", fontsize=8.5)
+    colour_bar(ax, mesh, "share of markers on")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellkey.errors import MissingFieldError, did_you_mean
-from cellkey.plots._style import INK, MUTED, drawing_style, figure_of, new_axes, save, shorten, title
+from cellkey.plots._style import INK, MUTED, colour_bar, drawing_style, figure_of, new_axes, save, shorten, title
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ def annotation_heatmap(
         axes.set_xlabel("cluster")
         axes.spines[:].set_visible(False)
         words = _PARTS.get(value, value.replace("_", " "))
-        figure_of(axes).colorbar(image, ax=axes, shrink=0.6, label=words, extend="both")
+        colour_bar(axes, image, words, extend="both")
         title(axes, "Cell types by cluster", "hatched: could not be scored" if np.isnan(values).any() else "")
     return axes
 

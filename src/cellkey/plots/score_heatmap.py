@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellkey.plots._run_data import ordered_clusters, split_path, with_columns
-from cellkey.plots._style import drawing_style, figure_of, matrix_axes, plural, shorten, title
+from cellkey.plots._style import colour_bar, drawing_style, matrix_axes, plural, shorten, title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,6 +109,6 @@ def score_heatmap(
         ax.set_yticks(range(n_rows), [f"{c}  {shorten(label, 26)}" for c, label in zip(
             matrix.clusters, matrix.labels, strict=True)], fontsize=9)
         ax.tick_params(length=0)
-        figure_of(ax).colorbar(image, ax=ax, shrink=0.6, pad=0.02, label="score")
+        colour_bar(ax, image, "score", extend="both")
         title(ax, "Scores", f"{plural(n_rows, 'cluster')}; filled: assigned, hollow: closest rival")
         return ax

@@ -83,7 +83,8 @@ def tree_with_counts(
         for label, path in zip(ax.get_yticklabels(), counts.index, strict=True):
             label.set_horizontalalignment("left")
             label.set_x(-0.42 + 0.03 * (len(path) - 1))
-        ax.set(ylim=(len(counts) - 0.4, -0.6), xlim=(0, max(total, 1) * 1.25), xlabel="cells")
+        ax.set(ylim=(len(counts) - 0.4, -0.6), xlim=(0, max(*counts["through"], 1, 1) * 1.75), xlabel="cells")
+        ax.xaxis.set_major_formatter("{x:,.0f}")
         ax.tick_params(axis="y", length=0)
         reached = int(annotations.loc[annotations["assigned_path"].map(lambda p: bool(split_path(p))), "n_cells"].sum())
         title(ax, "Where the cells stopped", f"{count(reached)} of {plural(total, 'cell')} have a path")
