@@ -319,6 +319,18 @@ def test_rows_are_worked_by_arrows(browser: Chromium, run: Path) -> None:
     assert browser.run(at) == keys[0]
 
 
+def test_a_cluster_opened_by_key_comes_into_view(browser: Chromium, run: Path) -> None:
+    """On a laptop too, where figures fill the first screen and the bar on top has two lines; it hides nothing."""
+    browser.resize(1280, 800)
+    show(browser, run / "report.html")
+    browser.press("n")
+    gap = "{}.getBoundingClientRect().top - document.querySelector('.top').offsetHeight"
+    at = gap.format("document.getElementById('search')")
+    assert browser.wait(f"{at} < 100")
+    assert browser.run(at) > 0
+    browser.resize(1400, 1000)
+
+
 def test_names_that_attack_stay_text(browser: Chromium, tmp_path: Path) -> None:
     """Every cluster of the hostile run is shown and opened, found by its name, and nothing runs."""
     run = hostile_run(tmp_path / "hostile")

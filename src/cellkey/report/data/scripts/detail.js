@@ -1,6 +1,8 @@
 // One cluster with everything that speaks for and against its label, and what can be decided about it.
 
-function openCluster(cluster, { focus = false } = {}) {
+const NARROW = matchMedia("(max-width: 1100px)");
+
+function openCluster(cluster) {
   const before = BY_KEY.get(view.open);
   view.open = cluster.key;
   if (before) dressRow(before);
@@ -8,8 +10,13 @@ function openCluster(cluster, { focus = false } = {}) {
   drawDetail();
   redrawMaps();
   try { history.replaceState(null, "", `#${encodeURIComponent(cluster.key)}`); } catch { /* some viewers of local files forbid it */ }
-  if (focus || matchMedia("(max-width: 1100px)").matches) { byId("detail").focus({ preventScroll: true }); byId("detail").scrollIntoView({ block: "start" }); }
+  if (NARROW.matches) { byId("detail").focus({ preventScroll: true }); byId("detail").scrollIntoView({ block: "start" }); }
   byId("detail").scrollTop = 0;
+}
+
+/** Bring the cluster that a key opened into view, where it lies below the figures. */
+function reveal() {
+  if (!NARROW.matches && byId("detail").getBoundingClientRect().top > innerHeight / 3) byId("workbench").scrollIntoView({ block: "start" });
 }
 
 function drawDetail() {

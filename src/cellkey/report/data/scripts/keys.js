@@ -20,6 +20,7 @@ function step(by) {
   if (!next) return;
   moveFocus(view.shown.indexOf(next));
   openCluster(next);
+  reveal();
 }
 
 function pageKeys(event) {

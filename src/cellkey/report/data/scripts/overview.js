@@ -31,7 +31,7 @@ function buildOverview() {
 function colourNote() {
   if (!CLUSTERS.some((c) => c.hue)) return null;
   const trees = [...new Set(RUN.datasets.map((d) => d.tree).filter(Boolean))].join(", ");
-  return h("p", { class: "quiet small" }, `A label in a model's or a person's words has the colour of the cell type that it stands for${trees ? ` in the tree ${trees}` : ""}, found by Cell Ontology id, alias or name; a kind of that type has a shade of it. Labels that are not found have colours of their own.`);
+  return h("p", { class: "quiet small" }, `A label in a model's or a person's words has the colour of the cell type that it stands for${trees ? ` in the tree ${trees}` : ""}, found by Cell Ontology id, alias or name; a kind of it has a shade. Labels found nowhere have colours of their own.`);
 }
 
 /** Why walks stopped, or how a model's work ended. */

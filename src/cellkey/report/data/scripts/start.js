@@ -16,6 +16,8 @@ function setTheme(theme) {
 }
 
 function start() {
+  const bar = document.querySelector(".top");
+  new ResizeObserver(() => document.documentElement.style.setProperty("--top", `${bar.offsetHeight}px`)).observe(bar);
   restoreDecisions();
   buildFacts();
   buildTools();

@@ -192,6 +192,6 @@ function tableKeys(event) {
   if (at < 0) return;
   const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + 15, PageUp: at - 15, Home: 0, End: view.shown.length - 1 }[event.key];
   if (to !== undefined) { event.preventDefault(); moveFocus(to); }
-  if (event.key === "Enter") { event.preventDefault(); openCluster(view.shown[at]); }
+  if (event.key === "Enter") { event.preventDefault(); openCluster(view.shown[at]); reveal(); }
   if (event.key === " ") { event.preventDefault(); toggle(view.shown[at]); }
 }
