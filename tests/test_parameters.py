@@ -40,7 +40,7 @@ def test_nothing_is_an_empty_mapping() -> None:
     ('{"a": 1' + "0" * 5000 + "}", "thousands of digits"),
     ('{"a": ' * 5000, "nested too deeply"),
     ("{'a': 1}", "double quotes"),
-    ('{"a": 1, // why\n}', "comments are read in marker maps only"),
+    ('{"a": 1, // why\n}', "not valid JSON: line 2"),
     ('{"a": ', "not valid JSON: line 1"),
 ])
 def test_every_mistake_in_a_text_is_named(text: str, expected: str) -> None:
@@ -48,6 +48,13 @@ def test_every_mistake_in_a_text_is_named(text: str, expected: str) -> None:
         read_mapping(text, option="--scoring-params")
     assert expected in str(caught.value)
     assert str(caught.value).startswith("--scoring-params")
+
+
+def test_comments_are_read_over(tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text('// why\n{"a": "// b", /* c\n */ "d": "\\"//"} // e')
+    assert read_mapping(tmp_path / "p.json") == {"a": "// b", "d": '"//'}
+    with pytest.raises(ParameterError, match="line 3, column 3"):
+        read_mapping('{"a": 1, // "x\n/* \n*/}')
 
 
 @pytest.mark.parametrize(("content", "expected"), [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Self, get_args
@@ -98,8 +99,9 @@ def _text_of(source: str | Path, option: str) -> tuple[str, str]:
 def _value_of(text: str, name: str) -> Any:
     """Parse JSON, or YAML where the text does not begin like JSON; every way to fail is one message."""
     try:
-        if text.lstrip().startswith("{"):
-            value = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+        bare = _COMMENT.sub(lambda found: found[1] or re.sub(r"[^\n]", " ", found[0]), text)  # no place moves
+        if bare.lstrip().startswith("{"):
+            value = json.loads(bare, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
         else:
             value = None if _is_dots(text.strip()) else yaml.safe_load(text)
     except json.JSONDecodeError as error:
@@ -122,6 +124,7 @@ def _value_of(text: str, name: str) -> Any:
     raise ParameterError(msg) from None
 
 
+_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)  # or a text, which is kept
 _PLACEHOLDER = "'...', which is a placeholder: write the real content there, or remove it"
 
 
@@ -133,8 +136,7 @@ def _json_trouble(text: str, error: json.JSONDecodeError) -> str:
     rest = text[error.pos :].lstrip()
     if rest.startswith(("...", "\u2026")):
         return f"there is {_PLACEHOLDER}"
-    hints = {"'": "; names and texts stand in double quotes", "//": "; comments are read in marker maps only"}
-    return error.msg + next((hint for start, hint in hints.items() if rest.startswith(start)), "")
+    return error.msg + ("; names and texts stand in double quotes" if rest.startswith("'") else "")
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import warnings
@@ -196,6 +197,20 @@ def test_diagnosis_writes_a_report_and_a_plan(ctr, run: Path, command: tuple[str
     done = ctr("refine", run, "--plan", run / "plan.yaml", "--refinement-params", SMALL, "--skip-figures")
     assert done.exit_code == 0, done.output
     assert "plan_done" in done.output
+
+
+def test_what_a_diagnosis_prints(ctr, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns stand below their heads; the next command can be pasted; a folder of others is told."""
+    home = run.rename(run.parent / "my run")
+    shown = ctr("diagnose", home, "--refinement-params", SMALL).output.splitlines()
+    head, *rows = [line for line in shown if "recommendation  reason" in line or "heterogeneity" in line]
+    assert len(rows) > 3
+    assert {row[head.index("recommendation"):].split()[0] for row in rows} <= {"SUBCLUSTER", "RELABEL", "SKIP"}
+    assert shown[-1].endswith(f"cellkey refine '{home}' --plan '{home}/plan.yaml'")
+    usual = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **more: not mode & os.W_OK and usual(path, mode, **more))
+    for command in ("refine", "diagnose"):
+        fails(ctr(command, home), f"the run directory {home} is not writable: name another with --output-dir")
 
 
 def test_annotate_can_diagnose_alone(ctr, inputs, tmp_path: Path) -> None:

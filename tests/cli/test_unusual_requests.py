@@ -261,11 +261,29 @@ def test_a_request_is_checked_before_the_matrix_is_read(annotate, small_cells, m
 
 def test_rules_for_types_that_are_not_there(annotate, cells_file: Path) -> None:
     rules = {"root_veto_markers": {"Epithelia": {"markers": ["CD3D"], "max_pos_frac": 0.1}},
-             "root_hard_requirements": {"Macrophages": {"marker": "CD3D"}}}
+             "root_hard_requirements": {"Macrophages": {"marker": "CD3D"}, "T Cells": {"marker": "CD3D"}}}
     result, _ = annotate(cells_file, "--gating-params", json.dumps(rules))
     assert result.exit_code == 0, result.output
-    assert "root 'Epithelia', which is not in the hierarchy; did you mean 'Epithelium'?" in result.output
-    assert "root 'Macrophages', which is not in the hierarchy" in result.output
+    unused = "which is not in the hierarchy, so the rule is not used"
+    assert f"root 'Epithelia', {unused}; did you mean 'Epithelium'?\n" in result.output
+    assert f"root 'Macrophages', {unused}" in result.output
+    assert "as a root (it stands at 'Immune Cells / T Cells'), so the rule is not used\n" in result.output
+
+
+def test_gating_may_be_given_as_the_settings_of_a_map(annotate, cells_file: Path, tmp_path: Path) -> None:
+    """A comment in it is no hindrance; a map whose rules are not used says so once, refinement included."""
+    (tmp_path / "g.json").write_text('// for tumours\n{"_gating_params": {"max_depth": 0, /* "a" */ "min_gap": 0.1}} // end')
+    result, run = annotate(cells_file, "--gating-params", tmp_path / "g.json")
+    assert result.exit_code == 0, result.output
+    assert pd.read_csv(run / "cluster_annotations.csv")["assigned_level"].max() == 0
+    (tmp_path / "m.json").write_text(json.dumps({
+        "_gating_params": {"root_veto_markers": {"Fibroblasts": {"markers": ["EPCAM"]}}},
+        "Immune Cells": {"markers": ["PTPRC", "CD74"]}}))
+    result, run = annotate(cells_file, "--marker-map", tmp_path / "m.json")
+    assert result.output.count("Fibroblasts") == 1, result.output
+    again = CliRunner().invoke(build_app(), ["diagnose", str(run)])  # type: ignore[arg-type]
+    assert again.exit_code == 0
+    assert "Fibroblasts" not in again.output
 
 
 def test_the_folder_of_the_input_may_be_the_run(cells_file: Path, map_file: Path) -> None:

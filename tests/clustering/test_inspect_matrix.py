@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from cellkey.clustering import cell_factors, inspect_matrix, pick_layer, working_scale
 from cellkey.errors import CellkeyWarning, InputError, MissingFieldError, ParameterError, ScaleError
 from cellkey.profiles.expression import Expression
+from cellkey.profiles.tiles import TileStore
 
 STORAGES = {
     "dense": np.asarray,
@@ -60,7 +61,7 @@ def test_backed_matrices_are_swept_from_disk(counts, tmp_path, form):
     """A backed matrix gives the same report and factors as one in memory."""
     X = backed(counts, tmp_path / "x.h5ad", form)
     report = quiet(X)
-    assert report.storage == f"{form} (backed)"
+    assert report.storage == quiet(TileStore.of(X)).storage == f"{form} (backed)"
     assert report.density == np.count_nonzero(counts) / counts.size
     np.testing.assert_array_equal(cell_factors(X), cell_factors(counts))
 

@@ -97,9 +97,9 @@ def comparison_text(table: pd.DataFrame) -> str:
     lines = [", ".join(f"{counts[c]} {c} ({cells[c]:,} cells)" for c in counts.index)]
     changed = table[table["change"] != "same"]
     if len(changed):
-        width = max(len(str(x)) for x in changed["label_1"])
+        first, width = (max(len(str(x)) for x in changed[c]) for c in ("cluster_id", "label_1"))
         lines += [
-            f"  {r.cluster_id:>6}  {r.n_cells:>8,}  {r.label_1:<{width}} -> {r.label_2}  ({r.change})"
+            f"  {r.cluster_id:>{first}}  {r.n_cells:>8,}  {r.label_1:<{width}} -> {r.label_2}  ({r.change})"
             for r in changed.itertuples()
         ]
     return "\n".join(lines)

@@ -162,10 +162,10 @@ def _stability_lines(tables: Mapping[str, pd.DataFrame], cluster: str) -> list[s
     lines = []
     for name, row in zip(names, rows, strict=True):
         fragile = f" (not without {row['fragile_marker']})" if row["fragile_marker"] else ""
-        likely = "     ?" if np.isnan(row["confidence"]) else f"{row['confidence']:6.2f}"
-        held, without = _percent(row["share_held"]), _percent(row["share_held_without_marker"])
-        lines.append(f"  {name:<{width}}  probably right {likely}  holds in {held} of resamples,"
-                     f" in {without} without one marker{fragile}")
+        likely = "" if np.isnan(row["confidence"]) else f"  probably right {row['confidence']:6.2f}"
+        lost = row["share_held_without_marker"]
+        without = "" if np.isnan(lost) else f", in {_percent(lost)} without one marker{fragile}"
+        lines.append(f"  {name:<{width}}{likely}  holds in {_percent(row['share_held'])} of resamples{without}")
     return ["", "How well it holds:", *lines] if lines else []
 
 

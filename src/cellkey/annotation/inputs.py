@@ -78,13 +78,14 @@ def _why_protein(key: Hierarchy) -> list[str]:
 
 def _warn_of_unknown_roots(key: Hierarchy, gating: Mapping[str, Any]) -> None:
     """Say which rules for top-level types will not be used; those of the map itself were told when it was read."""
-    roots = {node.path[0] for node in key.nodes}
+    from cellkey.hierarchy.checks import unknown_root
+
+    paths = [node.path for node in key.nodes]
+    roots = {path[0] for path in paths}
     for setting in ("root_hard_requirements", "root_veto_markers"):
         rules = gating.get(setting)
         for root in [] if not isinstance(rules, Mapping) else [str(r) for r in rules if str(r) not in roots]:
-            msg = (f"{setting} names the root {root!r}, which is not in the hierarchy{did_you_mean(root, roots)}; "
-                   "the rule is not used")
-            warnings.warn(msg, CellkeyWarning, stacklevel=4)
+            warnings.warn(unknown_root(setting, root, paths), CellkeyWarning, stacklevel=4)
 
 
 def _elsewhere(adata: AnnData, resolution: Resolution) -> list[str]:
@@ -158,7 +159,7 @@ def cluster_labels(adata: AnnData, groupby: str, option: str = "--cluster-key") 
         raise InputError(msg)
     if missing.any():
         msg = (f"{int(missing.sum())} of {len(missing)} cells have no value in obs[{groupby!r}]: "
-               "they are left out of all statistics and stay Unassigned")
+               "they are in no group and left out of all statistics")
         warnings.warn(msg, CellkeyWarning, stacklevel=3)
     if n_different > min(5000, max(20, len(values) // 2)):
         msg = (f"obs[{groupby!r}] holds {n_different:,} different values in {len(values):,} cells: is it a column of "

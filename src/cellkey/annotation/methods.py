@@ -75,7 +75,7 @@ def plan_methods(
         Name from :data:`~cellkey.annotation.registry.METHODS`, or ``both``.
     scoring, gating
         For one method its own settings; for ``both``, or to be explicit, ``{"markers": {...},
-        "enrichment": {...}}``.
+        "enrichment": {...}}``. Gating may also be an object that holds nothing but the ``_gating_params`` of a map.
     export
         Rules of reported labels; for enrichment only.
     options
@@ -94,6 +94,8 @@ def plan_methods(
     scores = _by_family(scoring, family, options[0])
     gates = _by_family(gating, family, options[1])
     marker_gates = read_mapping(gates["markers"], option=options[1])
+    if set(marker_gates) == {"_gating_params"}:  # as a marker map has them
+        marker_gates = read_mapping(marker_gates["_gating_params"], option=options[1])
     check_gating(marker_gates, options[1])
     if enrichment is None:
         if export is not None and read_mapping(_mapping(export), option=options[2]):

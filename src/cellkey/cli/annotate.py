@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, Literal
 
 import typer
@@ -159,8 +160,8 @@ def annotate(
         typer.echo(repr(run.result))
         if run.refined is not None:
             typer.echo(f"\n{run.refined!r}")
-        typer.echo(f"\nwritten to {directory}: cluster_annotations.csv is the place to start; "
-                   f"'cellkey explain {directory} --cluster ID' tells why", err=True)
+        typer.echo(f"\nwritten to {directory}: cluster_annotations.csv is the place to start; why it says so: "
+                   f"cellkey explain {quote(str(directory))} --cluster ID", err=True)
 
 
 def explain(

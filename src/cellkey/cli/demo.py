@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -46,7 +47,7 @@ def demo(
         f"  {output_dir}/decision_steps.csv        every candidate that was considered, and why it lost\n"
         f"  {output_dir}/figures/                  figures of the run\n"
         f"  {output_dir}/output.h5ad               the cells with their labels, for scanpy\n"
-        f"and try: cellkey explain {output_dir} --cluster 1"
+        f"and try: cellkey explain {quote(str(output_dir))} --cluster 1"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -33,14 +34,14 @@ _Gap = Annotated[
     float | None, typer.Option(help="Share of cells that may vote against a label when it is taken [0.3].")
 ]
 _Policy = Annotated[
-    str | None, typer.Option(help="guide, or legacy: the comparison rules of CellType-Refinery [guide].")
+    str | None, typer.Option(help="guide, or legacy: the comparison rules of CellType-Refinery; guide if not given.")
 ]
 _Labels = Annotated[str | None, typer.Option(help="Comma-separated cell types: only these and their subtypes.")]
 _Clusters = Annotated[str | None, typer.Option(help="Comma-separated clusters: only these and their parts.")]
 _Seed = Annotated[
     int | None, typer.Option("--random-seed", "--seed", "--random-state", help="Seed of all random steps [1337].")
 ]
-_Device = Annotated[str | None, typer.Option(help="auto, cpu or gpu [auto].")]
+_Device = Annotated[str | None, typer.Option(help="auto, cpu or gpu; auto if not given.")]
 _NoGpu = Annotated[bool, typer.Option("--no-gpu", help="Same as --device cpu: repeatable bit by bit.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and warnings.")]
 _Extra = Annotated[list[str] | None, typer.Argument(hidden=True)]
@@ -181,8 +182,8 @@ def _report(source: Path, output_dir: Path | None, settings: Any, aim: Any, *, q
     if not quiet:
         typer.echo(repr(result))
         where = output_dir or (source if source.is_dir() else source.parent)
-        typer.echo(f"\nwritten to {where}: diagnostic_report.csv, and plan.yaml to edit and carry out with "
-                   f"'cellkey refine {source} --plan {where / 'plan.yaml'}'", err=True)
+        typer.echo(f"\nwritten to {where}: diagnostic_report.csv, and plan.yaml to edit and carry out: "
+                   f"cellkey refine {quote(str(source))} --plan {quote(str(where / 'plan.yaml'))}", err=True)
 
 
 def _settings(text: str | None, options: dict[str, Any]) -> dict[str, Any]:
@@ -204,7 +205,7 @@ def _one_run(argument: Path | None, option: Path | None, extra: list[str] | None
         msg = "'...' stands for your own RUN and options: write the path of your run directory instead"
         raise ParameterError(msg)
     if len(words) != 1:
-        msg = "RUN is missing: cellkey refine RUN" if not words else f"one RUN at a time, but got {', '.join(words)}"
+        msg = "RUN is missing: name a run directory, or an annotated .h5ad" if not words else f"one RUN at a time, but got {', '.join(words)}"
         raise ParameterError(msg)
     return Path(words[0])
 

@@ -390,5 +390,5 @@ def _positions(block: Any, is_bad: Callable[[Any], Any]) -> tuple[NDArray[np.int
 
 
 def _storage(X: Any) -> str:
-    form = str(getattr(X, "format", "dense"))
+    form = str(getattr(X, "source_format", None) or getattr(X, "format", "dense"))
     return form if isinstance(X, np.ndarray) or sp.issparse(X) else f"{form} (backed)"

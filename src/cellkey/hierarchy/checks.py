@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from cellkey.errors import did_you_mean
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cellkey.hierarchy.draft import Draft, DraftHierarchy, ListedName
     from cellkey.hierarchy.findings import Findings
 
-__all__ = ["check_draft"]
+__all__ = ["check_draft", "unknown_root"]
 
 _RESERVED_CALLS: Final = frozenset({"ROOT", "Unassigned", "Uncertain"})
 _SPREADSHEET_DATE: Final = re.compile(
@@ -30,7 +30,8 @@ def check_draft(draft: DraftHierarchy, findings: Findings) -> None:
     if not draft.nodes:
         only_settings = draft.gating or draft.metadata or draft.cell_states
         text = "it holds settings, but no cell type" if only_settings else "it holds no cell type"
-        findings.error(text, fix='add one: {"T Cells": {"markers": ["CD3D", "CD3E"]}}')
+        fix = 'add one: {"T Cells": {"markers": ["CD3D", "CD3E"]}}'
+        findings.error(text, fix=f"{fix}; or use it with another map, as --gating-params" if draft.gating else fix)
         return
     parents = {node.path[:-1] for node in draft.nodes}
     for node in draft.nodes:
@@ -190,18 +191,17 @@ def _check_root_rules(setting: str, draft: DraftHierarchy, findings: Findings) -
         if not isinstance(rule, Mapping):
             findings.error(f"_gating_params.{setting}.{root} must be an object, but is {rule!r}", line)
         elif root not in roots:
-            findings.warning(
-                f"_gating_params.{setting} names the root {root!r}, which is not in the hierarchy"
-                f"{did_you_mean(str(root), roots)}{_place_below(str(root), draft)}; the rule is not used",
-                line,
-            )
+            findings.warning(unknown_root(f"_gating_params.{setting}", str(root), [n.path for n in draft.nodes]), line)
         elif setting == "root_veto_markers":
             _check_own_veto(root, rule, draft, findings)
 
 
-def _place_below(label: str, draft: DraftHierarchy) -> str:
-    places = [path_text(n.path) for n in draft.nodes if n.path[-1] == label and len(n.path) > 1]
-    return f" as a root (it stands at {places[0]!r})" if places else ""
+def unknown_root(setting: str, root: str, paths: Sequence[Path]) -> str:
+    """Say that a rule for a top-level type is not used, and where its type is instead."""
+    places = [path_text(path) for path in paths if path[-1] == root]
+    below = f" as a root (it stands at {places[0]!r})" if places else ""
+    hint = "" if places else did_you_mean(root, [path[0] for path in paths])
+    return f"{setting} names the root {root!r}, which is not in the hierarchy{below}, so the rule is not used{hint}"
 
 
 def _check_own_veto(root: str, rule: Mapping[str, Any], draft: DraftHierarchy, findings: Findings) -> None:

@@ -123,11 +123,14 @@ class TileStore:
         Of the source.
     survey
         What the pass found.
+    source_format
+        ``"csr"``, ``"csc"`` or ``"dense"``: how the source is stored.
     in_file
         Bytes that lie in the temporary file; 0 if all tiles are in memory.
     """
 
     format = "csr"
+    source_format = "csr"
 
     def __init__(self, shape: tuple[int, int], dtype: Any, nnz: int, budget: int | None) -> None:
         self.shape = shape
@@ -163,6 +166,7 @@ class TileStore:
             If the temporary file does not fit its disk.
         """
         store = cls((int(X.shape[0]), int(X.shape[1])), X.dtype, int(getattr(X, "nnz", np.prod(X.shape))), budget)
+        store.source_format = str(getattr(X, "format", "dense"))
         sweep = Sweep(store.shape)
 
         def work(start: int, block: sp.csr_matrix, buffer: Buffer) -> tuple[int, int, Any]:

@@ -97,10 +97,12 @@ class DiagnosisResult:
     plan: Plan
 
     def __repr__(self) -> str:
-        lines = ["cluster     cells  current label         recommendation  reason"]
+        first = max([7, *self.report["cluster_id"].str.len()])
+        width = max([13, *self.report["current_label"].str.len()])
+        lines = [f"{'cluster':>{first}}  {'cells':>8}  {'current label':<{width}}  recommendation  reason"]
         for row in self.report.sort_values("priority").itertuples():
-            label = str(row.current_label)[:20]
-            lines.append(f"{row.cluster_id:>7} {row.n_cells:>9,}  {label:<20}  {row.recommendation:<14}  {row.reason}")
+            lines.append(f"{row.cluster_id:>{first}}  {row.n_cells:>8,}  {row.current_label:<{width}}  "
+                         f"{row.recommendation:<14}  {row.reason}")
         return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,9 @@ def working_on(directory: Path) -> Iterator[None]:
     made = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            msg = f"the run directory {directory} is not writable: name another with --output-dir"
+            raise RunError(msg)
         with _locked(directory):
             yield
     except BaseException as error:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellkey import _keys
-from cellkey.errors import InputError, MissingFieldError
+from cellkey.errors import CellkeyWarning, InputError, MissingFieldError
 from cellkey.profiles.profile import POSITIVE_QUANTILES, ClusterProfiles, profile_clusters
 from cellkey.refinement.cell_access import Cells
 from cellkey.refinement.judging import EnrichmentJudge, Judge, MarkerJudge
@@ -202,7 +203,9 @@ def _judge(
         msg = (f"uns[{_keys.MARKER_MAP!r}] and uns[{_keys.GATING!r}] are not those of an annotation: annotate the "
                "cells again")
         raise InputError(msg) from None
-    hierarchy = read_hierarchy(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CellkeyWarning)  # the annotation that used this map has told its weaknesses
+        hierarchy = read_hierarchy(source)
     common: dict[str, Any] = {
         "var_columns": {c: adata.var[c].astype(str).tolist() for c in SYMBOL_COLUMNS if c in adata.var},
         "features": features,
