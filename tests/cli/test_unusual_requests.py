@@ -272,7 +272,7 @@ def test_rules_for_types_that_are_not_there(annotate, cells_file: Path) -> None:
 
 def test_gating_may_be_given_as_the_settings_of_a_map(annotate, cells_file: Path, tmp_path: Path) -> None:
     """A comment in it is no hindrance; a map whose rules are not used says so once, refinement included."""
-    (tmp_path / "g.json").write_text('// for tumours\n{"_gating_params": {"max_depth": 0, /* "a" */ "min_gap": 0.1}} // end')
+    (tmp_path / "g.json").write_text('// for tumours\n{"_gating_params": {"max_depth": 0, /* "a" */ "min_gap": 0.1}}')
     result, run = annotate(cells_file, "--gating-params", tmp_path / "g.json")
     assert result.exit_code == 0, result.output
     assert pd.read_csv(run / "cluster_annotations.csv")["assigned_level"].max() == 0

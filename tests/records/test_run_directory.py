@@ -40,6 +40,15 @@ def test_a_failure_keeps_what_was_there(tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "kept"
 
 
+def test_what_a_killed_process_had_staged_goes_and_what_another_stages_stays(tmp_path: Path) -> None:
+    (tmp_path / ".partial-0" / "figures").mkdir(parents=True)
+    with staged(tmp_path) as first, staged(tmp_path) as second:
+        assert sorted(tmp_path.iterdir()) == sorted([first, second])
+        (first / "a").touch()
+        (second / "b").touch()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+
+
 def test_missing_and_damaged_manifests_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not exist"):
         read_manifest(tmp_path / "none")

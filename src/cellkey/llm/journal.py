@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cellkey.errors import RunError
 from cellkey.llm.accounting import Call
 from cellkey.llm.messages import ChatReply, Finish, Usage
+from cellkey.records.locks import claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -113,23 +114,12 @@ def _lock(handle: int, path: Path, patience: float = 10.0) -> None:
 
     The claim ends with the process, however it ends. Where files cannot be locked, nothing is claimed.
     """
-    try:
-        import fcntl
-    except ImportError:
-        return
     deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                msg = f"another process is writing {path}: is the run still going on?"
-                raise RunError(msg) from None
-            time.sleep(0.1)
-        except OSError:
-            return
-        else:
-            return
+    while claim(handle) is False:
+        if time.monotonic() > deadline:
+            msg = f"another process is writing {path}: is the run still going on?"
+            raise RunError(msg)
+        time.sleep(0.1)
 
 
 def read_calls(path: str | Path) -> list[Call]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import RunError
 from cellkey.records.atomic import flushed_together, fsync_directory, write_text
+from cellkey.records.locks import claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,7 +55,8 @@ def staged(directory: str | Path) -> Iterator[Path]:
 
     When the block fails, nothing is left behind: the staging folder goes, and so do folders that were made
     for it. A run replaces an earlier run in the directory: its files, as its manifest lists them, go, and so do
-    the diagnosis and the report made of them. Other files stay, unless the run has one of the same name.
+    the diagnosis and the report made of them. Other files stay, unless the run has one of the same name. What a
+    process that was killed had staged there goes, too.
 
     Raises
     ------
@@ -65,10 +67,15 @@ def staged(directory: str | Path) -> Iterator[Path]:
     made = _make(target)
     staging = target / f".partial-{secrets.token_hex(4)}"
     try:
+        for leftover in target.glob(".partial-*"):
+            with _claimed(leftover) as abandoned:
+                if abandoned:
+                    shutil.rmtree(leftover, ignore_errors=True)
         staging.mkdir()
-        with flushed_together(staging):
-            yield staging
-        _publish(staging, target)
+        with _claimed(staging):
+            with flushed_together(staging):
+                yield staging
+            _publish(staging, target)
     except OSError as error:
         _remove(staging, made)
         msg = f"cannot write to {target}: {error.strerror or error}"
@@ -76,6 +83,20 @@ def staged(directory: str | Path) -> Iterator[Path]:
     except BaseException:
         _remove(staging, made)
         raise
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Claim a staging folder as long as it is written; yield whether it is certain that nobody else has it."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # gone, or a platform that opens no folders
+        yield False
+        return
+    try:
+        yield claim(handle) is True
+    finally:
+        os.close(handle)
 
 
 def _make(target: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import RunError
 from cellkey.records.atomic import fsync_directory, write_text
+from cellkey.records.locks import claim
 from cellkey.records.run import MANIFEST
 
 if TYPE_CHECKING:
@@ -61,17 +62,10 @@ def working_on(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    try:
-        import fcntl
-    except ImportError:  # pragma: no cover - no such locks on this platform
-        yield
-        return
     with (directory / _LOCK).open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if claim(handle.fileno()) is False:
             msg = f"another refinement is at work in {directory}: wait for it to end"
-            raise RunError(msg) from None
+            raise RunError(msg)
         yield
 
 
