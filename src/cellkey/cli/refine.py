@@ -205,7 +205,8 @@ def _one_run(argument: Path | None, option: Path | None, extra: list[str] | None
         msg = "'...' stands for your own RUN and options: write the path of your run directory instead"
         raise ParameterError(msg)
     if len(words) != 1:
-        msg = "RUN is missing: name a run directory, or an annotated .h5ad" if not words else f"one RUN at a time, but got {', '.join(words)}"
+        several = f"one RUN at a time, but got {', '.join(words)}"
+        msg = several if words else "RUN is missing: name a run directory, or an annotated .h5ad"
         raise ParameterError(msg)
     return Path(words[0])
 

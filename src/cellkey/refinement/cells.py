@@ -99,11 +99,10 @@ class DiagnosisResult:
     def __repr__(self) -> str:
         first = max([7, *self.report["cluster_id"].str.len()])
         width = max([13, *self.report["current_label"].str.len()])
-        lines = [f"{'cluster':>{first}}  {'cells':>8}  {'current label':<{width}}  recommendation  reason"]
-        for row in self.report.sort_values("priority").itertuples():
-            lines.append(f"{row.cluster_id:>{first}}  {row.n_cells:>8,}  {row.current_label:<{width}}  "
-                         f"{row.recommendation:<14}  {row.reason}")
-        return "\n".join(lines)
+        rows = (f"{row.cluster_id:>{first}}  {row.n_cells:>8,}  {row.current_label:<{width}}  {row.recommendation:<14}"
+                f"  {row.reason}" for row in self.report.sort_values("priority").itertuples())
+        head = f"{'cluster':>{first}}  {'cells':>8}  {'current label':<{width}}  recommendation  reason"
+        return "\n".join([head, *rows])
 
 
 def refine(
