@@ -211,6 +211,8 @@ def test_a_strategy_is_told_and_depth_takes_two_requests(tmp_path, strategy: str
     assert (f"Work in {strategy}" in turns[0].messages[0].text) == (strategy != "free")
     put_off = [t.messages[-1].text.startswith("It is too early") for t in turns[1:]]
     assert put_off == ([True, True] if strategy == "depth" else [])
+    trace = boost_trace(next(r for r in done.result.clusters if r.cluster == "10"))
+    assert trace.count("sent back for further genes") == len(put_off)
     assert done.changes["status_after"].tolist() == ["boosted"]
 
 
@@ -249,6 +251,7 @@ def test_a_preview_of_asking_again_sends_and_writes_nothing(tmp_path, verb, opti
     assert code == 0, output
     assert calls in output
     assert part in output
+    assert "accepted" not in output  # nothing was
     assert contents(tmp_path) == before
 
 

@@ -114,7 +114,7 @@ class Asking:
     @property
     def on_cluster(self) -> Callable[[Case], None] | None:
         """What is told of every finished cluster."""
-        return None if self.quiet else _say
+        return None if self.quiet or self.preview else _say
 
 
 def asks(command: Callable[..., None]) -> Callable[..., None]:

@@ -6,6 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from cellkey.llm.prompts import GO_ON
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -35,10 +37,10 @@ def _answered(number: int, answer: Mapping[str, Any] | None, problems: str) -> l
         return [f"## Answer {number} could not be used", "", _text(problems), ""]
     request, final = answer.get("request"), answer.get("final")
     if request:
-        lines = [f"## Request {number}", "", f"Genes: {_text(', '.join(request['genes']))}"]
+        lines = [f"## Request {number}", "", f"Genes: {_text(', '.join(request['genes']))}  "]
         beside = _text(", ".join(request.get("clusters") or ()))
         told = (("Beside clusters", beside), ("Hypothesis", request["hypothesis"]), ("Expected", request["expect"]))
-        return [*lines, *(f"{name}: {_text(value)}" for name, value in told if value), ""]
+        return [*lines, *(f"{name}: {_text(value)}  " for name, value in told if value), ""]
     if not final:
         return []
     ranked = ", ".join(s["name"] for s in final["ranked_subtypes"]) or "no name"
@@ -53,7 +55,9 @@ def _answered(number: int, answer: Mapping[str, Any] | None, problems: str) -> l
 
 
 def _told(text: str) -> list[str]:
-    """The numbers of a message as a table; other messages, which asked to mend an answer, are left out."""
+    """The numbers of a message as a table; messages that asked to mend an answer are left out."""
+    if text == GO_ON:
+        return ["It was sent back for further genes.", ""]
     block = _DATA.search(text)
     rows = json.loads(block[1]).get("numbers", []) if block else []
     if not rows:

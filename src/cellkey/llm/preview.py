@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ListeningTeam", "preview_annotation", "preview_follow_up", "preview_questions"]
 
 Calls = tuple[float, float, float]
+_ASSUMED = "no price is known, a usual one is assumed; --input-cost and --output-cost tell yours"
 _AT_MOST_REPEATED: Calls = (1, 1, 3)
 _WHOLE_WORKFLOW: Calls = (2, 4, 10)
 
@@ -109,7 +110,7 @@ def preview_questions(
         for h in scored
     ]  # fmt: skip
     guess = estimate_questions(questions, workers=settings.max_workers)
-    return _text(what or f"{len({h.cluster for h in heard})} clusters", guess, (q.price for q in questions), heard[0])
+    return _text(what or _clusters(len({h.cluster for h in heard})), guess, (q.price for q in questions), heard[0])
 
 
 def preview_annotation(path: str | Path, asked: AskedWith) -> str:
@@ -124,7 +125,7 @@ def preview_annotation(path: str | Path, asked: AskedWith) -> str:
     guess = estimate_annotation(
         n, asked.workflow, model.price_of, n_genes=asked.selection.n_genes, workers=model.max_workers
     )
-    return _text(f"{n} clusters", guess, model.price_by_model().values(), heard[0] if heard else None)
+    return _text(_clusters(n), guess, model.price_by_model().values(), heard[0] if heard else None)
 
 
 def preview_follow_up(
@@ -147,15 +148,20 @@ def _heard(settings: ModelSettings, ask: Callable[[ListeningTeam], object]) -> l
     return sorted(team.heard, key=lambda h: natural_key(h.cluster))
 
 
+def _clusters(n: int) -> str:
+    return f"{n} cluster{'s' * (n != 1)}"
+
+
 def _text(what: str, guess: Estimate, prices: Iterable[Price], first: _Heard | None) -> str:
     calls, read, written, cost = guess.calls, guess.input_tokens, guess.output_tokens, guess.cost
     both = read + written
-    sources = " and ".join(sorted({p.source for p in prices}))
+    known = {p.source: f"{p.source} price" for p in prices}
+    sources = " and ".join({**known, "assumed": _ASSUMED}[s] for s in sorted(known))
     lines = [
         what,
         f"Calls: {calls.low:.0f} to {calls.high:.0f}, about {calls.point:.0f}",
         f"Tokens: ~{read.point:,.0f} in, ~{written.point:,.0f} out; {both.low:,.0f} to {both.high:,.0f} together",
-        f"Cost: ~${cost.point:.2f}; ${cost.low:.2f} to ${cost.high:.2f} ({sources} price)",
+        f"Cost: ~${cost.point:.2f}; ${cost.low:.2f} to ${cost.high:.2f} ({sources})",
     ]
     if first is not None:
         lines += ["", "What would be sent first, after the instructions:", first.request.messages[-1].text]
