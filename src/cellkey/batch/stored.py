@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["open_dataset", "open_result"]
 
-_FEWEST_CELLS = 3
-
 
 def open_result(run: str | Path, dataset: str | None = None) -> StoredResult:
     """Return the annotation of a single marker table, or of one dataset of a batch; see :func:`open_dataset`."""

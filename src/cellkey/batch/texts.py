@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cellkey.batch.labels import ClusterLabel
     from cellkey.batch.rows import DatasetRow
@@ -75,7 +75,7 @@ def dataset_log(
         f"Finished: {row.finished_at}",
         "",
         "PARAMETERS:",
-        *(f"  {k}: {v}" for k, v in parameters.items()),
+        *(f"  {name}: {v}" for name, v in _flat(parameters)),
         "",
         "STEPS (seconds):",
         *(f"  {k}: {v:.2f}" for k, v in timings.items()),
@@ -193,3 +193,12 @@ def _count(value: int | None) -> str:
 
 def _line(text: str) -> str:
     return " ".join(str(text).split())
+
+
+def _flat(parameters: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Parameters by dotted name, one after the other."""
+    for name, value in parameters.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value

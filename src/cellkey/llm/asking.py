@@ -107,8 +107,7 @@ def ask_role(
 
     What goes wrong is met in this order: a refusal, with names only instead of numbers; a prompt that is too
     long, with half of the genes; a cut answer, with twice the room; an unusable answer, with its faults
-    quoted
-    back, twice.
+    quoted back, twice.
 
     Parameters
     ----------

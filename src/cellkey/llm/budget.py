@@ -70,11 +70,6 @@ class Budget:
         if spent_usd or spent_tokens:
             self._database.execute(_INSERT, (spent_usd, spent_tokens, None))
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is any limit."""
-        return self.usd is not None or self.tokens is not None
-
     def spent(self) -> tuple[float, int]:
         """Return USD and tokens spent and reserved."""
         with self._lock:
@@ -88,7 +83,7 @@ class Budget:
         BudgetExceededError
             If the call could pass a limit and nothing that is under way can make room for it.
         """
-        if not self.is_limited:
+        if self.usd is None and self.tokens is None:
             return 0
         with self._lock:
             while True:

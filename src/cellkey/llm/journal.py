@@ -2,8 +2,7 @@
 
 One line per HTTP attempt holds the record of the call together with its answer, written and flushed to disk
 before the answer is used. Because both are one line, a process that is killed can lose neither without the
-other:
-what was answered is never paid twice, and the totals never miss a call.
+other: what was answered is never paid twice, and the totals never miss a call.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Marker tables of the common tools, read into one form.
 
 The form has one row per cluster and gene, with the columns of :data:`MARKER_COLUMNS`; numbers that a source
-does
-not give are NaN. Clusters are text from here on.
+does not give are NaN. Clusters are text from here on.
 """
 
 from __future__ import annotations
@@ -95,8 +94,7 @@ def marker_table(source: pd.DataFrame | Mapping[str, Any], *, name: str = "the m
     ----------
     source
         A frame of one of the known forms, scanpy's structured ``rank_genes_groups`` mapping, or a mapping
-        from
-        cluster to genes. The source is not changed.
+        from cluster to genes. The source is not changed.
     name
         How to call the table in messages.
 

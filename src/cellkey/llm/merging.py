@@ -68,8 +68,7 @@ def merge_by_model(
     Notes
     -----
     Every answer is joined by identifier: entries for clusters that were not asked about are dropped, the
-    first
-    of several entries for one cluster counts, and missing ones are asked for again.
+    first of several entries for one cluster counts, and missing ones are asked for again.
     """
     order = sorted(labels, key=natural_key)
     batches = [order[start : start + _PER_CALL] for start in range(0, len(order), _PER_CALL)]

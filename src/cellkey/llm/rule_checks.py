@@ -292,7 +292,6 @@ class RuleChecks:
                 return [Finding(FindingKind.NO_CANONICAL_MARKERS, text, tuple(tested))]
         return []
 
-
     def _lacking_genes(self, answer: AnnotationAnswer) -> list[Finding]:
         label = answer.detailed_cell_type
         there = self.enriched(answer.cluster, self._lacking.get(normalised_label(label), ()))
