@@ -267,3 +267,13 @@ def test_figures_of_the_package(example: tuple[Any, Any], tmp_path: Path) -> Non
         hierannot.plot_cluster_annotation_heatmap(result, value="scor")
     with pytest.raises(InputError, match="diagnostics_summary"):
         hierannot.plot_hierarchy_fit_summary({})
+
+
+def test_the_constructor_tells_of_its_settings() -> None:
+    """``help(HierAnnotPipeline.__init__)``, which the article sends users to, names every argument."""
+    import inspect
+
+    from cellkey.compat.hierannot import HierAnnotPipeline
+
+    told = inspect.getdoc(HierAnnotPipeline.__init__) or ""
+    assert [p for p in inspect.signature(HierAnnotPipeline).parameters if p not in told] == []

@@ -229,6 +229,10 @@ class HierAnnotPipeline:
         }
 
 
+# Whoever asks for the help of the constructor, as the article says, finds the settings there as well.
+HierAnnotPipeline.__init__.__doc__ = HierAnnotPipeline.__doc__
+
+
 def exact_key(hierarchy: Hierarchy, means: ClusterMeans | None = None) -> MeasuredKey:
     """Return the hierarchy measured by exact names only, as published; without means nothing is measured."""
     genes = np.array([], dtype=object) if means is None else means.genes
