@@ -76,6 +76,7 @@ def annotate(
     """
     from cellkey.llm.evidence import Study
     from cellkey.llm.marker_selection import SelectionParameters
+    from cellkey.llm.marker_tables import cluster_tissues
     from cellkey.llm.preview import preview_annotation
     from cellkey.llm.run import annotate_table_file
     from cellkey.llm.setup import ModelSettings
@@ -106,7 +107,7 @@ def annotate(
         option="options",
     )
     selection = SelectionParameters.parse({"rule": marker_policy, "n_genes": n_genes}, option="options")
-    study = Study(tissue, species, notes, dataset or markers.name.split(".")[0])
+    study = Study(tissue, species, notes, dataset or markers.name.split(".")[0], cluster_tissues(markers))
     if asking.preview:
         asked = AskedWith(study, settings, steps, selection, opt.as_text(ontology), opt.as_text(knowledge))
         typer.echo(preview_annotation(markers, asked), nl=False)

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from cellkey.llm.agreement import Verdict, agreement_of
 from cellkey.llm.client import side_by_side
-from cellkey.llm.evidence import ClusterEvidence, Study, evidence_of
+from cellkey.llm.evidence import ClusterEvidence, Study
 from cellkey.llm.gene_queries import GeneQueries
 from cellkey.llm.identifiers import natural_key
 from cellkey.llm.knowledge import Knowledge
-from cellkey.llm.marker_selection import SelectionParameters, select_markers
 from cellkey.llm.marker_tables import marker_table
 from cellkey.llm.merging import MergeOutcome, merge_by_model, merge_by_ontology, resolved_share
-from cellkey.llm.panels import with_panels
 from cellkey.llm.results import AnnotationResult, ClusterResult, with_term
 from cellkey.llm.roles import MERGER, ClusterTalk
 from cellkey.llm.workflow import Case, Desk, State, WorkflowParameters, run_case
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from cellkey.llm.asking import Turn
     from cellkey.llm.client import ModelClient
     from cellkey.llm.clock import Clock
+    from cellkey.llm.marker_selection import SelectionParameters
     from cellkey.llm.rule_checks import RuleChecks
 
 __all__ = ["Office", "annotate_markers"]
@@ -83,9 +82,8 @@ def annotate_markers(
     table = marker_table(markers)
     context, steps, known = study or Study(), workflow or WorkflowParameters(), knowledge or Knowledge()
     clients = {"": client, **(role_clients or {})}
-    selections = select_markers(table, selection, tissue=context.tissue)
     checks = known.checks(table)
-    evidence = with_panels(evidence_of(selections, context, sizes), known.panels, checks)
+    evidence = known.evidence(table, context, selection, sizes, checks)
     office = Office(clients, checks, GeneQueries(table, known.aliases), steps, known, clock, on_cluster, workers)
     ordered = [evidence[c] for c in sorted(evidence, key=natural_key)]
     results = side_by_side(office.cluster, ordered, workers, clients.values())

@@ -16,9 +16,6 @@ from cellkey.llm.comparison import (
     compare_candidates,
 )
 from cellkey.llm.conversations import turn_record
-from cellkey.llm.evidence import evidence_of
-from cellkey.llm.marker_selection import select_markers
-from cellkey.llm.panels import with_panels
 from cellkey.llm.result_tables import neutral_table
 from cellkey.llm.run import asking_in
 from cellkey.llm.stored import chosen_clusters, write_manifest
@@ -121,8 +118,7 @@ def evidence_for(
     InputError
         If one is not in the table, or has no genes.
     """
-    selections = select_markers(markers, asked.selection, tissue=asked.study.tissue)
-    known = with_panels(evidence_of(selections, asked.study), knowledge.panels, knowledge.checks(markers))
+    known = knowledge.evidence(markers, asked.study, asked.selection)
     for cluster in chosen_clusters(list(known), list(clusters)):
         if not known[cluster].selection.genes:
             msg = f"no gene of cluster {cluster!r} is listed or passes the filters: there is nothing to compare by"

@@ -52,12 +52,19 @@ class Study:
         Disease, treatment, enrichment; ``no`` means none.
     dataset
         Name for records; never sent.
+    tissues
+        Tissue of single clusters, where it is another one.
     """
 
     tissue: str = ""
     species: str = "human"
     notes: str = ""
     dataset: str = ""
+    tissues: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, cluster: str) -> Study:
+        """Return the context of one cluster."""
+        return replace(self, tissue=self.tissues.get(cluster, self.tissue), tissues={}) if self.tissues else self
 
     @property
     def is_blind(self) -> bool:
@@ -161,7 +168,7 @@ def evidence_of(
     return {
         cluster: ClusterEvidence(
             selections[cluster],
-            study,
+            study.of(cluster),
             counts.get(cluster),
             counts[cluster] / total if cluster in counts and total else None,
             overview,

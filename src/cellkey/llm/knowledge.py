@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cellkey.hierarchy import Hierarchy
-    from cellkey.llm.evidence import Study
+    from cellkey.llm.evidence import ClusterEvidence, Study
+    from cellkey.llm.marker_selection import SelectionParameters
     from cellkey.llm.panels import MarkerPanel
     from cellkey.llm.rule_checks import RuleChecks
     from cellkey.llm.terms import CellTypeTerms
@@ -55,6 +56,23 @@ class Knowledge:
         up, down = (_by_type(self.panels, which) for which in ("up", "down"))
         canonical = {**self.canonical_markers, **up}
         return RuleChecks(table, self.terms, self.calls, canonical, self.aliases, down)
+
+
+    def evidence(
+        self,
+        table: pd.DataFrame,
+        study: Study,
+        selection: SelectionParameters | None = None,
+        sizes: Mapping[str, int] | None = None,
+        checks: RuleChecks | None = None,
+    ) -> dict[str, ClusterEvidence]:
+        """Return what models are shown of every cluster of a marker table, with the panels that its genes speak for."""
+        from cellkey.llm.evidence import evidence_of
+        from cellkey.llm.marker_selection import select_markers
+        from cellkey.llm.panels import with_panels
+
+        selections = select_markers(table, selection, tissue=study.tissue, tissues=study.tissues)
+        return with_panels(evidence_of(selections, study, sizes), self.panels, checks or self.checks(table))
 
 
 def _by_type(panels: tuple[MarkerPanel, ...], which: str) -> dict[str, list[str]]:

@@ -13,6 +13,8 @@ from pydantic import Field
 from cellkey.parameters import Parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
 __all__ = ["MarkerSelection", "SelectionParameters", "ShownGene", "is_housekeeping", "select_markers"]
@@ -103,6 +105,7 @@ def select_markers(
     parameters: SelectionParameters | None = None,
     *,
     tissue: str = "",
+    tissues: Mapping[str, str] | None = None,
 ) -> dict[str, MarkerSelection]:
     """Return the genes to show for each cluster of ``table``.
 
@@ -112,19 +115,22 @@ def select_markers(
         Marker table in the form of :func:`cellkey.llm.marker_table`.
     parameters
         Rule and thresholds.
-    tissue
-        Haemoglobin genes are shown only where the tissue is one that makes or carries blood.
+    tissue, tissues
+        Haemoglobin genes are shown only where the tissue is one that makes or carries blood; ``tissues`` tells that of
+        single clusters.
 
     Notes
     -----
     The result does not depend on the order of rows, except in tables without any number (gene lists), where
     the order of the list is the ranking.
     """
-    chosen = parameters or SelectionParameters()
+    chosen, own = parameters or SelectionParameters(), tissues or {}
     arrays = {field: table[column].to_numpy(dtype=float) for column, field in _NUMBERS.items()}
     genes = table["gene"].to_numpy(dtype=str)
     return {
-        str(cluster): _select(str(cluster), _Rows(genes, **arrays).take(np.asarray(rows)), chosen, tissue)
+        str(cluster): _select(
+            str(cluster), _Rows(genes, **arrays).take(np.asarray(rows)), chosen, own.get(str(cluster), tissue)
+        )
         for cluster, rows in table.groupby("cluster", sort=False).indices.items()
     }
 

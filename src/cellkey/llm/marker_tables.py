@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["MARKERS", "MARKER_COLUMNS", "marker_table", "read_marker_table", "written_markers"]
+__all__ = ["MARKERS", "MARKER_COLUMNS", "cluster_tissues", "marker_table", "read_marker_table", "written_markers"]
 
 MARKERS = TableSchema(
     "markers.csv",
@@ -129,8 +129,31 @@ def marker_table(source: pd.DataFrame | Mapping[str, Any], *, name: str = "the m
     return table
 
 
+def cluster_tissues(path: str | Path) -> dict[str, str]:
+    """Return the tissue of every cluster of a marker table that has a column ``tissue``; none without one.
+
+    Raises
+    ------
+    InputError
+        If a cluster has several.
+    """
+    frame = read_frame(Path(path))
+    columns = {_folded(c): c for c in frame.columns}
+    cluster = next((columns[a] for a in _ALIASES["cluster"] if a in columns), None)
+    if "tissue" not in columns or cluster is None:
+        return {}
+    names = frame[cluster].map(lambda c: original_cell(cluster_id(c)))
+    found: dict[str, str] = {}
+    for name, tissue in dict.fromkeys(zip(names, frame[columns["tissue"]].map(_plain), strict=True)):
+        if name and tissue and found.setdefault(name, tissue) != tissue:
+            msg = f"{path}: cluster {name!r} is of {found[name]} and of {tissue}; give each its own identifier"
+            raise InputError(msg)
+    return found
+
+
 def _without_index_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    keep = [c for c in frame.columns if str(c).strip() and not re.fullmatch(r"Unnamed: \d+", str(c))]
+    """The frame without columns of row numbers, and of tissues, which :func:`cluster_tissues` reads."""
+    keep = [c for c in frame.columns if str(c).strip() and not re.fullmatch(r"Unnamed: \d+|[Tt]issue", str(c))]
     return frame[keep]
 
 

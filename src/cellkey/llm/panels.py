@@ -102,7 +102,7 @@ def _rows(file: Path, problems: list[Problem]) -> list[tuple[tuple[str, ...], st
 
 def fitting_panels(panels: Iterable[MarkerPanel], study: Study) -> tuple[MarkerPanel, ...]:
     """Return the panels that hold in the tissue and species of a study; a withheld tissue excludes none."""
-    tissue = "" if study.is_blind else study.tissue
+    tissue = "" if study.is_blind or study.tissues else study.tissue
     return tuple(p for p in panels if _fits(p.tissue, tissue) and _fits(p.species, study.species))
 
 
@@ -119,7 +119,9 @@ def with_panels(
     A panel of a single gene needs one. Best first: most genes found, fewest found that the type lacks, then by name.
     """
     known = tuple(panels)
-    return {c: replace(e, panels=_matches(c, known, checks)) if known else e for c, e in evidence.items()}
+    if not known:
+        return dict(evidence)
+    return {c: replace(e, panels=_matches(c, fitting_panels(known, e.study), checks)) for c, e in evidence.items()}
 
 
 def _matches(cluster: str, panels: tuple[MarkerPanel, ...], checks: RuleChecks) -> tuple[dict[str, Any], ...]:

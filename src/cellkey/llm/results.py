@@ -253,8 +253,9 @@ def _some(clusters: list[str], most: int = 8) -> str:
 def annotation_text(result: AnnotationResult) -> str:
     """Return the annotation of a dataset, cluster by cluster, with a table at the end."""
     study = result.study
+    tissues = ", ".join(dict.fromkeys(r.evidence.study.tissue for r in result.clusters))
     head = (
-        f"DATASET {study.dataset}  TISSUE {study.tissue or 'not given'}  "
+        f"DATASET {study.dataset}  TISSUE {tissues or 'not given'}  "
         f"SPECIES {study.species}  MODEL {result.model} ({result.provider})\n"
     )
     blocks = [_block(r) for r in result.clusters]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellkey.errors import InputError, RunError, did_you_mean
 from cellkey.llm.conversations import SCHEMA, result_of
-from cellkey.llm.evidence import Study, evidence_of
+from cellkey.llm.evidence import Study
 from cellkey.llm.identifiers import natural_key
 from cellkey.llm.knowledge import Knowledge, bundled_knowledge
-from cellkey.llm.marker_selection import SelectionParameters, select_markers
+from cellkey.llm.marker_selection import SelectionParameters
 from cellkey.llm.marker_tables import read_marker_table, written_markers
-from cellkey.llm.panels import with_panels
 from cellkey.llm.result_tables import ANNOTATIONS
 from cellkey.llm.results import AnnotationResult, with_term
 from cellkey.llm.setup import ModelSettings
@@ -100,8 +99,7 @@ def read_result(
         msg = f"{folder}: {len(rows)} rows of annotations but {len(order)} conversations"
         raise RunError(msg)
     sizes = {c: int(n) for c, n in zip(order, rows["n_cells"], strict=True) if n == n}
-    selections = select_markers(markers, asked.selection, tissue=asked.study.tissue)
-    evidence = with_panels(evidence_of(selections, asked.study, sizes), knowledge.panels, knowledge.checks(markers))
+    evidence = knowledge.evidence(markers, asked.study, asked.selection, sizes)
     unknown = [c for c in order if c not in evidence]
     if unknown:
         msg = f"the marker table of {folder} does not hold cluster {unknown[0]!r}"
@@ -147,11 +145,10 @@ def write_manifest(
     """Write what an annotation was made with, and from what (``source``); no key is in it."""
     from cellkey.llm.prompts import prompt_hash
 
-    study = asked.study
     content = {
         "schema": schema,
         **source,
-        "study": {"tissue": study.tissue, "species": study.species, "notes": study.notes, "dataset": study.dataset},
+        "study": asdict(asked.study),
         "model": asked.model.model_dump(mode="json"),
         "workflow": asked.workflow.model_dump(mode="json"),
         "selection": asked.selection.model_dump(mode="json"),
