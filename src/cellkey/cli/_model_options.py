@@ -31,7 +31,7 @@ Effort = Annotated[
     ),
 ]
 Timeout = Annotated[float, typer.Option(help="Seconds without a byte before a call is given up.")]
-Tissue = Annotated[str, typer.Option(help="Tissue; 'none' withholds it. A column 'tissue' of the table goes before.")]
+Tissue = Annotated[str, typer.Option(help="Tissue; 'none' withholds it.")]
 Species = Annotated[str, typer.Option(help="Species.")]
 Notes = Annotated[str, typer.Option(help="Disease, treatment, enrichment: told to the model.")]
 Results = Annotated[str | None, typer.Option("--dataset", help="Name of the results; the file's by default.")]

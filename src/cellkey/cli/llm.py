@@ -34,7 +34,9 @@ def annotate(
     ],
     provider: opt.Provider,
     model: opt.Model = "gpt-4o-2024-08-06",
-    tissue: opt.Tissue = "none",
+    tissue: Annotated[
+        str, typer.Option(help="Tissue; 'none' withholds it. A column 'tissue' of the table goes before.")
+    ] = "none",
     species: opt.Species = "human",
     notes: opt.Notes = "",
     dataset: opt.Results = None,

@@ -108,7 +108,7 @@ def _evidence(options: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
     from cellkey.llm.evidence import Study
     from cellkey.llm.knowledge import bundled_knowledge
     from cellkey.llm.marker_selection import SelectionParameters
-    from cellkey.llm.marker_tables import read_marker_table
+    from cellkey.llm.marker_tables import cluster_tissues, read_marker_table
     from cellkey.llm.stored import AskedWith, chosen_clusters
     from cellkey.llm.workflow import WorkflowParameters
 
@@ -122,9 +122,8 @@ def _evidence(options: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
         return replace(stored.asked, model=settings), [by_cluster[c] for c in chosen], candidates, stored.knowledge
     if not named:
         opt.refuse("--candidate NAME, twice or more, says which cell types are compared")
-    study = Study(
-        options["tissue"], options["species"], options["notes"], options["dataset"] or source.name.split(".")[0]
-    )
+    name = options["dataset"] or source.name.split(".")[0]
+    study = Study(options["tissue"], options["species"], options["notes"], name, cluster_tissues(source))
     selection = SelectionParameters.parse({"n_genes": options["n_genes"]}, option="options")
     asked = AskedWith(study, settings, WorkflowParameters(), selection, panels=opt.as_text(panels))
     known = bundled_knowledge(panels=panels, study=study)
