@@ -31,6 +31,13 @@ Effort = Annotated[
     ),
 ]
 Timeout = Annotated[float, typer.Option(help="Seconds without a byte before a call is given up.")]
+Budget = Annotated[float | None, typer.Option("--budget", "--max-cost", help="USD that may be spent in all.")]
+Prices = Annotated[
+    Path | None, typer.Option(help="JSON file of prices by model, before the table that ships with the package.")
+]
+JsonLog = Annotated[
+    Path | None, typer.Option("--json-log", metavar="FILE", help="Append what happens to FILE, one JSON object a line.")
+]
 Tissue = Annotated[str, typer.Option(help="Tissue; 'none' withholds it.")]
 Species = Annotated[str, typer.Option(help="Species.")]
 Notes = Annotated[str, typer.Option(help="Disease, treatment, enrichment: told to the model.")]
@@ -58,16 +65,11 @@ class Asking:
     max_workers: Annotated[int, typer.Option(help="Calls at once.")] = 4
     timeout: Timeout = 120.0
     max_retries: Annotated[int, typer.Option(help="Repeated attempts of a call.")] = 5
-    budget: Annotated[
-        float | None, typer.Option("--budget", "--max-cost", help="USD that may be spent in all.")
-    ] = None
+    budget: Budget = None
     max_tokens_total: Annotated[int | None, typer.Option(help="Tokens that may be used in all.")] = None
     input_cost: Annotated[float | None, typer.Option(help="USD per million input tokens.")] = None
     output_cost: Annotated[float | None, typer.Option(help="USD per million output tokens.")] = None
-    prices: Annotated[
-        Path | None,
-        typer.Option(help="JSON file of prices by model, before the table that ships with the package."),
-    ] = None
+    prices: Prices = None
     cache: Annotated[str, typer.Option(help="on, off or readonly: answers kept between runs.")] = "on"
     resume: Annotated[bool, typer.Option("--resume", help="Go on in the directory of an interrupted run.")] = False
     no_probe: Annotated[bool, typer.Option("--no-probe", help="Do not try the model before the run.")] = False

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cellkey.cli import _model_options as opt
 from cellkey.cli._common import MARKER_MAP, OUTPUT_DIR
 
 __all__ = ["batch"]
@@ -30,22 +31,14 @@ def batch(
     marker_map: Annotated[
         str | None, typer.Option(*MARKER_MAP, help="Marker hierarchy; matched to the tissue by default.")
     ] = None,
-    provider: Annotated[
-        str,
-        typer.Option(
-            help="With llm or both: openai, anthropic, openrouter, ollama, vllm, llamacpp, custom, a base "
-            "URL, or scripted."
-        ),
-    ] = "openai",
-    model: Annotated[str, typer.Option(help="Name of the model at the provider.")] = "gpt-4o-2024-08-06",
-    base_url: Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")] = None,
-    api_keys: Annotated[Path | None, typer.Option(help="Private JSON file of keys (mode 600).")] = None,
+    provider: Annotated[str, typer.Option(help=f"With llm or both: {opt.PROVIDER_HELP}")] = "openai",
+    model: opt.Model = "gpt-4o-2024-08-06",
+    base_url: opt.BaseUrl = None,
+    api_keys: opt.ApiKeys = None,
     score_model: Annotated[str | None, typer.Option(help="[PROVIDER:]MODEL that scores; the same by default.")] = None,
     boost_model: Annotated[str | None, typer.Option(help="[PROVIDER:]MODEL that boosts.")] = None,
     merge_model: Annotated[str | None, typer.Option(help="[PROVIDER:]MODEL that groups labels.")] = None,
-    reasoning_effort: Annotated[
-        str | None, typer.Option(help="minimal, low, medium or high: how hard a reasoning model shall think.")
-    ] = None,
+    reasoning_effort: opt.Effort = None,
     species: Annotated[str, typer.Option(help="Species, told to the model.")] = "Human",
     notes: Annotated[str, typer.Option(help="Further context, told to the model.")] = "",
     resolution: Annotated[float, typer.Option(help="Resolution of the Leiden clustering.")] = 0.5,
@@ -76,28 +69,19 @@ def batch(
         int | None, typer.Option(help="Genes per cluster in markers.csv; the whole table then goes to details.")
     ] = None,
     ontology: Annotated[Path | None, typer.Option(help="cl-basic.obo; the bundled terms by default.")] = None,
-    knowledge: Annotated[
-        Path | None, typer.Option(help="Folder of your own marker tables (cell_type, gene, ...), shown to the model.")
-    ] = None,
+    knowledge: opt.Knowledge = None,
     input_cost: Annotated[float | None, typer.Option(help="USD per million input tokens.")] = None,
     output_cost: Annotated[float | None, typer.Option(help="USD per million output tokens.")] = None,
-    prices: Annotated[
-        Path | None, typer.Option(help="JSON file of prices by model, before the table that ships with the package.")
-    ] = None,
-    budget: Annotated[
-        float | None, typer.Option("--budget", "--max-cost", help="USD that may be spent in all.")
-    ] = None,
+    prices: opt.Prices = None,
+    budget: opt.Budget = None,
     max_tokens_total: Annotated[int | None, typer.Option(help="Tokens that may be used in all.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds without a byte before a call is given up.")] = 120.0,
+    timeout: opt.Timeout = 120.0,
     max_retries: Annotated[int, typer.Option(help="Repeated attempts of a call.")] = 5,
     rpm: Annotated[int | None, typer.Option(help="Requests per minute.")] = None,
     tpm: Annotated[int | None, typer.Option(help="Tokens per minute.")] = None,
     cache: Annotated[str, typer.Option(help="on, off or readonly: answers kept between runs.")] = "on",
     no_store_prompts: Annotated[bool, typer.Option("--no-store-prompts", help="Keep hashes of prompts only.")] = False,
-    json_log: Annotated[
-        Path | None,
-        typer.Option("--json-log", metavar="FILE", help="Append what happens to FILE, one JSON object a line."),
-    ] = None,
+    json_log: opt.JsonLog = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Finish an interrupted run.")] = None,
     preview: Annotated[
         bool, typer.Option("--preview", "--dry-run", help="List files, time, tokens and cost; change nothing.")
@@ -172,65 +156,34 @@ def batch(
 def _settings(options: dict[str, Any]) -> Any:
     from cellkey.batch.settings import BatchSettings
 
-    def given(**names: str) -> dict[str, Any]:
-        found = {setting: options[name] for setting, name in names.items()}
+    def given(*names: str, **renamed: str) -> dict[str, Any]:
+        found = {n: options[n] for n in names} | {setting: options[n] for setting, n in renamed.items()}
         return {k: str(v) if isinstance(v, Path) else v for k, v in found.items() if v is not None}
 
     return BatchSettings.parse(
         {
             **given(
-                annotator="annotator",
-                species="species",
-                notes="notes",
-                hierarchy="marker_map",
-                ontology="ontology",
-                panels="knowledge",
-                resolution="resolution",
-                n_pcs="n_pcs",
-                n_neighbors="n_neighbors",
-                cluster_key="cluster_key",
-                seed="seed",
-                markers_top="markers_top",
-                label_level="label_level",
-                budget_usd="budget",
+                "annotator", "species", "notes", "ontology", "resolution", "n_pcs", "n_neighbors", "cluster_key",
+                "seed", "markers_top", "label_level", hierarchy="marker_map", panels="knowledge", budget_usd="budget",
                 budget_tokens="max_tokens_total",
             ),
             "umap": not options["no_umap"],
             "store_prompts": not options["no_store_prompts"],
             "model": given(
-                provider="provider",
-                model="model",
-                base_url="base_url",
-                api_keys="api_keys",
-                score_model="score_model",
-                boost_model="boost_model",
-                merge_model="merge_model",
-                reasoning_effort="reasoning_effort",
-                timeout="timeout",
-                retries="max_retries",
-                max_workers="max_workers",
-                requests_per_minute="rpm",
-                tokens_per_minute="tpm",
-                cache="cache",
-                input_cost="input_cost",
-                output_cost="output_cost",
-                price_file="prices",
+                "provider", "model", "base_url", "api_keys", "score_model", "boost_model", "merge_model",
+                "reasoning_effort", "timeout", "max_workers", "cache", "input_cost", "output_cost",
+                retries="max_retries", requests_per_minute="rpm", tokens_per_minute="tpm", price_file="prices",
             ),
             "workflow": {
-                **given(
-                    validator="validator",
-                    score_threshold="score_threshold",
-                    repeats="repeats",
-                    repeat_below="repeat_below",
-                ),
+                **given("validator", "score_threshold", "repeats", "repeat_below"),
                 "score": not options["no_score"],
                 "boost": not options["no_boost"],
                 "merge": "off" if options["no_merge"] else "auto",
             },
-            "selection": given(n_genes="n_genes", rule="marker_policy"),
+            "selection": given("n_genes", rule="marker_policy"),
         },
         option="options",
-    )
+    )  # fmt: skip
 
 
 def _tissues(one: str | None, several: list[str] | None, more: list[str] | None) -> list[str] | None:

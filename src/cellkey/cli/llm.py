@@ -58,10 +58,7 @@ def annotate(
     knowledge: opt.Knowledge = None,
     record: Annotated[Path | None, typer.Option(help="Record all exchanges to this file.")] = None,
     replay: Annotated[Path | None, typer.Option(help="Answer from a recording instead of the service.")] = None,
-    json_log: Annotated[
-        Path | None,
-        typer.Option("--json-log", metavar="FILE", help="Append what happens to FILE, one JSON object a line."),
-    ] = None,
+    json_log: opt.JsonLog = None,
     *,
     asking: opt.Asking,
 ) -> None:
