@@ -64,6 +64,9 @@ def test_folders_that_hold_no_matrix(tmp_path):
     refused(tmp_path, "is a folder")
     written(tmp_path / "cells.h5ad")
     refused(tmp_path, r"it holds cells\.h5ad")
+    (tmp_path / "hg19").mkdir()  # as Cell Ranger 2 parts the genomes
+    (tmp_path / "hg19" / "matrix.mtx").touch()
+    refused(tmp_path, r"it holds cells\.h5ad, hg19")
 
 
 @pytest.mark.parametrize(

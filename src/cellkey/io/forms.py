@@ -51,7 +51,8 @@ def _of_folder(source: Path) -> Form:
         return _of_store(source, names)
     if any(n.endswith(("matrix.mtx", "matrix.mtx.gz")) for n in names):
         return "10x-folder"
-    inside = sorted(n for n in names if n.endswith((".h5ad", ".zarr", ".h5", ".h5mu", ".loom", "_bc_matrix")))
+    inside = sorted(n for n in names if n.endswith((".h5ad", ".zarr", ".h5", ".h5mu", ".loom", "_bc_matrix"))
+                    or any((source / n / f"matrix.mtx{packed}").is_file() for packed in ("", ".gz")))
     hint = f"; it holds {', '.join(inside[:5])}" if inside else ""
     msg = f"{source} is a folder, expected {_KNOWN}{hint}"
     raise InputError(msg)
