@@ -18,6 +18,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; RUN/report.html if not given.")
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Write one HTML file on which the labels of a run are reviewed.
 
@@ -33,4 +34,6 @@ def report(
     """
     from cellkey.report import write_report
 
-    typer.echo(f"written to {write_report(run, output)}")
+    written = write_report(run, output)
+    if not quiet:
+        typer.echo(f"written to {written}")
