@@ -190,7 +190,7 @@ def _agreed(row: Mapping[str, str]) -> list[list[str]]:
     facts = {
         "label": (row.get("path") or row.get("label", "")).replace(_SEPARATOR, " › "),
         "ontology": row.get("ontology_term_id", ""),
-        "stands for": row.get("status", ""),
+        "outcome": row.get("status", ""),
         "ended": ConsensusStop(stop).meaning if stop in set(ConsensusStop) else stop,
         "sources": f"{row.get('n_sources', '')} voted, {row.get('n_abstained', '')} abstained",
         "agreement": _share(row, "agreement"),
