@@ -10,7 +10,7 @@ import numpy as np
 
 from cellkey import __version__
 from cellkey.isoforms.benchmark_table import benchmark_table, markdown_table
-from cellkey.isoforms.published import published_results
+from cellkey.isoforms.published import published_recovery
 from cellkey.isoforms.synthetic import FIXTURES
 
 BACKENDS = ("spectral", "correlation", "baseline", "latent", "graph", "multiplex", "vae", "vae-leiden", "wgcna")
@@ -189,13 +189,13 @@ def _peers(runs: dict[Any, Any]) -> str:
         row = [fixture]
         for name in names:
             own = next((r for s in SUITES for r in runs.get((name, s), ([],))[0] if r["dataset"] == fixture), None)
-            published = published_results(fixture).get(name)
+            published = published_recovery(name, fixture)
             text = (
                 "-"
                 if own is None
                 else f"{own['seeds']['recovery']['mean']:.3f} ({own['seeds']['recovery']['min']:.3f})"
             )
-            row.append(text + ("" if published is None else f" / {published.recovery:.3f}"))
+            row.append(text + ("" if published is None else f" / {published:.3f}"))
         rows.append(row)
     return (
         "\n## All backends\n\nOwn mean (least) / published. `baseline`, `latent`, `graph`, `multiplex` and "

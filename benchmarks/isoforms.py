@@ -29,6 +29,7 @@ from sklearn.metrics import adjusted_rand_score
 from _isoform_page import write_page
 from _truth import data_folder
 from cellkey.isoforms import build_features, fit, prepare_bundle, simulate
+from cellkey.isoforms.backend_settings import WgcnaParameters
 from cellkey.isoforms.backends import get_backend
 from cellkey.isoforms.benchmarking import BenchmarkParameters, benchmark
 from cellkey.isoforms.bundle_io import write_bundle
@@ -37,7 +38,7 @@ from cellkey.isoforms.feature_matrix import FeatureMatrix, zscore_rows
 from cellkey.isoforms.memory import measured_memory
 from cellkey.isoforms.overrides import parse_overrides
 from cellkey.isoforms.quantification import read_transcript_counts
-from cellkey.isoforms.settings import FitParameters, PrepareParameters, TraitParameters, WgcnaParameters
+from cellkey.isoforms.settings import FitParameters, PrepareParameters, TraitParameters
 from cellkey.isoforms.synthetic.catalogue import pure_noise
 from cellkey.isoforms.traits import associate_traits
 from cellkey.isoforms.wgcna.adjacency import adjacency_strip

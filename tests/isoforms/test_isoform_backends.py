@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from cellkey.errors import ParameterError
+from cellkey.isoforms.backend_settings import BaselineParameters, GeneGraphParameters, GraphParameters
 from cellkey.isoforms.backends import backend_names, get_backend
 from cellkey.isoforms.backends.baseline import partial_correlations, shrinkage_of
 from cellkey.isoforms.backends.communities import connected_components, core_members, leiden_communities
@@ -22,7 +23,7 @@ from cellkey.isoforms.features import build_features
 from cellkey.isoforms.fitting import fit
 from cellkey.isoforms.metrics import agreement, background_assigned, module_recovery, role_recall, true_modules
 from cellkey.isoforms.presets import fixture_settings
-from cellkey.isoforms.settings import BaselineParameters, FeatureParameters, GeneGraphParameters, GraphParameters
+from cellkey.isoforms.settings import FeatureParameters
 from cellkey.isoforms.synthetic import pure_noise, simulate
 
 QUICK = {"evidence": {"n_null": 0}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -151,7 +153,7 @@ def test_scaled_switch(example: Bundle) -> None:
 def test_residuals_on_a_covariate(example: Bundle, original_features: dict[str, object]) -> None:
     """Least-squares residuals of a switch coordinate on RIN."""
     rin = [7.9, 7.1, 8.0, 6.8, 7.5, 6.9, 7.7, 7.2]
-    bundle = example.with_samples(example.samples.assign(RIN=rin))
+    bundle = replace(example, samples=example.samples.assign(RIN=rin))
     found = build_features(bundle, FeatureParameters(**original_features))
     row = found.matrix.values[list(found.matrix.feature_ids).index("GA::switch")]
     np.testing.assert_allclose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ def bundle() -> Bundle:
     bundle = simulate("realistic_v1")
     tissue = np.array(["liver", "lung/left"] * 80, dtype=object)
     tissue[:2], tissue[2] = "eye", None
-    return bundle.with_samples(bundle.samples.assign(tissue=tissue))
+    return replace(bundle, samples=bundle.samples.assign(tissue=tissue))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellkey.errors import BundleError, InputError
-from cellkey.isoforms.backends.interface import EDGE_COLUMNS
 from cellkey.isoforms.bundle import Bundle
 from cellkey.isoforms.correlation import bh, correlation_at, correlation_pvalues, fisher_interval
 from cellkey.isoforms.eigengenes import eigengene, membership_table, merge_close_modules, module_eigengenes
@@ -36,6 +35,7 @@ from cellkey.isoforms.modules import ModuleSet
 from cellkey.isoforms.roles import gene_roles
 from cellkey.isoforms.settings import FeatureParameters, TraitParameters
 from cellkey.isoforms.synthetic import simulate
+from cellkey.isoforms.tables import EDGES
 from cellkey.isoforms.traits import associate_traits as trait_tests
 
 MODULE = ModuleSet({"M000": ("GA", "GB", "GC")})
@@ -268,7 +268,7 @@ def test_membership_ranks_and_hubs() -> None:
 def test_membership_of_no_module_is_an_empty_table(matrix: FeatureMatrix) -> None:
     """Without modules all tables are empty and have their columns."""
     none = ModuleSet({})
-    edges = pd.DataFrame(columns=list(EDGE_COLUMNS))
+    edges = pd.DataFrame(columns=EDGES.names)
     assert membership_table(none, matrix, {}, edges).empty
     assert gene_roles(none, matrix, {}).empty
     assert coherence_null(none, matrix, 5, np.random.default_rng(0)).empty

@@ -6,6 +6,7 @@ The network is small, so forward pass and gradients are written out; neither tor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,17 +17,11 @@ from cellkey.records.atomic import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import pandas as pd
 
 __all__ = [
-    "VaeWeights",
-    "decoder_response",
-    "integrated_gradients",
-    "latent_dimension",
-    "read_checkpoint",
-    "vae_drivers",
+    "VaeWeights", "decoder_response", "integrated_gradients", "latent_dimension", "read_checkpoint", "vae_drivers",
     "write_checkpoint",
 ]
 
@@ -110,9 +105,7 @@ def read_checkpoint(directory: str | Path, feature_ids: Sequence[str]) -> VaeWei
     InputError
         If the checkpoint was made for other features.
     """
-    from pathlib import Path as FilePath
-
-    path = FilePath(directory) / CHECKPOINT
+    path = Path(directory) / CHECKPOINT
     if not path.is_file():
         msg = f"{path} is missing: attribution needs a fit of the backend vae (cellkey isoforms fit --backend vae)"
         raise RunError(msg)

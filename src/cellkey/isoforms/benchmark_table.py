@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cellkey.isoforms.published import PUBLISHED, published_results
+from cellkey.isoforms.published import PUBLISHED, published_recovery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -12,14 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["benchmark_table", "markdown_table"]
 
 _COLUMNS = (
-    "fixture",
-    "recovery",
-    "least ARI",
-    "background assigned, most",
-    "least role recall",
-    "modules",
-    "seconds",
-    "MB",
+    "fixture", "recovery", "least ARI", "background assigned, most", "least role recall", "modules", "seconds", "MB",
 )
 
 
@@ -56,8 +49,8 @@ def benchmark_table(results: Sequence[Mapping[str, Any]], costs: Mapping[str, Ma
 
 
 def _published(fixture: str, backend: str) -> str:
-    found = published_results(fixture).get(backend)
-    return "-" if found is None else f"{found.recovery:.3f}"
+    found = published_recovery(backend, fixture)
+    return "-" if found is None else f"{found:.3f}"
 
 
 def _mean_and_least(values: Mapping[str, Any] | None) -> str:

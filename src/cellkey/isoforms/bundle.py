@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath, PureWindowsPath
 from types import MappingProxyType
@@ -185,10 +185,6 @@ class Bundle:
     def truth(self, kind: FeatureKind) -> pd.DataFrame | None:
         """Return a truth table, or None where the bundle has none of that kind."""
         return self.tables.get(kind.value)
-
-    def with_samples(self, samples: pd.DataFrame) -> Bundle:
-        """Return the bundle with another sample table of the same samples in the same order."""
-        return replace(self, samples=samples.reset_index(drop=True))
 
     def select_samples(self, positions: NDArray[np.intp] | list[int]) -> Bundle:
         """Return the bundle restricted to (or reordered by) sample positions."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cellkey.isoforms.correlation import bh, correlation_pvalues
 from cellkey.isoforms.feature_matrix import FeatureMatrix, zscore_rows
+from cellkey.isoforms.tables import MEMBERSHIP
 
 if TYPE_CHECKING:
     from cellkey.isoforms.modules import ModuleSet
@@ -117,18 +118,12 @@ def membership_table(
         )
         part["rank"] = _gene_ranks(part)
         parts.append(part)
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_MEMBERSHIP)
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=MEMBERSHIP.names)
     table["qvalue"] = bh(table["pvalue"].to_numpy(dtype=np.float64))
     strongest = table["kme"].abs().groupby([table["module_id"], table["gene_id"]]).transform("max")
     table["is_hub"] = (table["rank"] <= hub_top) | (strongest >= hub_kme)
     table["intramodular_degree"] = [degree.get(g, 0.0) for g in table["gene_id"]]
     return table.sort_values(["module_id", "rank", "feature_type"], kind="stable").reset_index(drop=True)
-
-
-_MEMBERSHIP = [
-    "gene_id", "feature_id", "feature_type", "module_id", "kme", "pvalue", "best_other_module", "best_other_kme",
-    "rank",
-]
 
 
 def _best_other(r: Array, names: list[str], own: str) -> tuple[list[str], Array]:

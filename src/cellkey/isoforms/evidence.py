@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cellkey.isoforms.correlation import bh, unit_rows
 from cellkey.isoforms.eigengenes import eigengene
 from cellkey.isoforms.feature_matrix import FeatureMatrix
+from cellkey.isoforms.tables import MODULE_EVIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,30 +31,16 @@ def coherence_null(modules: ModuleSet, features: FeatureMatrix, n_null: int, rng
     p value counts random sets that are at least as coherent; it cannot be smaller than ``1 / (n_null + 1)``.
     """
     rows = unit_rows(features.values)
-    names = np.array(features.genes, dtype=object)
-    numbers = np.searchsorted(names.astype(str), features.gene_ids.astype(str))
+    names, numbers = features.gene_numbers()
     rows_of = np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers, minlength=len(names)))[:-1])
     place = {g: i for i, g in enumerate(names)}
     records = []
     for (module, genes), generator in zip(modules.members.items(), rng.spawn(len(modules)), strict=True):
         own = np.concatenate([rows_of[place[g]] for g in genes if g in place] or [np.array([], dtype=np.intp)])
         observed = _coherence(rows[own])
-        null = (
-            np.array(
-                [
-                    _coherence(
-                        rows[
-                            np.concatenate(
-                                [rows_of[i] for i in generator.choice(len(names), len(genes), replace=False)]
-                            )
-                        ]
-                    )
-                    for _ in range(n_null)
-                ]
-            )
-            if len(genes) <= len(names)
-            else np.array([])
-        )
+        n_draws = n_null if len(genes) <= len(names) else 0
+        draws = (generator.choice(len(names), len(genes), replace=False) for _ in range(n_draws))
+        null = np.array([_coherence(rows[np.concatenate([rows_of[i] for i in drawn])]) for drawn in draws])
         sd = float(null.std()) if len(null) else np.nan
         records.append(
             {
@@ -67,10 +54,9 @@ def coherence_null(modules: ModuleSet, features: FeatureMatrix, n_null: int, rng
                 "pvalue": (1 + int((null >= observed).sum())) / (1 + len(null)) if len(null) else np.nan,
             }
         )
-    columns = ["module_id", "n_genes", "coherence", "mean_abs_kme", "null_mean", "null_sd", "zscore", "pvalue"]
-    table = pd.DataFrame(records, columns=columns)
-    table["qvalue"] = bh(table["pvalue"].to_numpy(dtype=np.float64))
-    return table
+    columns = MODULE_EVIDENCE.names
+    table = pd.DataFrame(records, columns=columns[: columns.index("qvalue") + 1])
+    return table.assign(qvalue=bh(table["pvalue"].to_numpy(dtype=np.float64)))
 
 
 def _coherence(rows: Array) -> float:
@@ -131,9 +117,8 @@ def resampled_stability(
         for m in modules
         if best[m]
     ]
-    return pd.DataFrame(
-        records, columns=["module_id", "n_resamples", "jaccard_mean", "jaccard_low", "jaccard_high", "coassignment"]
-    )
+    columns = MODULE_EVIDENCE.names
+    return pd.DataFrame(records, columns=["module_id", *columns[columns.index("n_resamples") :]])
 
 
 def _pairs_together(owners: list[str]) -> float:

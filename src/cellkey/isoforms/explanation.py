@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -15,6 +14,8 @@ from cellkey.isoforms.correlation import bh, correlation_pvalues, fisher_interva
 from cellkey.parameters import Parameters
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cellkey.isoforms.explanation_inputs import ExplanationInputs
 
 __all__ = ["ExplainParameters", "ModuleExplanation", "explain_module", "masked_correlations"]
@@ -96,22 +97,21 @@ def masked_correlations(table: Array, profile: Array, min_pairs: int = 3) -> tup
     return np.where(constant | (n < min_pairs), np.nan, r), n
 
 
+def _correlated(meta: pd.DataFrame, values: Array, profile: Array, settings: ExplainParameters) -> pd.DataFrame:
+    """Features (rows of ``meta``, columns of ``values``) with their correlation with a profile."""
+    r, n = masked_correlations(values, profile, settings.min_complete_pairs)
+    p = correlation_pvalues(r, n)
+    q = bh(p, settings.fdr_method)
+    return meta.assign(r=r, pvalue=p, qvalue=q, n_complete=n, missingness=1 - n / len(profile))
+
+
 def _gene_drivers(
     inputs: ExplanationInputs, genes: set[str], profile: Array, settings: ExplainParameters
 ) -> pd.DataFrame:
     rows = np.flatnonzero(inputs.score_meta["gene_id"].isin(genes).to_numpy())
-    r, n = masked_correlations(inputs.scores[rows].T, profile, settings.min_complete_pairs)
-    p = correlation_pvalues(r, n)
-    low, high = fisher_interval(r, n)
-    table = inputs.score_meta.iloc[rows][["gene_id", "feature_id", "feature_type"]].assign(
-        r=r,
-        pvalue=p,
-        qvalue=bh(p, settings.fdr_method),
-        n_complete=n,
-        missingness=1 - n / len(profile),
-        kme_low=low,
-        kme_high=high,
-    )
+    table = _correlated(inputs.score_meta.iloc[rows], inputs.scores[rows].T, profile, settings)
+    low, high = fisher_interval(table["r"].to_numpy(), table["n_complete"].to_numpy())
+    table = table.assign(kme_low=low, kme_high=high)
     # Rounding lets equal correlations tie, and then the id decides, whatever the order of samples was.
     table = table.assign(strength=table["r"].abs().fillna(-1.0).round(12)).sort_values(
         ["strength", "gene_id", "feature_type"], ascending=[False, True, False], kind="stable"
@@ -123,22 +123,12 @@ def _gene_drivers(
 def _polarity(inputs: ExplanationInputs, genes: set[str], profile: Array, settings: ExplainParameters) -> pd.DataFrame:
     meta = inputs.table_meta
     chosen = np.flatnonzero((meta["gene_id"].isin(genes) & (meta["feature_type"] == "transcript_usage")).to_numpy())
-    r, n = masked_correlations(inputs.table[:, chosen], profile, settings.min_complete_pairs)
-    p = correlation_pvalues(r, n)
-    part = meta.iloc[chosen]
-    by_gene = pd.Series(r).groupby(part["gene_id"].to_numpy())
+    table = _correlated(meta.iloc[chosen], inputs.table[:, chosen], profile, settings)
+    by_gene = table.groupby("gene_id")["r"]
     enough = by_gene.transform("count") >= 2
     strength = (by_gene.transform("max") - by_gene.transform("min")).where(enough, 0.0)
-    table = part.assign(
-        r=r,
-        pvalue=p,
-        qvalue=bh(p, settings.fdr_method),
-        n_complete=n,
-        missingness=1 - n / len(profile),
-        switch_strength=strength.to_numpy(),
-    )
-    table = table.sort_values(["gene_id", "transcript_id"], kind="stable").reset_index(drop=True)
-    return tables.TRANSCRIPT_POLARITY.conform(table[tables.TRANSCRIPT_POLARITY.names])
+    table = table.assign(switch_strength=strength).sort_values(["gene_id", "transcript_id"], kind="stable")
+    return tables.TRANSCRIPT_POLARITY.conform(table[tables.TRANSCRIPT_POLARITY.names].reset_index(drop=True))
 
 
 def _high_vs_low(

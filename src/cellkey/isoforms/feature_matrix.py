@@ -73,21 +73,14 @@ class FeatureMatrix:
         """Sorted ids of all genes that own a feature."""
         return sorted(set(self.gene_ids))
 
+    def gene_numbers(self) -> tuple[list[str], NDArray[np.intp]]:
+        """Return the sorted genes, and the number of the gene of every feature among them."""
+        genes, numbers = np.unique(self.gene_ids.astype(str), return_inverse=True)
+        return [str(g) for g in genes], numbers.astype(np.intp)
+
     def remove_design(self, rows: Array) -> Array:
         """Return rows (any x samples) without the part that the removed design explains."""
         return rows - (rows @ self.basis) @ self.basis.T
-
-    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> FeatureMatrix:
-        """Return the matrix restricted to some features."""
-        return FeatureMatrix(
-            self.values[rows],
-            self.features.loc[rows].reset_index(drop=True)
-            if rows.dtype == bool
-            else self.features.iloc[rows].reset_index(drop=True),
-            self.sample_ids,
-            self.basis,
-            self.covariates,
-        )
 
     def frame(self) -> pd.DataFrame:
         """Return the feature columns followed by one column per sample."""

@@ -105,11 +105,10 @@ def enrich_modules(
                     "genes": ",".join(sorted(shown[g] for g in overlap)),
                 }
             )
-    columns = [c for c in tables.MODULE_GENE_SETS.names if c != "qvalue"]
-    table = pd.DataFrame(records, columns=columns)
+    table = pd.DataFrame(records, columns=tables.MODULE_GENE_SETS.names)
     table["qvalue"] = bh(table["pvalue"].to_numpy(dtype=np.float64))
     table = table[table["n_overlap"] > 0].sort_values(["module_id", "pvalue", "gene_set"], kind="stable")
-    return tables.MODULE_GENE_SETS.conform(table[tables.MODULE_GENE_SETS.names].reset_index(drop=True))
+    return tables.MODULE_GENE_SETS.conform(table.reset_index(drop=True))
 
 
 def enrich_fit(

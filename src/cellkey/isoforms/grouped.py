@@ -134,11 +134,10 @@ def module_overlap(fits: Mapping[str, Fit]) -> pd.DataFrame:
                     "pvalue": float(hypergeom.sf(len(shared) - 1, len(background), len(left), len(right))),
                 }
             )
-    names = [c for c in tables.MODULE_OVERLAP.names if c != "qvalue"]
-    table = pd.DataFrame(records, columns=names)
+    table = pd.DataFrame(records, columns=tables.MODULE_OVERLAP.names)
     table["qvalue"] = bh(table["pvalue"].to_numpy(dtype=np.float64))
     table = table[table["n_shared"] > 0].sort_values(["pvalue", "group", "module_id"], kind="stable")
-    return tables.MODULE_OVERLAP.conform(table[tables.MODULE_OVERLAP.names].reset_index(drop=True))
+    return tables.MODULE_OVERLAP.conform(table.reset_index(drop=True))
 
 
 def fit_directories(directory: str | Path) -> list[Path]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cellkey.isoforms.correlation import correlation_pvalues, unit_rows
 from cellkey.isoforms.feature_matrix import FeatureMatrix
+from cellkey.isoforms.tables import HIDDEN_FACTORS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +79,7 @@ def hidden_factors(
                 "reason": "; ".join(reasons),
             }
         )
-    columns = ["component", "variance_share", "feature_share", "best_column", "best_column_r", "flagged", "reason"]
-    return pd.DataFrame(records, columns=columns), profiles
+    return pd.DataFrame(records, columns=[c for c in HIDDEN_FACTORS.names if c != "removed"]), profiles
 
 
 def _column_correlations(profiles: Array, columns: pd.DataFrame) -> tuple[list[str], Array]:

@@ -10,25 +10,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FIXTURE_SETTINGS", "RECOVERY_THRESHOLDS", "fixture_settings", "recovery_threshold"]
 
-_BASELINE_ALPHAS = {
-    "toy_v1": 0.05,
-    "medium_v1": 0.02,
-    "noisy_v1": 0.05,
-    "nonlinear_v1": 0.05,
-    "large_v1": 0.03,
-    "realistic_v1": 0.05,
-    "realistic_unequal_v1": 0.05,
-}
-
 _LATENT_ALPHAS = {
-    "toy_v1": 0.05,
-    "medium_v1": 0.01,
-    "realistic_v1": 0.02,
-    "realistic_unequal_v1": 0.02,
-    "noisy_v1": 0.05,
-    "large_v1": 0.03,
-    "nonlinear_v1": 0.05,
-}
+    "toy_v1": 0.05, "medium_v1": 0.01, "realistic_v1": 0.02, "realistic_unequal_v1": 0.02, "noisy_v1": 0.05,
+    "large_v1": 0.03, "nonlinear_v1": 0.05,
+}  # fmt: skip
+_BASELINE_ALPHAS = dict.fromkeys(_LATENT_ALPHAS, 0.05) | {"medium_v1": 0.02, "large_v1": 0.03}
 _GAMMAS = {"toy_v1": 0.5, "medium_v1": 0.5}
 
 _MULTIPLEX = ("toy_multiplex_v1", "medium_multiplex_v1", "noisy_multiplex_v1", "large_multiplex_v1")
@@ -80,35 +66,14 @@ FIXTURE_SETTINGS: Mapping[str, Mapping[str, Mapping[str, Any]]] = MappingProxyTy
 )
 """Nested fit settings by backend and fixture. ``spectral`` and ``correlation`` run every fixture with one setting."""
 
-RECOVERY_THRESHOLDS: Mapping[str, Mapping[str, float]] = MappingProxyType(
-    {
-        "spectral": dict.fromkeys(
-            (
-                "toy_v1",
-                "medium_v1",
-                "realistic_v1",
-                "realistic_unequal_v1",
-                "noisy_v1",
-                "large_v1",
-                "nonlinear_v1",
-                "xlarge_v1",
-                "xxlarge_v1",
-                "xxlarge_stress_v1",
-                "toy_multiplex_v1",
-                "medium_multiplex_v1",
-                "noisy_multiplex_v1",
-                "large_multiplex_v1",
-                "xxlarge_multiplex_v1",
-            ),
-            0.95,
-        ),
-        "baseline": {"toy_v1": 0.95, "medium_v1": 0.825},
-        "latent": {"toy_v1": 0.95, "realistic_v1": 0.95},
-        "graph": {"toy_v1": 0.95, "realistic_v1": 0.95},
-        "vae": {"toy_v1": 0.95, "realistic_v1": 0.95},
-        "wgcna": {"toy_v1": 0.95, "medium_v1": 0.95},
-    }
-)
+RECOVERY_THRESHOLDS: Mapping[str, Mapping[str, float]] = MappingProxyType({
+    "spectral": dict.fromkeys((*_LATENT_ALPHAS, *_SCALE, *_MULTIPLEX), 0.95),
+    "baseline": {"toy_v1": 0.95, "medium_v1": 0.825},
+    "latent": {"toy_v1": 0.95, "realistic_v1": 0.95},
+    "graph": {"toy_v1": 0.95, "realistic_v1": 0.95},
+    "vae": {"toy_v1": 0.95, "realistic_v1": 0.95},
+    "wgcna": {"toy_v1": 0.95, "medium_v1": 0.95},
+})  # fmt: skip
 """Least recovery over suite seeds; below it a benchmark fails."""
 
 

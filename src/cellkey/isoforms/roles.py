@@ -116,27 +116,12 @@ def _strongest(positions: list[int] | None, rows: Array, profile: Array) -> tupl
 
 def _roles(switch: NDArray[np.bool_], abundance: NDArray[np.bool_], both: Array, threshold: float) -> list[str]:
     together = np.nan_to_num(both, nan=-np.inf) >= threshold
-    return [
-        str(role)
-        for role in np.select(
-            [switch & abundance & together, switch & abundance, switch, abundance],
-            [
-                ModuleRole.COUPLED.value,
-                ModuleRole.DISCORDANT.value,
-                ModuleRole.SWITCH_ONLY.value,
-                ModuleRole.ABUNDANCE_ONLY.value,
-            ],
-            ModuleRole.INACTIVE.value,
-        )
-    ]
+    roles = (ModuleRole.COUPLED, ModuleRole.DISCORDANT, ModuleRole.SWITCH_ONLY, ModuleRole.ABUNDANCE_ONLY)
+    rules = [switch & abundance & together, switch & abundance, switch, abundance]
+    return list(np.select(rules, [r.value for r in roles], ModuleRole.INACTIVE.value).tolist())
 
 
 def _couplings(both: Array, threshold: float) -> list[str]:
-    return [
-        str(c)
-        for c in np.select(
-            [np.isnan(both), both >= threshold, both <= -threshold],
-            [Coupling.SINGLE_CHANNEL.value, Coupling.POSITIVE.value, Coupling.NEGATIVE.value],
-            Coupling.UNCORRELATED.value,
-        )
-    ]
+    kinds = (Coupling.SINGLE_CHANNEL, Coupling.POSITIVE, Coupling.NEGATIVE)
+    rules = [np.isnan(both), both >= threshold, both <= -threshold]
+    return list(np.select(rules, [k.value for k in kinds], Coupling.UNCORRELATED.value).tolist())

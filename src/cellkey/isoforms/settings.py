@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 from cellkey.isoforms.backend_settings import (
     BaselineParameters,
     CorrelationParameters,
-    GeneGraphParameters,
     GraphParameters,
     LatentParameters,
     MultiplexParameters,
@@ -23,22 +22,8 @@ from cellkey.isoforms.backend_settings import (
 from cellkey.parameters import Parameters
 
 __all__ = [
-    "BaselineParameters",
-    "Channels",
-    "CorrelationParameters",
-    "EvidenceParameters",
-    "FeatureParameters",
-    "FitParameters",
-    "GeneGraphParameters",
-    "GraphParameters",
-    "LatentParameters",
-    "ModuleParameters",
-    "MultiplexParameters",
-    "PrepareParameters",
-    "SpectralParameters",
+    "Channels", "EvidenceParameters", "FeatureParameters", "FitParameters", "ModuleParameters", "PrepareParameters",
     "TraitParameters",
-    "VaeParameters",
-    "WgcnaParameters",
 ]
 
 Channels = Literal["both", "switch", "abundance", "psi", "all"]

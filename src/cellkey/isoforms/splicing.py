@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,13 +64,13 @@ def psi_of_bundle(bundle: Bundle) -> tuple[pd.DataFrame, Array]:
     return events, psi
 
 
+@dataclass(frozen=True, slots=True)
 class PsiTable:
     """Splicing events of a file: their genes, and shares of inclusion (events x samples, NaN where unknown)."""
 
-    def __init__(self, events: pd.DataFrame, values: Array, sample_ids: Sequence[str]) -> None:
-        self.events = events
-        self.values = values
-        self.sample_ids = tuple(sample_ids)
+    events: pd.DataFrame
+    values: Array
+    sample_ids: Sequence[str]
 
     def for_samples(self, sample_ids: Sequence[str]) -> Array:
         """Return the columns of these samples; NaN for samples that the file does not have."""

@@ -6,24 +6,9 @@ from cellkey.isoforms.roles import Coupling, ModuleRole
 from cellkey.records.schema import Column, TableSchema
 
 __all__ = [
-    "EDGES",
-    "FEATURE_META",
-    "GENE_DRIVERS",
-    "GROUPS",
-    "HIDDEN_FACTORS",
-    "HIGH_VS_LOW",
-    "IG_ATTRIBUTIONS",
-    "MEMBERSHIP",
-    "MODULES",
-    "MODULE_EVIDENCE",
-    "MODULE_GENE_ROLES",
-    "MODULE_GENE_SETS",
-    "MODULE_OVERLAP",
-    "RESIDUALISATION_QC",
-    "TRAITS",
-    "TRAIT_MODELS",
-    "TRANSCRIPT_LOADINGS",
-    "TRANSCRIPT_POLARITY",
+    "EDGES", "FEATURE_META", "GENE_DRIVERS", "GROUPS", "HIDDEN_FACTORS", "HIGH_VS_LOW", "IG_ATTRIBUTIONS",
+    "MEMBERSHIP", "MODULES", "MODULE_EVIDENCE", "MODULE_GENE_ROLES", "MODULE_GENE_SETS", "MODULE_OVERLAP",
+    "RESIDUALISATION_QC", "TRAITS", "TRAIT_MODELS", "TRANSCRIPT_LOADINGS", "TRANSCRIPT_POLARITY", "VAE_DRIVERS",
     "isoform_tables",
 ]
 
@@ -365,24 +350,4 @@ MODULE_OVERLAP = TableSchema(
 
 def isoform_tables() -> tuple[TableSchema, ...]:
     """Return the schemas of all tables with fixed columns that a fit or an explanation writes."""
-    return (
-        MODULES,
-        EDGES,
-        TRAITS,
-        TRAIT_MODELS,
-        MODULE_GENE_ROLES,
-        MEMBERSHIP,
-        TRANSCRIPT_LOADINGS,
-        FEATURE_META,
-        MODULE_EVIDENCE,
-        HIDDEN_FACTORS,
-        RESIDUALISATION_QC,
-        GENE_DRIVERS,
-        TRANSCRIPT_POLARITY,
-        HIGH_VS_LOW,
-        VAE_DRIVERS,
-        IG_ATTRIBUTIONS,
-        MODULE_GENE_SETS,
-        GROUPS,
-        MODULE_OVERLAP,
-    )
+    return tuple(value for value in globals().values() if isinstance(value, TableSchema))

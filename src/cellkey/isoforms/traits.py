@@ -14,9 +14,12 @@ from cellkey.isoforms.correlation import bh, correlation_pvalues, fisher_interva
 from cellkey.isoforms.covariates import covariate_columns
 from cellkey.isoforms.linear_models import least_squares, one_way, welch
 from cellkey.isoforms.settings import TraitParameters
+from cellkey.isoforms.tables import TRAIT_MODELS, TRAITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from cellkey.records.schema import TableSchema
 
 __all__ = ["TraitResults", "associate_traits"]
 
@@ -103,37 +106,7 @@ def associate_traits(
         models += rows
         if reason:
             skipped.append({"trait": trait.name, "reason": f"linear model: {reason}"})
-    return TraitResults(_adjusted(tests, _TEST_COLUMNS), _adjusted(models, _MODEL_COLUMNS), tuple(skipped))
-
-
-_TEST_COLUMNS = [
-    "module_id",
-    "trait",
-    "test",
-    "contrast",
-    "statistic",
-    "effect",
-    "df",
-    "n",
-    "pvalue",
-    "ci_low",
-    "ci_high",
-]
-_MODEL_COLUMNS = [
-    "module_id",
-    "trait",
-    "term",
-    "estimate",
-    "se",
-    "ci_low",
-    "ci_high",
-    "statistic",
-    "df",
-    "n",
-    "pvalue",
-    "joint_pvalue",
-    "covariates",
-]
+    return TraitResults(_adjusted(tests, TRAITS), _adjusted(models, TRAIT_MODELS), tuple(skipped))
 
 
 def _need_columns(samples: pd.DataFrame, names: Sequence[str]) -> None:
@@ -185,14 +158,7 @@ def _simple_tests(
     n = int(trait.complete.sum())
     for module, profile in eigengenes.items():
         y = profile[trait.complete]
-        row: Row = {
-            "module_id": module,
-            "trait": trait.name,
-            "n": n,
-            "contrast": "",
-            "ci_low": np.nan,
-            "ci_high": np.nan,
-        }
+        row: Row = {"module_id": module, "trait": trait.name, "n": n, "contrast": ""}
         if trait.values is not None:
             yield row | _correlation_test(y, trait.values, settings, n - removed_terms)
         elif len(trait.levels) == 2:
@@ -301,7 +267,6 @@ def _full_rank(columns: Array) -> Array:
     return columns[:, 1:] if columns.shape[1] > 1 else columns
 
 
-def _adjusted(rows: list[Row], columns: list[str]) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=columns)
-    table.insert(columns.index("pvalue") + 1, "qvalue", bh(table["pvalue"].to_numpy(dtype=np.float64)))
-    return table
+def _adjusted(rows: list[Row], schema: TableSchema) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=schema.names)
+    return table.assign(qvalue=bh(table["pvalue"].to_numpy(dtype=np.float64)))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cellkey.isoforms.backend_settings import BaselineParameters
 from cellkey.isoforms.backends.gene_graph import SimilarityBlock, dense_similarity, gene_graph_network
 from cellkey.isoforms.backends.interface import Backend, Network
-from cellkey.isoforms.settings import BaselineParameters
 
 if TYPE_CHECKING:
     import pandas as pd

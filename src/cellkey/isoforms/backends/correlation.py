@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellkey.isoforms.backend_settings import CorrelationParameters
 from cellkey.isoforms.backends.communities import leiden_communities
 from cellkey.isoforms.backends.interface import Backend, Network, edge_frame
 from cellkey.isoforms.backends.pairs import best_gene_pairs
-from cellkey.isoforms.backends.spectral import gene_numbers, rescue_threshold
+from cellkey.isoforms.backends.spectral import rescue_threshold
 from cellkey.isoforms.correlation import unit_rows
 from cellkey.isoforms.eigengenes import merge_close_modules
 from cellkey.isoforms.modules import ModuleSet
-from cellkey.isoforms.settings import CorrelationParameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ def infer(
     features: FeatureMatrix, parameters: CorrelationParameters, rng: np.random.Generator, reliability: pd.Series
 ) -> Network:
     """Return modules of genes whose best feature pair correlates strongly; the sign does not matter."""
-    genes, numbers = gene_numbers(features)
+    genes, numbers = features.gene_numbers()
     rows = unit_rows(features.values)
     varying = np.flatnonzero(np.einsum("ij,ij->i", rows, rows) > 0.5)
     threshold = rescue_threshold(max(len(varying), 2), features.effective_samples, parameters.expected_false_pairs)

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from cellkey.isoforms.backends.communities import connected_components, core_members, leiden_communities
 from cellkey.isoforms.backends.interface import Network, edge_frame
+from cellkey.isoforms.backends.pairs import strongest_per_gene_pair
 from cellkey.isoforms.feature_matrix import ABUNDANCE, SWITCH, FeatureMatrix
 from cellkey.isoforms.modules import ModuleSet
 
 if TYPE_CHECKING:
-    from cellkey.isoforms.settings import GeneGraphParameters
+    from cellkey.isoforms.backend_settings import GeneGraphParameters
 
 __all__ = ["Candidates", "candidate_pairs", "dense_similarity", "gene_graph_network"]
 
@@ -59,7 +60,7 @@ def candidate_pairs(
     features: FeatureMatrix, similarity: SimilarityBlock, parameters: GeneGraphParameters, reliability: pd.Series
 ) -> Candidates:
     """Return all feature pairs that pass the rules; abundance pairs at the lowest threshold in question."""
-    genes = np.unique(features.gene_ids.astype(str), return_inverse=True)[1]
+    _, genes = features.gene_numbers()
     types = features.feature_types
     switch, abundance = types == SWITCH, types == ABUNDANCE
     owns_switch = np.zeros(genes.max(initial=-1) + 1, dtype=bool)
@@ -105,7 +106,7 @@ def gene_graph_network(
     calibration: dict[str, Any] | None = None,
 ) -> Network:
     """Return the gene graph of a similarity and its modules."""
-    genes, numbers = np.unique(features.gene_ids.astype(str), return_inverse=True)
+    genes, numbers = features.gene_numbers()
     candidates = candidate_pairs(features, similarity, parameters, reliability)
     report = dict(calibration or {})
     if parameters.alpha_switch_grid:
@@ -116,14 +117,14 @@ def gene_graph_network(
         alpha = _select_abundance_alpha(candidates, numbers, len(genes), parameters.alpha_abundance_grid)
         report["selected_alpha_abundance"] = alpha
         candidates = candidates[~candidates.both_abundance | (np.abs(candidates.weight) >= alpha)]
-    pairs = _strongest(candidates, numbers)
+    pairs = candidates[strongest_per_gene_pair(numbers, candidates.first, candidates.second, candidates.weight)]
     positive = pairs[pairs.weight > 0]
     first, second = numbers[positive.first], numbers[positive.second]
     membership, selection = _membership(first, second, positive.weight, len(genes), parameters, seed)
     alive = np.bincount(np.r_[first, second], minlength=len(genes)) > 0
     if parameters.grey_min_intra_degree is not None:
         alive &= core_members(first, second, membership, parameters.grey_min_intra_degree)
-    communities = [[str(genes[g]) for g in np.flatnonzero(alive & (membership == c))] for c in np.unique(membership)]
+    communities = [[genes[g] for g in np.flatnonzero(alive & (membership == c))] for c in np.unique(membership)]
     communities = [c for c in communities if c]
     modules = ModuleSet.ranked(communities, min_size=parameters.min_module_size)
     largest = max((len(c) for c in communities), default=0)
@@ -133,7 +134,7 @@ def gene_graph_network(
         "seed": seed,
     }
     edges = edge_frame(features, pairs.first, pairs.second, pairs.weight)
-    nodes = _nodes([str(g) for g in genes], numbers, features, modules, pairs, reliability)
+    nodes = _nodes(genes, numbers, features, modules, pairs, reliability)
     return Network(modules, edges, report, nodes)
 
 
@@ -149,14 +150,6 @@ def _membership(
         first, second, weight, n_nodes=n_genes, resolution=parameters.leiden_resolution, seed=seed
     )
     return found, {"mode": "fixed", "resolution": parameters.leiden_resolution}
-
-
-def _strongest(candidates: Candidates, genes: Ints) -> Candidates:
-    a, b = genes[candidates.first], genes[candidates.second]
-    key = np.minimum(a, b).astype(np.int64) * (int(genes.max(initial=0)) + 1) + np.maximum(a, b)
-    order = np.lexsort((candidates.second, candidates.first, -np.abs(candidates.weight), key))
-    ordered = key[order]
-    return candidates[order[np.r_[True, ordered[1:] != ordered[:-1]]] if len(order) else order]
 
 
 def _select_abundance_alpha(candidates: Candidates, genes: Ints, n_genes: int, grid: tuple[float, ...]) -> float:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellkey.isoforms.backend_settings import GraphParameters
 from cellkey.isoforms.backends.baseline import ORIGINAL_FEATURES
 from cellkey.isoforms.backends.interface import Backend, Network
 from cellkey.isoforms.backends.latent import infer_from
 from cellkey.isoforms.correlation import unit_rows
-from cellkey.isoforms.settings import GraphParameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def feature_graph(features: FeatureMatrix, parameters: GraphParameters) -> Any:
 def _same_gene(features: FeatureMatrix) -> Any:
     from scipy.sparse import coo_matrix
 
-    codes = np.unique(features.gene_ids.astype(str), return_inverse=True)[1]
+    _, codes = features.gene_numbers()
     order = np.argsort(codes, kind="stable")
     pairs = np.flatnonzero(codes[order][1:] == codes[order][:-1])
     i, j = order[pairs], order[pairs + 1]

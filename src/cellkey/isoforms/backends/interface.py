@@ -19,17 +19,7 @@ if TYPE_CHECKING:
     from cellkey.isoforms.modules import ModuleSet
     from cellkey.parameters import Parameters
 
-__all__ = ["EDGE_COLUMNS", "Backend", "Infer", "Network", "edge_frame"]
-
-EDGE_COLUMNS = (
-    "source",
-    "target",
-    "weight",
-    "source_feature_id",
-    "target_feature_id",
-    "source_feature_type",
-    "target_feature_type",
-)
+__all__ = ["Backend", "Infer", "Network", "edge_frame"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +31,7 @@ class Network:
     modules
         Modules of genes.
     edges
-        Gene pairs with the strongest signed similarity and the features that carry it (:data:`EDGE_COLUMNS`),
+        Gene pairs with the strongest signed similarity and the features that carry it (the table ``edges``),
         sorted by source and target, source before target.
     calibration
         How the backend chose and fitted, as plain JSON values.
@@ -101,7 +91,6 @@ def edge_frame(
             "target_feature_id": ids[b],
             "source_feature_type": types[a],
             "target_feature_type": types[b],
-        },
-        columns=list(EDGE_COLUMNS),
+        }
     )
     return frame.sort_values(["source", "target"], kind="stable").reset_index(drop=True)

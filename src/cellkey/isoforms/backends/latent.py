@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellkey.isoforms.backend_settings import LatentParameters
 from cellkey.isoforms.backends.baseline import ORIGINAL_FEATURES, partial_correlations
 from cellkey.isoforms.backends.gene_graph import gene_graph_network
 from cellkey.isoforms.backends.interface import Backend, Network
 from cellkey.isoforms.feature_matrix import CHANNELS, SWITCH
-from cellkey.isoforms.settings import LatentParameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from cellkey.isoforms.backend_settings import MultiplexParameters
 from cellkey.isoforms.backends.baseline import ORIGINAL_FEATURES
 from cellkey.isoforms.backends.graph import infer
 from cellkey.isoforms.backends.interface import Backend
-from cellkey.isoforms.settings import MultiplexParameters
 
 __all__ = ["BACKEND"]
 

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["GenePairs", "best_gene_pairs"]
+__all__ = ["GenePairs", "best_gene_pairs", "strongest_per_gene_pair"]
 
 BLOCK = 2048
 
@@ -62,7 +62,7 @@ def best_gene_pairs(
     first = np.concatenate([f for f, _, _ in found]) if found else np.array([], dtype=np.intp)
     second = np.concatenate([s for _, s, _ in found]) if found else np.array([], dtype=np.intp)
     weight = np.concatenate([w for _, _, w in found]) if found else np.array([], dtype=np.float64)
-    best = _strongest_per_gene_pair(genes[first], genes[second], weight, first, second)
+    best = strongest_per_gene_pair(genes, first, second, weight)
     return GenePairs(first[best], second[best], weight[best], limit)
 
 
@@ -95,17 +95,14 @@ def _block_pairs(
     return np.minimum(first, second), np.maximum(first, second), np.clip(weight, -1.0, 1.0)
 
 
-def _strongest_per_gene_pair(
-    gene_a: NDArray[np.intp],
-    gene_b: NDArray[np.intp],
-    weight: NDArray[np.float64],
-    first: NDArray[np.intp],
-    second: NDArray[np.intp],
+def strongest_per_gene_pair(
+    genes: NDArray[np.intp], first: NDArray[np.intp], second: NDArray[np.intp], weight: NDArray[np.float64]
 ) -> NDArray[np.intp]:
+    """Return the positions of the pairs of rows that stand for their pairs of genes, sorted by gene numbers."""
     if not len(weight):
         return np.array([], dtype=np.intp)
-    low, high = np.minimum(gene_a, gene_b).astype(np.int64), np.maximum(gene_a, gene_b).astype(np.int64)
-    key = low * (int(high.max()) + 1) + high
+    low, high = np.minimum(genes[first], genes[second]), np.maximum(genes[first], genes[second])
+    key = low.astype(np.int64) * (int(high.max()) + 1) + high
     order = np.lexsort((second, first, -np.abs(weight), key))
     ordered = key[order]
     return order[np.r_[True, ordered[1:] != ordered[:-1]]]

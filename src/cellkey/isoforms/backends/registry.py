@@ -1,4 +1,4 @@
-"""Names of backends and where they live; a backend is imported when it is asked for."""
+"""Names of backends; a backend is imported when it is asked for."""
 
 from __future__ import annotations
 
@@ -12,21 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = ["backend_names", "get_backend"]
 
-_BACKENDS = {
-    "spectral": "cellkey.isoforms.backends.spectral",
-    "correlation": "cellkey.isoforms.backends.correlation",
-    "baseline": "cellkey.isoforms.backends.baseline",
-    "latent": "cellkey.isoforms.backends.latent",
-    "graph": "cellkey.isoforms.backends.graph",
-    "multiplex": "cellkey.isoforms.backends.multiplex",
-    "vae": "cellkey.isoforms.backends.vae",
-    "wgcna": "cellkey.isoforms.backends.wgcna",
-}
+_BACKENDS = ("spectral", "correlation", "baseline", "latent", "graph", "multiplex", "vae", "wgcna")
+"""A backend and its module have one name."""
 
 
 def backend_names() -> tuple[str, ...]:
     """Return the names of all backends, the default first."""
-    return tuple(_BACKENDS)
+    return _BACKENDS
 
 
 def get_backend(name: str) -> Backend:
@@ -40,5 +32,5 @@ def get_backend(name: str) -> Backend:
     if name not in _BACKENDS:
         msg = f"unknown backend {name!r}{did_you_mean(name, _BACKENDS)}; backends are {', '.join(_BACKENDS)}"
         raise ParameterError(msg)
-    backend: Backend = import_module(_BACKENDS[name]).BACKEND
+    backend: Backend = import_module(f"cellkey.isoforms.backends.{name}").BACKEND
     return backend

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cellkey.isoforms.backend_settings import SpectralParameters
 from cellkey.isoforms.backends.attachment import attach_genes
 from cellkey.isoforms.backends.communities import leiden_communities
 from cellkey.isoforms.backends.interface import Backend, Network, edge_frame
@@ -25,12 +26,11 @@ from cellkey.isoforms.correlation import correlation_at, unit_rows
 from cellkey.isoforms.eigengenes import merge_close_modules
 from cellkey.isoforms.feature_matrix import CHANNELS
 from cellkey.isoforms.modules import ModuleSet
-from cellkey.isoforms.settings import SpectralParameters
 
 if TYPE_CHECKING:
     from cellkey.isoforms.feature_matrix import FeatureMatrix
 
-__all__ = ["BACKEND", "gene_numbers", "rescue_threshold"]
+__all__ = ["BACKEND", "rescue_threshold"]
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -44,12 +44,6 @@ class _Found:
     pairs: GenePairs
 
 
-def gene_numbers(features: FeatureMatrix) -> tuple[list[str], Ints]:
-    """Return the sorted genes and the gene number of every feature."""
-    genes, numbers = np.unique(features.gene_ids.astype(str), return_inverse=True)
-    return [str(g) for g in genes], numbers.astype(np.intp)
-
-
 def rescue_threshold(n_rows: int, effective_samples: int, expected_false_pairs: float = 1.0) -> float:
     """Return the absolute correlation at which the given number of false pairs is expected among all row pairs."""
     p = expected_false_pairs * 2.0 / (n_rows * (n_rows - 1))
@@ -60,7 +54,7 @@ def infer(
     features: FeatureMatrix, parameters: SpectralParameters, rng: np.random.Generator, reliability: pd.Series
 ) -> Network:
     """Return modules of genes. Reliability weights do not enter; the row gate plays their part."""
-    genes, numbers = gene_numbers(features)
+    genes, numbers = features.gene_numbers()
     rows = unit_rows(features.values)
     seed = int(rng.integers(2**31))
     channels = _subspaces(features, rows, parameters, rng)
@@ -85,16 +79,10 @@ def infer(
     if parameters.merge_correlation is not None:
         found, merges = merge_close_modules(found, features, parameters.merge_correlation)
     modules = ModuleSet.ranked(found, min_size=parameters.min_module_size)
-    edges = pd.concat([_edges(features, projected.pairs), _edges(features, rescued.pairs)], ignore_index=True)
+    both = [np.concatenate([getattr(f.pairs, n) for f in (projected, rescued)]) for n in ("first", "second", "weight")]
     calibration = _calibration(channels, projected, rescued, joined, len(merges), features, parameters)
     nodes = _nodes(genes, numbers, modules, channels, projected, rescued)
-    return Network(
-        modules,
-        edges.sort_values(["source", "target"], kind="stable").reset_index(drop=True),
-        calibration,
-        nodes,
-        tuple(merges),
-    )
+    return Network(modules, edge_frame(features, *both), calibration, nodes, tuple(merges))
 
 
 def _subspaces(
@@ -105,24 +93,16 @@ def _subspaces(
     types = features.feature_types
     varying = np.einsum("ij,ij->i", rows, rows) > 0.5
     # Plain centring is the whole design of most analyses, and permuting keeps a row centred.
-    removes_more = features.basis.shape[1] > 1
-    restrict = features.remove_design if removes_more else _unchanged
+    restrict = features.remove_design if features.basis.shape[1] > 1 else lambda shuffled: shuffled
     for channel, channel_rng in zip(CHANNELS, rng.spawn(len(CHANNELS)), strict=True):
         positions = np.flatnonzero((types == channel) & varying)
         if positions.size:
-            subspace = channel_subspace(
-                rows[positions],
-                parameters,
-                channel_rng,
-                effective_samples=features.effective_samples,
-                restrict=restrict,
+            n = features.effective_samples
+            found[channel] = (
+                channel_subspace(rows[positions], parameters, channel_rng, effective_samples=n, restrict=restrict),
+                positions,
             )
-            found[channel] = (subspace, positions)
     return found
-
-
-def _unchanged(rows: Array) -> Array:
-    return rows
 
 
 def _modules_of_projected(
@@ -178,10 +158,6 @@ def _communities(
 def _no_pairs() -> GenePairs:
     empty = np.array([], dtype=np.intp)
     return GenePairs(empty, empty, np.array([], dtype=np.float64))
-
-
-def _edges(features: FeatureMatrix, pairs: GenePairs) -> pd.DataFrame:
-    return edge_frame(features, pairs.first, pairs.second, pairs.weight)
 
 
 def _calibration(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cellkey.isoforms.correlation import bh, unit_rows
 
 if TYPE_CHECKING:
-    from cellkey.isoforms.settings import SpectralParameters
+    from cellkey.isoforms.backend_settings import SpectralParameters
 
 __all__ = ["ChannelSubspace", "channel_subspace", "project"]
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from cellkey.errors import MissingDependencyError, ParameterError
 from cellkey.isoforms.attribution import VaeWeights, write_checkpoint
+from cellkey.isoforms.backend_settings import VaeParameters
 from cellkey.isoforms.backends.baseline import ORIGINAL_FEATURES
 from cellkey.isoforms.backends.gene_graph import gene_graph_network
 from cellkey.isoforms.backends.interface import Backend, Network
 from cellkey.isoforms.correlation import unit_rows
-from cellkey.isoforms.settings import VaeParameters
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from cellkey.isoforms.backend_settings import WgcnaParameters
 from cellkey.isoforms.backends.interface import Backend, Network, edge_frame
 from cellkey.isoforms.backends.pairs import best_gene_pairs
-from cellkey.isoforms.backends.spectral import gene_numbers
 from cellkey.isoforms.correlation import unit_rows
 from cellkey.isoforms.eigengenes import eigengene
 from cellkey.isoforms.modules import ModuleSet
-from cellkey.isoforms.settings import WgcnaParameters
 from cellkey.isoforms.wgcna.adjacency import correlation_of_adjacency, raised
 from cellkey.isoforms.wgcna.detection import Detection, detect
 
@@ -90,7 +89,7 @@ def _gene_modules(memberships: pd.DataFrame) -> ModuleSet:
 
 
 def _edges(features: FeatureMatrix, found: Detection, parameters: WgcnaParameters) -> pd.DataFrame:
-    _, numbers = gene_numbers(features)
+    _, numbers = features.gene_numbers()
     rows = unit_rows(features.values)
     threshold = correlation_of_adjacency(parameters.min_adjacency, found.power, parameters.network_type)
     pairs = best_gene_pairs(rows, numbers, max(threshold, MIN_EDGE_CORRELATION), max_pairs=parameters.max_edges)

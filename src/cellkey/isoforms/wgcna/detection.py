@@ -17,7 +17,7 @@ from cellkey.isoforms.wgcna.tree_cut import HybridCut, hybrid_cut
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cellkey.isoforms.settings import WgcnaParameters
+    from cellkey.isoforms.backend_settings import WgcnaParameters
 
 __all__ = ["Detection", "blocks_of", "detect", "fallback_power", "merge_by_eigengene"]
 

@@ -20,7 +20,7 @@ from cellkey.isoforms.wgcna.detection import Detection, fallback_power
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cellkey.isoforms.settings import WgcnaParameters
+    from cellkey.isoforms.backend_settings import WgcnaParameters
 
 __all__ = ["detect_in_r"]
 
