@@ -22,17 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "GENE_COUNTS",
-    "PSI",
-    "TRANSCRIPT_COUNTS",
-    "Bundle",
-    "BundleManifest",
-    "Encoding",
-    "FeatureKind",
-    "FeatureTableSpec",
-    "MatrixSpec",
-    "leaves_directory",
-    "make_bundle",
+    "GENE_COUNTS", "PSI", "TRANSCRIPT_COUNTS", "Bundle", "BundleManifest", "Encoding", "FeatureKind",
+    "FeatureTableSpec", "MatrixSpec", "leaves_directory", "make_bundle",
 ]
 
 TRANSCRIPT_COUNTS = "transcript_counts"
@@ -61,11 +52,25 @@ class FeatureKind(StrEnum):
         return self.value.startswith("truth_")
 
 
+_STEMS = {
+    kind: kind.value
+    for kind in (FeatureKind.PSI, FeatureKind.TRUTH_SWITCH, FeatureKind.TRUTH_ABUNDANCE, FeatureKind.TRUTH_CHANNEL_ROLE)
+}
+"""File names of tables that are not the plural of their kind."""
+
+
 def leaves_directory(filename: str) -> bool:
     """Return whether a file name taken from a manifest points outside the directory of the manifest."""
     posix, windows = PurePosixPath(filename), PureWindowsPath(filename)
     absolute = posix.is_absolute() or bool(windows.drive) or bool(windows.root)
     return absolute or ".." in posix.parts or ".." in windows.parts or not filename.strip("./\\ ")
+
+
+def _inside(filename: str) -> str:
+    if leaves_directory(filename):
+        msg = "must name a file inside the bundle directory"
+        raise ValueError(msg)
+    return filename
 
 
 class _FileSpec(Parameters):
@@ -74,10 +79,7 @@ class _FileSpec(Parameters):
     @field_validator("filename")
     @classmethod
     def _stays_inside(cls, value: str) -> str:
-        if leaves_directory(value):
-            msg = "must name a file inside the bundle directory"
-            raise ValueError(msg)
-        return value
+        return _inside(value)
 
 
 class FeatureTableSpec(_FileSpec):
@@ -120,9 +122,7 @@ class BundleManifest(Parameters):
     @classmethod
     def _stay_inside(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for name in (value,) if isinstance(value, str) else value:
-            if leaves_directory(name):
-                msg = "must name a file inside the bundle directory"
-                raise ValueError(msg)
+            _inside(name)
         return value
 
 
@@ -217,7 +217,6 @@ def make_bundle(
     suite_name: str = "user",
     description: str = "",
     provenance: Mapping[str, str] | None = None,
-    file_names: Mapping[FeatureKind, str] | None = None,
     encoding: Encoding = "dense_npz",
 ) -> Bundle:
     """Return a bundle from tables and matrices; the manifest is derived from them.
@@ -226,10 +225,8 @@ def make_bundle(
     ----------
     encoding
         How matrices are stored when the bundle is written.
-    file_names
-        File name of a table, where it is not the usual one of its kind.
     """
-    names = {k: (file_names or {}).get(k, _USUAL_NAMES[k]) for k in tables}
+    names = {k: f"{_STEMS.get(k, f'{k.value}s')}.parquet" for k in tables}
     manifest = BundleManifest(
         dataset_name=dataset_name,
         suite_name=suite_name,
@@ -252,16 +249,3 @@ def make_bundle(
     by_key: dict[str, pd.DataFrame] = {k.value: t.reset_index(drop=True) for k, t in tables.items()}
     by_key |= {names[k]: by_key[k.value] for k in tables if k.is_truth}
     return Bundle(manifest, samples.reset_index(drop=True), by_key, matrices)
-
-
-_USUAL_NAMES = {
-    FeatureKind.GENE: "genes.parquet",
-    FeatureKind.TRANSCRIPT: "transcripts.parquet",
-    FeatureKind.PSI: "psi.parquet",
-    FeatureKind.JUNCTION: "junctions.parquet",
-    FeatureKind.TRUTH_MODULE: "truth_modules.parquet",
-    FeatureKind.TRUTH_SWITCH: "truth_switch.parquet",
-    FeatureKind.TRUTH_SWITCH_EVENT: "truth_switch_events.parquet",
-    FeatureKind.TRUTH_ABUNDANCE: "truth_abundance.parquet",
-    FeatureKind.TRUTH_CHANNEL_ROLE: "truth_channel_role.parquet",
-}

@@ -154,45 +154,37 @@ def _intramodular_degree(modules: ModuleSet, edges: pd.DataFrame) -> dict[str, f
 
 
 def merge_close_modules(
-    communities: list[list[str]], features: FeatureMatrix, threshold: float, *, absolute: bool = True
+    communities: list[list[str]], features: FeatureMatrix, threshold: float
 ) -> tuple[list[list[str]], list[dict[str, Any]]]:
-    """Merge the two communities whose eigengenes correlate most, until none correlates above ``threshold``.
+    """Merge the two communities of the greatest |r| of eigengenes, until none has more than ``threshold``.
 
     Returns
     -------
     communities, history
         The merged communities and one mapping per merge: ``step``, ``correlation``, ``sizes``, ``first_genes``.
     """
-    position = _rows_by_gene(features)
+    position: dict[str, list[int]] = {}
+    for i, g in enumerate(features.gene_ids):
+        position.setdefault(g, []).append(i)
     current = [sorted(c) for c in communities]
     profiles = [_profile(c, features, position) for c in current]
     history: list[dict[str, Any]] = []
     while len(current) > 1:
         r = np.array(profiles) @ np.array(profiles).T
-        strength = np.abs(r) if absolute else r.copy()
+        strength = np.abs(r)
         np.fill_diagonal(strength, -np.inf)
         a, b = sorted(map(int, np.unravel_index(int(np.argmax(strength)), strength.shape)))
         if strength[a, b] <= threshold:
             break
-        history.append(
-            {
-                "step": len(history) + 1,
-                "correlation": float(r[a, b]),
-                "sizes": [len(current[a]), len(current[b])],
-                "first_genes": [current[a][0], current[b][0]],
-            }
-        )
+        pair = (current[a], current[b])
+        history.append({
+            "step": len(history) + 1, "correlation": float(r[a, b]), "sizes": [len(c) for c in pair],
+            "first_genes": [c[0] for c in pair],
+        })  # fmt: skip
         current[a] = sorted(current[a] + current[b])
         profiles[a] = _profile(current[a], features, position)
         del current[b], profiles[b]
     return current, history
-
-
-def _rows_by_gene(features: FeatureMatrix) -> dict[str, list[int]]:
-    rows: dict[str, list[int]] = {}
-    for i, g in enumerate(features.gene_ids):
-        rows.setdefault(g, []).append(i)
-    return rows
 
 
 def _profile(genes: list[str], features: FeatureMatrix, position: dict[str, list[int]]) -> Array:

@@ -132,14 +132,7 @@ def _write_files(fit: Fit, root: Path) -> None:
 
 def _fixed_tables(fit: Fit) -> dict[TableSchema, pd.DataFrame]:
     usage = fit.features.loadings
-    meta = pd.DataFrame(
-        {
-            "feature_id": usage["transcript_id"],
-            "gene_id": usage["gene_id"],
-            "feature_type": "transcript_usage",
-            "transcript_id": usage["transcript_id"],
-        }
-    )
+    meta = usage.assign(feature_id=usage["transcript_id"], feature_type="transcript_usage")[tables.FEATURE_META.names]
     evidence = fit.evidence.reindex(columns=tables.MODULE_EVIDENCE.names)
     evidence["n_resamples"] = evidence["n_resamples"].fillna(0)
     return {

@@ -63,7 +63,6 @@ def prepare_bundle(
     parameters: PrepareParameters | None = None,
     psi: PsiTable | None = None,
     name: str = "data",
-    description: str = "",
 ) -> Prepared:
     """Return a validated bundle of transcript counts.
 
@@ -130,7 +129,7 @@ def prepare_bundle(
     bundle = make_bundle(
         dataset_name=name,
         samples=sheet,
-        description=description or f"{counts.source}, {len(sheet)} samples",
+        description=f"{counts.source}, {len(sheet)} samples",
         tables=tables,
         matrices=matrices,
         encoding=settings.matrix_format,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["ALPHA_GRID", "stability_selection"]
 
 ALPHA_GRID = (0.005, 0.01, 0.02, 0.05, 0.10, 0.15, 0.20)
+FRACTION = 0.8
+"""Share of the samples in a refit."""
+
 STABLE = 0.6
 """An edge is stable when at least this share of the refits contains it."""
 
@@ -30,9 +33,7 @@ def stability_selection(
     reliability: pd.Series,
     rng: np.random.Generator,
     *,
-    grid: tuple[float, ...] = ALPHA_GRID,
     n_refits: int = 50,
-    fraction: float = 0.8,
 ) -> dict[str, Any]:
     """Return ``recommended_alpha`` and, per threshold, the numbers of edges and stable edges.
 
@@ -43,11 +44,11 @@ def stability_selection(
     """
     has_alpha = "alpha" in type(parameters).model_fields
     n = features.n_samples
-    subsets = [np.sort(g.permutation(n)[: round(fraction * n)]) for g in rng.spawn(n_refits)]
+    subsets = [np.sort(g.permutation(n)[: round(FRACTION * n)]) for g in rng.spawn(n_refits)]
     n_genes = len(features.genes)
     pairs = n_genes * (n_genes - 1) / 2
     summary: list[dict[str, Any]] = []
-    for alpha in grid if has_alpha else (None,):
+    for alpha in ALPHA_GRID if has_alpha else (None,):
         block = parameters if alpha is None else parameters.updated(alpha=alpha)
         seen: Counter[tuple[str, str]] = Counter()
         total = 0
@@ -69,4 +70,4 @@ def stability_selection(
         if s["stable_edge_count"] and s["expected_false_bound"] <= max(1.0, 0.05 * s["stable_edge_count"])
     ]
     chosen = acceptable[0] if acceptable else min(summary, key=lambda s: s["expected_false_bound"])
-    return {"recommended_alpha": chosen["alpha"], "n_refits": n_refits, "fraction": fraction, "summary": summary}
+    return {"recommended_alpha": chosen["alpha"], "n_refits": n_refits, "fraction": FRACTION, "summary": summary}

@@ -18,6 +18,11 @@ _TRANSCRIPT = Column("transcript_id", "string", "transcript")
 _FEATURE = Column("feature_id", "string", "feature: <gene_id>::<feature_type>, of a splicing event also ::<psi_uid>")
 _CHANNELS = ("switch", "abundance", "psi")
 _TYPE = Column("feature_type", "string", "channel of the feature", _CHANNELS)
+_N_COMPLETE = Column("n_complete", "int", "samples with a value")
+_MISSINGNESS = Column("missingness", "float", "share of samples without a value")
+_LATENT_DIM = Column("latent_dim", "int", "latent dimension that follows the eigengene most")
+_LATENT_R = Column("latent_eigengene_r", "float", "r of that dimension with the eigengene")
+_IN_MODULE = Column("in_module", "bool", "gene belongs to the module")
 _P = Column("pvalue", "float", "two-sided p value")
 
 
@@ -220,8 +225,8 @@ GENE_DRIVERS = TableSchema(
         Column("r", "float", "r of the feature with the module eigengene"),
         _P,
         _q("all features of the module"),
-        Column("n_complete", "int", "samples with a value"),
-        Column("missingness", "float", "share of samples without a value"),
+        _N_COMPLETE,
+        _MISSINGNESS,
         _FEATURE,
         _TYPE,
         Column("kme_low", "float", "lower end of the 95 % interval of r"),
@@ -239,8 +244,8 @@ TRANSCRIPT_POLARITY = TableSchema(
         Column("r", "float", "r of the usage with the module eigengene"),
         _P,
         _q("all transcripts of the module"),
-        Column("n_complete", "int", "samples with a value"),
-        Column("missingness", "float", "share of samples without a value"),
+        _N_COMPLETE,
+        _MISSINGNESS,
         Column("switch_strength", "float", "largest minus smallest r of the gene's transcripts"),
     ),
 )
@@ -260,8 +265,8 @@ HIGH_VS_LOW = TableSchema(
         _q("all rows of the file"),
         Column("n_high", "int", "samples with a high eigengene"),
         Column("n_low", "int", "samples with a low eigengene"),
-        Column("missingness", "float", "share of samples without a value"),
-        Column("in_module", "bool", "gene belongs to the module"),
+        _MISSINGNESS,
+        _IN_MODULE,
     ),
 )
 
@@ -275,8 +280,8 @@ VAE_DRIVERS = TableSchema(
         Column("feature_id", "string", "feature of the gene with the strongest response"),
         _TYPE,
         Column("decoded_response", "float", "change of the feature per unit of the latent dimension"),
-        Column("latent_dim", "int", "latent dimension that follows the eigengene most"),
-        Column("latent_eigengene_r", "float", "r of that dimension with the eigengene"),
+        _LATENT_DIM,
+        _LATENT_R,
         Column("decoded_response_percentile", "float", "rank of the absolute response among module genes, in per cent"),
         Column("sign_agreement", "bool", "response and r point the same way"),
         Column("passes_filter", "bool", "q value, percentile and sign pass"),
@@ -294,9 +299,9 @@ IG_ATTRIBUTIONS = TableSchema(
         Column("mean_ig", "float", "mean attribution over samples"),
         Column("mean_ig_corrected", "float", "the same in the direction of the eigengene"),
         Column("mean_abs_ig", "float", "mean absolute attribution over samples"),
-        Column("latent_dim", "int", "latent dimension that follows the eigengene most"),
-        Column("latent_eigengene_r", "float", "r of that dimension with the eigengene"),
-        Column("in_module", "bool", "gene belongs to the module"),
+        _LATENT_DIM,
+        _LATENT_R,
+        _IN_MODULE,
     ),
 )
 

@@ -77,13 +77,9 @@ def input_problems(
     if (genes is None) != (gene_counts is None):
         has, lacks = ("gene matrix", "gene table") if genes is None else ("gene table", "gene matrix")
         found.append(Problem(f"there is a {has} but no {lacks}", lacks, "give both or neither"))
-    if genes is not None:
-        found += _id_problems(genes, "gene_id", "gene table")
     if genes is not None and gene_counts is not None:
         found += _matrix_problems(gene_counts, GENE_COUNTS, genes, "gene table", samples)
-    if genes is not None and "gene_id" in genes.columns and "gene_id" in transcripts.columns:
-        found += _orphan_problems(transcripts, genes)
-    return found
+    return [*found, *_gene_table_problems(transcripts, genes)]
 
 
 def validate_bundle_inputs(
@@ -118,16 +114,13 @@ def bundle_problems(bundle: Bundle) -> list[Problem]:
             )
         )
         return found
-    genes = bundle.tables.get(FeatureKind.GENE.value)
-    gene_counts = bundle.matrices.get(GENE_COUNTS)
-    paired = gene_counts is not None
-    found += input_problems(
-        bundle.samples, bundle.transcripts, bundle.transcript_counts, genes if paired else None, gene_counts
-    )
-    if genes is not None and not paired:
-        found += _id_problems(genes, "gene_id", "gene table")
-        if {"gene_id"} <= set(genes.columns) and {"gene_id"} <= set(bundle.transcripts.columns):
-            found += _orphan_problems(bundle.transcripts, genes)
+    genes, gene_counts = bundle.tables.get(FeatureKind.GENE.value), bundle.matrices.get(GENE_COUNTS)
+    counted = bundle.transcript_counts
+    if gene_counts is None:  # a table of genes may stand alone
+        found += input_problems(bundle.samples, bundle.transcripts, counted)
+        found += _gene_table_problems(bundle.transcripts, genes)
+    else:
+        found += input_problems(bundle.samples, bundle.transcripts, counted, genes, gene_counts)
     found += _psi_problems(bundle)
     if len(bundle.samples) < MIN_SAMPLES:
         found.append(
@@ -309,7 +302,13 @@ def _label(table: pd.DataFrame, position: int) -> str:
     return str(position + 1)
 
 
-def _orphan_problems(transcripts: pd.DataFrame, genes: pd.DataFrame) -> Iterator[Problem]:
+def _gene_table_problems(transcripts: pd.DataFrame, genes: pd.DataFrame | None) -> Iterator[Problem]:
+    """Ids of a gene table, and genes of transcripts that it lacks."""
+    if genes is None:
+        return
+    yield from _id_problems(genes, "gene_id", "gene table")
+    if "gene_id" not in genes.columns or "gene_id" not in transcripts.columns:
+        return
     known = set(genes["gene_id"].astype(str))
     named = set(transcripts["gene_id"].dropna().astype(str))
     orphans = sorted(named - known)

@@ -164,7 +164,7 @@ def isoform_gradient(usage: pd.DataFrame, profile: np.ndarray, *, gene: str, ax:
     return ax
 
 
-def switch_plot(usage: pd.DataFrame, group: pd.Series, *, gene: str, figure: Figure | None = None) -> Figure:
+def switch_plot(usage: pd.DataFrame, group: pd.Series, *, gene: str) -> Figure:
     """Draw the isoform fractions of a gene by group: mean shares stacked, and every sample by transcript.
 
     Parameters
@@ -178,21 +178,20 @@ def switch_plot(usage: pd.DataFrame, group: pd.Series, *, gene: str, figure: Fig
 
     groups = sample_groups(group) or _halves(group)
     with drawing_style():
-        figure = figure or NewFigure(figsize=(4.0 + 1.6 * min(len(usage.columns), 6), 4.0), layout="constrained")
+        figure = NewFigure(figsize=(4.0 + 1.6 * min(len(usage.columns), 6), 4.0), layout="constrained")
         axes = figure.subplots(1, 1 + len(usage.columns), width_ratios=[1.5, *[1.0] * len(usage.columns)])
         first = axes[0]
         bottom = np.zeros(len(groups))
         for i, name in enumerate(usage.columns):
-            means = np.array([np.nanmean(usage[name].to_numpy(dtype=np.float64)[at]) for _, at in groups])
-            first.bar(range(len(groups)), means, bottom=bottom, color=PALETTE[i % len(PALETTE)], width=0.75)
+            values, colour = usage[name].to_numpy(dtype=np.float64), PALETTE[i % len(PALETTE)]
+            means = np.array([np.nanmean(values[at]) for _, at in groups])
+            first.bar(range(len(groups)), means, bottom=bottom, color=colour, width=0.75)
             bottom += means
             own = axes[1 + i]
-            strip_boxes(
-                own, [(g, usage[name].to_numpy(dtype=np.float64)[at]) for g, at in groups], (PALETTE[i % len(PALETTE)],)
-            )
+            strip_boxes(own, [(g, values[at]) for g, at in groups], (colour,))
             own.set_xticks(range(len(groups)), [shorten(g, 14) for g, _ in groups], rotation=40, ha="right")
             own.set_ylim(-0.03, 1.03)
-            own.set_title(shorten(name, 19), fontsize=9, color=PALETTE[i % len(PALETTE)], fontweight="bold")
+            own.set_title(shorten(name, 19), fontsize=9, color=colour, fontweight="bold")
             own.set_yticks([0, 0.5, 1], [] if i else ["0", "0.5", "1"])
         first.set_xticks(range(len(groups)), [shorten(g, 14) for g, _ in groups], rotation=40, ha="right")
         first.set_ylim(0, 1.0)

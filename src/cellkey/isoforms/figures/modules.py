@@ -186,20 +186,19 @@ def strip_boxes(ax: Axes, groups: list[tuple[str, np.ndarray]], colours: tuple[s
     ax.set_xlim(-0.6, len(groups) - 0.4)
 
 
-def role_scatter(roles: pd.DataFrame, *, module: str | None = None, ax: Axes | None = None) -> Axes:
+def role_scatter(roles: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw switch against abundance membership of module genes, coloured by role.
 
     Genes with one channel only lie on the axis of that channel.
     """
-    part = roles if module is None else roles[roles["module_id"] == module]
     with drawing_style():
         ax = new_axes(ax, (5.2, 4.6))
-        title(ax, "Roles" + (f" in {module}" if module else ""), f"{len(part):,} genes")
+        title(ax, "Roles", f"{len(roles):,} genes")
         for level in (-0.2, 0.2):
             ax.axhline(level, color="#DDDDDD", linewidth=0.8)
             ax.axvline(level, color="#DDDDDD", linewidth=0.8)
         for role, colour in ROLE_COLOURS.items():
-            own = part[part["module_role"].astype(str) == role]
+            own = roles[roles["module_role"].astype(str) == role]
             if len(own):
                 x = own["abundance_r"].astype(float).fillna(0.0)
                 y = own["switch_r"].astype(float).fillna(0.0)
@@ -208,7 +207,7 @@ def role_scatter(roles: pd.DataFrame, *, module: str | None = None, ax: Axes | N
         ax.set_ylim(-1.05, 1.05)
         ax.set_xlabel("r of abundance with the eigengene")
         ax.set_ylabel("r of switch with the eigengene")
-        if len(part):
+        if len(roles):
             ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.2)
     return ax
 
@@ -245,7 +244,7 @@ def module_network(view: NetworkView, *, module: str, ax: Axes | None = None) ->
     return ax
 
 
-def soft_threshold_diagnostics(table: pd.DataFrame, *, min_r2: float = 0.85, figure: Figure | None = None) -> Figure:
+def soft_threshold_diagnostics(table: pd.DataFrame, *, min_r2: float = 0.85) -> Figure:
     """Draw the scale-free fit and the mean connectivity of every power; the chosen power is marked.
 
     Parameters
@@ -256,7 +255,7 @@ def soft_threshold_diagnostics(table: pd.DataFrame, *, min_r2: float = 0.85, fig
     from matplotlib.figure import Figure as NewFigure
 
     with drawing_style():
-        figure = figure or NewFigure(figsize=(8.4, 3.6), layout="constrained")
+        figure = NewFigure(figsize=(8.4, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         fit = (-np.sign(table["slope"]) * table["sft_r2"]).to_numpy(dtype=np.float64)
         power = table["power"].to_numpy()

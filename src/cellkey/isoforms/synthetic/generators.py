@@ -219,16 +219,21 @@ def _realistic_genes(
     draft.psi = [_noisy_psi(rng, share, 0.02) for share in first_shares]
 
 
-def _realistic(design: RealisticDesign, rng: Generator) -> _Draft:
-    n, m = design.n_samples, len(design.module_sizes)
-    age, sex = _people(rng, n)
-    numbers = _numbers(rng, design.n_genes)
+def _latent(rng: Generator, design: RealisticDesign | MultiplexDesign, m: int, age: Array) -> Array:
+    """Values of ``m`` modules: noise, the diagnosis, age, and one confounder that all share."""
+    n = len(age)
     latent = rng.normal(0, 1, (m, n))
     dx = rng.uniform(*design.dx_range, m)
     by_age = rng.uniform(*design.age_range, m)
     confounder = rng.normal(0, 1, n)
     latent = latent + dx[:, None] * _case(n) + by_age[:, None] * _standardised(age)
-    latent = latent + design.confounder_weight * confounder
+    return np.asarray(latent + design.confounder_weight * confounder)
+
+
+def _realistic(design: RealisticDesign, rng: Generator) -> _Draft:
+    age, sex = _people(rng, design.n_samples)
+    numbers = _numbers(rng, design.n_genes)
+    latent = _latent(rng, design, len(design.module_sizes), age)
     draft = _Draft(_samples(age, sex), "chrRealistic", 1000, 500)
     _realistic_genes(draft, rng, design, latent, numbers)
     return draft
@@ -272,14 +277,9 @@ def _multiplex_plan(design: MultiplexDesign) -> list[tuple[str, int | None, str]
 
 
 def _multiplex(design: MultiplexDesign, rng: Generator) -> _Draft:
-    n, m = design.n_samples, design.n_modules
+    n = design.n_samples
     age, sex = _people(rng, n)
-    latent = rng.normal(0, 1, (m, n))
-    dx = rng.uniform(*design.dx_range, m)
-    by_age = rng.uniform(*design.age_range, m)
-    confounder = rng.normal(0, 1, n)
-    latent = latent + dx[:, None] * _case(n) + by_age[:, None] * _standardised(age)
-    latent = latent + design.confounder_weight * confounder
+    latent = _latent(rng, design, design.n_modules, age)
     latent = (latent - latent.mean(axis=1, keepdims=True)) / latent.std(axis=1, keepdims=True)
     plan = _multiplex_plan(design)
     rng.shuffle(plan)
