@@ -360,3 +360,12 @@ def test_a_folder_of_groups_names_its_fits(tmp_path: Path) -> None:
         read_fit(tmp_path)
     with pytest.raises(RunError, match="one fit per group"):
         compare(tmp_path, tmp_path, tmp_path / "x.json")
+
+
+def test_the_page_of_files_names_what_is_written(directory: Path, bench: Path) -> None:
+    """Every file of a fit and of a benchmark is in the reference page, every table with fixed columns too."""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "isoform-files.md").read_text(encoding="utf-8")
+    written = json.loads((directory / "fit_config.json").read_text())["files"]
+    reports = [p.name.replace("first-", "<stage>-") for p in (bench / "reports").glob("first-*")]
+    assert not [name for name in (*written, *reports) if name not in page]
+    assert not [schema.name for schema in tables.isoform_tables() if f"{schema.name}.parquet" not in page]
