@@ -20,7 +20,7 @@ from cellkey.isoforms.figures.prepare import (
     polarity_matrix,
     sample_groups,
 )
-from cellkey.isoforms.figures.saving import main_trait, write_fit_figures
+from cellkey.isoforms.figures.saving import fit_figures, main_trait, write_fit_figures
 from cellkey.isoforms.figures.trees import feature_dendrogram
 from cellkey.isoforms.figures.usage import usage_heatmap, usage_violins
 from cellkey.isoforms.fit_files import read_fit, write_fit
@@ -173,3 +173,13 @@ def test_report_of_no_modules(tmp_path: Path) -> None:
     """Noise has no modules, and the report says so."""
     folder = write_fit(fit(pure_noise(seed=7), {"evidence": {"n_null": 0}}), tmp_path / "fit")
     assert "no module was found" in report_fit(folder).read_text(encoding="utf-8")
+
+
+def test_thresholds_show_what_was_asked_for(tmp_path: Path) -> None:
+    """The line is at the fit of the settings, and the logarithmic axis has more than one number."""
+    settings = {"min_module_size": 5, "min_scale_free_r2": 0.7}
+    found = fit(simulate("toy_v1"), {"backend": "wgcna", "wgcna": settings, "evidence": {"n_null": 0}})
+    left, right = dict(fit_figures(read_fit(write_fit(found, tmp_path))))["soft_threshold"].axes
+    assert 0.7 in {float(line.get_ydata()[0]) for line in left.lines}
+    low, high = right.get_ylim()
+    assert sum(low <= tick <= high for tick in right.get_yticks()) >= 2

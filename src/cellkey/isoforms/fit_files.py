@@ -208,6 +208,11 @@ class FitFiles:
         named = genes.dropna(subset=["gene_name"])
         return dict(zip(named["gene_id"].astype(str), named["gene_name"].astype(str), strict=True))
 
+    def config(self) -> dict[str, Any]:
+        """Read ``fit_config.json``."""
+        content: dict[str, Any] = json.loads(_present(self.directory, CONFIG).read_text(encoding="utf-8"))
+        return content
+
     def table(self, name: str) -> pd.DataFrame:
         """Read another table of the fit."""
         return read_parquet(_present(self.directory, f"{name}.parquet"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from cellkey.isoforms.bundle_io import read_bundle
 from cellkey.isoforms.evidence import preservation
 from cellkey.isoforms.feature_matrix import FeatureMatrix
 from cellkey.isoforms.features import build_features
-from cellkey.isoforms.fit_files import CONFIG, read_fit
+from cellkey.isoforms.fit_files import read_fit
 from cellkey.isoforms.parquet import write_parquet
 from cellkey.isoforms.settings import FitParameters
 
@@ -39,9 +38,7 @@ def preservation_of_fit(
         If the bundle shares no feature with the fit.
     """
     stored = read_fit(artifact_dir)
-    parameters = FitParameters.parse(
-        json.loads((stored.directory / CONFIG).read_text(encoding="utf-8"))["parameters"]
-    )
+    parameters = FitParameters.parse(stored.config()["parameters"])
     columns = ["feature_id", "gene_id", "feature_type", "n_transcripts"]
     ids = stored.sample_ids
     reference = FeatureMatrix(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cellkey.isoforms.figures.saving import fit_figures
-from cellkey.isoforms.fit_files import CONFIG, FitFiles, read_fit
+from cellkey.isoforms.fit_files import FitFiles, read_fit
 from cellkey.isoforms.parquet import read_parquet
 from cellkey.plots._style import render
 from cellkey.records.atomic import write_text
@@ -60,7 +60,7 @@ def report_fit(directory: str | Path, path: str | Path | None = None) -> Path:
 
 
 def _page(fit: FitFiles) -> str:
-    config = json.loads((fit.directory / CONFIG).read_text(encoding="utf-8"))
+    config = fit.config()
     figures = {name: _image(figure, name) for name, figure in fit_figures(fit)}
     body = [
         f"<h1>{escape(str(config.get('dataset_name', fit.directory.name)))}</h1>",

@@ -244,15 +244,18 @@ def module_network(view: NetworkView, *, module: str, ax: Axes | None = None) ->
     return ax
 
 
-def soft_threshold_diagnostics(table: pd.DataFrame, *, min_r2: float = 0.85) -> Figure:
+def soft_threshold_diagnostics(table: pd.DataFrame, *, min_r2: float) -> Figure:
     """Draw the scale-free fit and the mean connectivity of every power; the chosen power is marked.
 
     Parameters
     ----------
     table
         Table ``soft_threshold`` of a fit with the backend ``wgcna``.
+    min_r2
+        The fit that was asked for, drawn as a line.
     """
     from matplotlib.figure import Figure as NewFigure
+    from matplotlib.ticker import LogLocator
 
     with drawing_style():
         figure = NewFigure(figsize=(8.4, 3.6), layout="constrained")
@@ -269,6 +272,7 @@ def soft_threshold_diagnostics(table: pd.DataFrame, *, min_r2: float = 0.85) -> 
         left.set_ylabel("fit of a power law (signed r²)")
         right.set_ylabel("mean connectivity")
         right.set_yscale("log")
+        right.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         right.yaxis.set_major_formatter("{x:g}")
         right.yaxis.set_minor_formatter("")
         title(

@@ -61,7 +61,8 @@ def fit_figures(fit: FitFiles, *, most_modules: int = 6) -> Iterator[tuple[str, 
     yield "role_scatter", figure_of(modules.role_scatter(roles))
     thresholds = fit.directory / "soft_threshold.parquet"
     if thresholds.is_file():
-        yield "soft_threshold", modules.soft_threshold_diagnostics(read_parquet(thresholds))
+        needed = fit.config()["parameters"]["wgcna"]["min_scale_free_r2"]
+        yield "soft_threshold", modules.soft_threshold_diagnostics(read_parquet(thresholds), min_r2=needed)
     tree = fit.directory / "feature_tree.parquet"
     if tree.is_file():
         yield "feature_dendrogram", feature_dendrogram(read_parquet(tree), fit.table("feature_modules"))
