@@ -32,7 +32,7 @@ def test_tables_of_suppa(tmp_path: Path) -> None:
     [
         ("id\tS1\nE1\t0.5\n", "name no gene: 'E1'"),
         ("id\tgene_id\tS1\nE1\tG\t50\n", "first 50 at event 'E1', column 'S1'"),
-        ("id\tgene_id\tS1\nE1\tG\thigh\n", "column 'S1' holds text"),
+        ("id\tgene_id\tS1\nE1\tG\thigh\n", "column 'S1': values must be numbers, found 'high'"),
     ],
 )
 def test_bad_tables(text: str, words: str, tmp_path: Path) -> None:
