@@ -2,6 +2,7 @@
 
 - :mod:`~cellkey.routing.gates`: predicates with reasons, combined with ``&``, ``|`` and ``~``.
 - :mod:`~cellkey.routing.walk`: the walker that all rules share, and its trace.
+- :mod:`~cellkey.routing.standing`: how siblings stand to each other, for rules that take the best.
 - :mod:`~cellkey.routing.marker_gates`: the rule for marker evidence; :mod:`~cellkey.routing.limits`: its parameters.
 - :mod:`~cellkey.routing.branch_rule`: the rule for enrichment, with its parameters;
   :mod:`~cellkey.routing.branch_support`: the walks by it and what follows from them.

@@ -15,6 +15,7 @@ from pydantic import Field
 from cellkey.parameters import Parameters
 from cellkey.records.vocabulary import BranchStop, FailReason, StopDetail, StopReason
 from cellkey.routing.gates import Gate, judge
+from cellkey.routing.standing import SiblingRule
 from cellkey.routing.walk import Candidate, Choice, Walk
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from cellkey.scoring.evidence import Evidence
 
 __all__ = ["BRANCH_GATES", "BranchGating", "BranchMaterial", "BranchRule"]
-
-_DECIMALS = 10  # sums made in another order of clusters must not break a tie
 
 
 class BranchGating(Parameters):
@@ -117,45 +116,7 @@ BRANCH_GATES: tuple[Gate, ...] = (
 """The checks of the best candidate, in the order in which they are asked; the margin comes last."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """How siblings stand in every group.
-
-    Attributes
-    ----------
-    ranked
-        The siblings by their support, those without one last, groups x siblings.
-    n_scored
-        How many have one, shape (groups,).
-    lead
-        Support of the first minus that of each of ``ranked``, groups x siblings.
-    selected
-        The first if it passes and is far enough ahead, else -1; shape (groups,).
-    """
-
-    ranked: NDArray[np.int64]
-    n_scored: NDArray[np.int64]
-    lead: NDArray[np.float64]
-    selected: NDArray[np.int64]
-
-
-def _standing_of(
-    nodes: NDArray[np.int64], scores: NDArray[np.float64], passed: NDArray[np.bool_], gap: float
-) -> _Standing:
-    """Rank siblings, given in the order of their names, by their support, groups x siblings."""
-    finite = np.isfinite(scores)
-    # Ties go to the path that sorts first, so that the order of siblings means nothing.
-    order = np.argsort(np.where(finite, -np.round(scores, _DECIMALS), np.inf), axis=1, kind="stable")
-    by_rank = np.take_along_axis(scores, order, axis=1)
-    ranked, n_scored = nodes[order], finite.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        lead = by_rank[:, :1] - by_rank
-    near = (n_scored > 1) & (np.round(lead[:, min(1, len(nodes) - 1)], _DECIMALS) < gap)
-    passes = np.take_along_axis(passed, order, axis=1)[:, 0] & finite.any(axis=1)
-    return _Standing(ranked, n_scored, lead, np.where(passes & ~near, ranked[:, 0], -1))
-
-
-class BranchRule:
+class BranchRule(SiblingRule):
     """Chooses the sibling with the greatest branch support if it passes all gates.
 
     Parameters
@@ -167,28 +128,24 @@ class BranchRule:
     """
 
     def __init__(self, evidence: Evidence, gating: BranchGating) -> None:
-        self.evidence = evidence
         self.gating = gating
-        self.scores = evidence.score
-        self.judgement = judge(BRANCH_GATES, BranchMaterial(evidence, gating), evidence.score.shape)
-        self._names = [n.path_text for n in evidence.key.hierarchy.nodes]
-        self._standings: dict[tuple[int, ...], _Standing] = {}
+        judgement = judge(BRANCH_GATES, BranchMaterial(evidence, gating), evidence.score.shape)
+        super().__init__(evidence, judgement, evidence.score, np.isfinite(evidence.score))
 
     @property
     def coverage(self) -> NDArray[np.float64]:
         """Share of each type's listed markers that are measured, groups x nodes."""
         return self.evidence["coverage"]
 
-    def selected(self, candidates: Sequence[int], level: int) -> NDArray[np.int64]:
-        """Return the candidate that each group goes on with, -1 where it stops; shape (groups,)."""
-        del level  # the same thresholds hold at every level
-        return self._standing(candidates).selected
+    def gap(self, level: int) -> float:
+        """Return the least lead over the runner-up; the same at every level."""
+        del level
+        return self.gating.margin_threshold
 
     def choose(self, group: int, parent: int | None, candidates: Sequence[int], level: int) -> Choice:
         """Judge the candidates of one step."""
-        del level
-        found = self._standing(candidates)
-        n_scored, failed = int(found.n_scored[group]), self.judgement.failed[group]
+        found = self._standing(candidates, level)
+        n_scored, failed = int(found.n_competing[group]), self.judgement.failed[group]
         if not n_scored:
             return self._stopped(group, parent, candidates, Choice(()), BranchStop.NO_VALID_SCORE)
         ranked = found.ranked[group, :n_scored].tolist()
@@ -199,20 +156,9 @@ class BranchRule:
         if failed[best] >= 0:
             return self._stopped(group, parent, candidates, seen, BRANCH_GATES[failed[best]].name)
         if found.selected[group] < 0:
-            limit = self.gating.margin_threshold
-            near = np.round(found.lead[group, :n_scored], _DECIMALS) < limit
-            seen = replace(seen, tied=tuple(k for k, is_near in zip(ranked, near, strict=True) if is_near))
+            seen = replace(seen, tied=tuple(found.ranked[group, found.near[group]].tolist()))
             return self._stopped(group, parent, candidates, seen, BranchStop.AMBIGUOUS_SIBLING_MARGIN)
         return replace(seen, candidates=self._rows(group, candidates, best), selected=best)
-
-    def _standing(self, candidates: Sequence[int]) -> _Standing:
-        asked = tuple(candidates)
-        if asked not in self._standings:
-            nodes = np.array(sorted(asked, key=lambda k: self._names[k]))
-            self._standings[asked] = _standing_of(
-                nodes, self.scores[:, nodes], self.judgement.failed[:, nodes] < 0, self.gating.margin_threshold
-            )
-        return self._standings[asked]
 
     def stop_of(self, group: int, walk: Walk) -> BranchStop:
         """Return why a walk ended, in the words of this rule."""
@@ -231,9 +177,6 @@ class BranchRule:
     ) -> Choice:
         stop, detail = _SHARED_WORDS[parent is None, BranchStop(why)]
         return replace(seen, candidates=self._rows(group, candidates, None), stop=stop, detail=detail)
-
-    def _rows(self, group: int, candidates: Sequence[int], selected: int | None) -> tuple[Candidate, ...]:
-        return tuple(self._row(group, k, selected) for k in candidates)
 
     def _row(self, group: int, node: int, selected: int | None) -> Candidate:
         reason, score = self.judgement.reason(group, node), float(self.scores[group, node])

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ancestor_or_self", "best_nodes", "lineage_of", "related_nodes"]
+__all__ = ["DECIMALS", "ancestor_or_self", "best_nodes", "lineage_of", "related_nodes"]
 
-_DECIMALS = 10  # sums made in another order of clusters must not break a tie
+DECIMALS = 10  # sums made in another order of cells or clusters must not break a tie
 
 
 def ancestor_or_self(parents: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -44,7 +44,7 @@ def lineage_of(parents: NDArray[np.int64]) -> NDArray[np.int64]:
 def best_nodes(values: NDArray[np.float64], names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the node with the greatest finite value per row (-1 if none) and the value; ties by name."""
     order = np.argsort(np.asarray(names, dtype=str), kind="stable")
-    ranked = np.where(np.isfinite(values[:, order]), np.round(values[:, order], _DECIMALS), -np.inf)
+    ranked = np.where(np.isfinite(values[:, order]), np.round(values[:, order], DECIMALS), -np.inf)
     found = order[ranked.argmax(axis=1)].astype(np.int64)
     chosen = values[np.arange(len(values)), found]
     return np.where(np.isfinite(chosen), found, -1), np.where(np.isfinite(chosen), chosen, np.nan)

@@ -9,6 +9,7 @@ import numpy as np
 
 from cellkey.records.vocabulary import FailReason, StopDetail, StopReason
 from cellkey.routing.gates import Detail, Gate, Judgement, judge
+from cellkey.routing.standing import SiblingRule
 from cellkey.routing.walk import Candidate, Choice
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ __all__ = ["MARKER_GATES", "GateMaterial", "MarkerRule", "gate_markers", "missin
            "worst_veto"]
 
 _ANTI_OFF_LIMIT = 0.2
-_DECIMALS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,50 +241,7 @@ _POSITION = {"coverage": 3, "expressed": 4, "enriched": 5}
 _WEAK = tuple(_POSITION.values())  # failures of its empty marker list that do not count against a grouping
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """How siblings stand in every group.
-
-    Attributes
-    ----------
-    ranked
-        The siblings, those that pass first and by their score, groups x siblings.
-    n_passing
-        How many of them pass, shape (groups,).
-    margin
-        Score of the first minus that of the second, shape (groups,); NaN without a second.
-    near
-        Which of ``ranked`` pass and are too close to the first, groups x siblings.
-    selected
-        The first if it passes and none is too close, else -1; shape (groups,).
-    """
-
-    ranked: NDArray[np.int64]
-    n_passing: NDArray[np.int64]
-    margin: NDArray[np.float64]
-    near: NDArray[np.bool_]
-    selected: NDArray[np.int64]
-
-
-def _standing_of(
-    nodes: NDArray[np.int64], scores: NDArray[np.float64], passed: NDArray[np.bool_], gap: float
-) -> _Standing:
-    """Rank siblings, given in the order of their names, by their scores, groups x siblings."""
-    # Ties go to the name that sorts first, so that the order of siblings means nothing. Rounding keeps
-    # sums made in another order of cells from breaking a tie.
-    order = np.lexsort((-np.round(scores, _DECIMALS), ~passed), axis=1)
-    by_rank = np.take_along_axis(scores, order, axis=1)
-    lead = by_rank[:, :1] - by_rank
-    n_passing = passed.sum(axis=1)
-    near = (np.round(lead, _DECIMALS) < gap) & (np.arange(len(nodes)) < n_passing[:, None])
-    ranked = nodes[order]
-    undecided = near[:, 1] if len(nodes) > 1 else np.zeros(len(scores), dtype=bool)
-    margin = lead[:, 1] if len(nodes) > 1 else np.full(len(scores), np.nan)
-    selected = np.where((n_passing > 0) & ~undecided, ranked[:, 0], -1)
-    return _Standing(ranked, n_passing, margin, near, selected)
-
-
-class MarkerRule:
+class MarkerRule(SiblingRule):
     """Chooses the passing sibling with the highest score, unless another one is too close.
 
     Parameters
@@ -294,41 +251,30 @@ class MarkerRule:
     """
 
     def __init__(self, evidence: Evidence, gating: Gating) -> None:
-        self.evidence = evidence
         self.gating = gating
-        self.judgement, self.scores, self.coverage = gate_markers(evidence, gating)
-        self._names = [n.path_text for n in evidence.key.hierarchy.nodes]
-        self._standings: dict[tuple[int, ...], _Standing] = {}
+        judgement, scores, self.coverage = gate_markers(evidence, gating)
+        super().__init__(evidence, judgement, scores, judgement.passed)
 
-    def selected(self, candidates: Sequence[int], level: int) -> NDArray[np.int64]:
-        """Return the candidate that each group goes on with, -1 where it stops; shape (groups,)."""
-        return self._standing(candidates, level).selected
+    def gap(self, level: int) -> float:
+        """Return the least lead over the runner-up at a level."""
+        return self.gating.at(level).min_gap
 
     def choose(self, group: int, parent: int | None, candidates: Sequence[int], level: int) -> Choice:
         """Judge the candidates of one step."""
         found = self._standing(candidates, level)
-        n_passing = int(found.n_passing[group])
+        n_passing = int(found.n_competing[group])
         if not n_passing:
             stop, detail = self._nothing_passes(group, parent, candidates)
             return Choice(self._rows(group, candidates, None), stop=stop, detail=detail)
         ranked = found.ranked[group].tolist()
         best, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None
-        margin = None if runner_up is None else float(found.margin[group])
+        margin = None if runner_up is None else float(found.lead[group, 1])
         if found.selected[group] < 0:
-            near = tuple(k for k, is_near in zip(ranked, found.near[group], strict=True) if is_near)
+            near = tuple(found.ranked[group, found.near[group]].tolist())
             detail = StopDetail.AMBIGUOUS_ROOT if parent is None else StopDetail.AMBIGUOUS_SIBLINGS
             return Choice(self._rows(group, candidates, None), None, best, runner_up, margin, n_passing > 1,
                           near, StopReason.LOW_MARGIN, detail)
         return Choice(self._rows(group, candidates, best), best, best, runner_up, margin, n_passing > 1)
-
-    def _standing(self, candidates: Sequence[int], level: int) -> _Standing:
-        asked = tuple(candidates)
-        if asked not in self._standings:
-            nodes = np.array(sorted(asked, key=lambda k: self._names[k]))
-            self._standings[asked] = _standing_of(
-                nodes, self.scores[:, nodes], self.judgement.failed[:, nodes] < 0, self.gating.at(level).min_gap
-            )
-        return self._standings[asked]
 
     def _nothing_passes(
         self, group: int, parent: int | None, candidates: Sequence[int]
@@ -338,9 +284,6 @@ class MarkerRule:
         if {self.judgement.reason(group, k) for k in candidates} == {FailReason.LOW_COVERAGE}:
             return StopReason.INSUFFICIENT_COVERAGE, StopDetail.INSUFFICIENT_COVERAGE
         return StopReason.NO_CHILDREN_PASS, StopDetail.NO_CHILD_PASSED
-
-    def _rows(self, group: int, candidates: Sequence[int], selected: int | None) -> tuple[Candidate, ...]:
-        return tuple(self._row(group, node, selected) for node in candidates)
 
     def _row(self, group: int, node: int, selected: int | None) -> Candidate:
         reason = self.judgement.reason(group, node)
