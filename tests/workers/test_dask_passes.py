@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cellkey.annotation.passes import InThisProcess
+from cellkey.annotation.passes import LocalPasses
 from cellkey.clustering import ClusteringParameters, gene_moments
 from cellkey.clustering.features import Moments
 from cellkey.clustering.pca import Components, principal_components
@@ -79,7 +79,7 @@ def test_resamples_equal_those_of_memory(form: str, stored: Callable[..., Path],
     names = list(adata.var_names)
     labels = np.array([f"{i % 3}" for i in range(adata.n_obs)], dtype=object)
     found = []
-    for passes, X in ((InThisProcess(), adata.X), (DaskPasses(workers, path, part_values=SMALL_PARTS),
+    for passes, X in ((LocalPasses(), adata.X), (DaskPasses(workers, path, part_values=SMALL_PARTS),
                                                    open_on_disk(path).X)):
         resampler = Resampler(adata.obs_names, range(0, adata.n_vars, 7), n_resamples=4)
         expression, _ = expression_of(passes, X, names)
@@ -94,7 +94,7 @@ def test_every_form_gives_the_numbers_of_memory(form: str, stored: Callable[...,
     """Factors, moments, components, clusters and profiles, bit by bit."""
     path = stored(form)
     names = list(read_cells(path).var_names)
-    memory, cluster = InThisProcess(), DaskPasses(workers, path, part_values=27_000 if "dense" in form else SMALL_PARTS)
+    memory, cluster = LocalPasses(), DaskPasses(workers, path, part_values=27_000 if "dense" in form else SMALL_PARTS)
     here, report = expression_of(memory, decoded(path), names)
     there, far_report = expression_of(cluster, open_on_disk(path).X, names)
     assert dataclasses.replace(far_report, storage=report.storage) == report
@@ -124,7 +124,7 @@ def test_several_units_of_cells_are_summed_alike(storage: str, tmp_path: Path, w
     path = tmp_path / "cells.h5ad"
     ad.AnnData(X.asformat(storage)).write_h5ad(path)
     names, features = [f"g{i}" for i in range(90)], np.arange(80)[::-1].copy()
-    here, _ = expression_of(InThisProcess(), decoded(path), names, assume="counts")
+    here, _ = expression_of(LocalPasses(), decoded(path), names, assume="counts")
     expected = gene_moments(here)
     chosen = Moments(20_000, expected.mean[features], expected.sd[features])
     components = principal_components(here, features, chosen, n_components=5)
@@ -152,8 +152,8 @@ def test_little_memory_means_several_rounds_and_equal_profiles(stored: Callable[
     assert len(cluster._rounds()) > 1
     seen: list[float] = []
     found = cluster.profiles(there, labels, names, progress=seen.append)
-    here, _ = expression_of(InThisProcess(), adata.X, names)
-    assert_equal_profiles(found, InThisProcess().profiles(here, labels, names))
+    here, _ = expression_of(LocalPasses(), adata.X, names)
+    assert_equal_profiles(found, LocalPasses().profiles(here, labels, names))
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx(1.0)
 
@@ -192,8 +192,8 @@ def test_killed_workers_change_no_number(
     path = stored("csr.h5ad")
     adata = read_cells(path)
     names, labels = list(adata.var_names), adata.obs["truth"].astype(object).to_numpy()
-    here, _ = expression_of(InThisProcess(), adata.X, names)
-    expected = InThisProcess().cluster(here, names, params=PARAMETERS)
+    here, _ = expression_of(LocalPasses(), adata.X, names)
+    expected = LocalPasses().cluster(here, names, params=PARAMETERS)
     usual = passes_module.components_from_products
     killed = []
     with WorkerPlan(local=2).connect() as workers:
@@ -219,7 +219,7 @@ def test_killed_workers_change_no_number(
 
         profiles = cluster.profiles(there, labels, names, progress=kill_once)
         assert killed == ["features", "profiles"]
-        assert_equal_profiles(profiles, InThisProcess().profiles(here, labels, names))
+        assert_equal_profiles(profiles, LocalPasses().profiles(here, labels, names))
 
         workers.client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
         workers.client.wait_for_workers(2, timeout=30)

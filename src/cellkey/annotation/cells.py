@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from cellkey.annotation.confidence import (
     confidence_table,
     measure_stability,
 )
-from cellkey.annotation.core import Annotation, annotate_profiles, hold_votes
+from cellkey.annotation.core import annotate_profiles, hold_votes
 from cellkey.annotation.differential import fits_hdf5
 from cellkey.annotation.enrichment import control_notes, decided_by_enrichment, enrichment_of
 from cellkey.annotation.fields import colour_fields, labels_by_cell, record_fields
@@ -26,10 +25,9 @@ from cellkey.annotation.inputs import (
     cluster_labels,
     default_hierarchy,
     resolve_markers,
-    symbol_columns,
 )
 from cellkey.annotation.methods import plan_methods
-from cellkey.annotation.passes import InThisProcess, Passes
+from cellkey.annotation.passes import LocalPasses
 from cellkey.annotation.result import AnnotationResult, LazyFields, write_result
 from cellkey.annotation.tables import annotation_tables
 from cellkey.annotation.values import decoded, expression_of, processors
@@ -40,12 +38,15 @@ from cellkey.profiles.resampling import N_RESAMPLES, Resampler, Resamples
 from cellkey.progress import with_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from cellkey.annotation.core import Annotation
+    from cellkey.annotation.methods import MethodPlan
+    from cellkey.annotation.passes import Passes
     from cellkey.calls.export import ExportRules
     from cellkey.clustering import Clustering, ClusteringParameters
     from cellkey.hierarchy.resolution import Resolution
@@ -167,107 +168,56 @@ def annotate(
     started = time.perf_counter()
     clock = StepClock(progress if callable(progress) else None)
     settings = _clustering_settings(clustering)
-    passes = InThisProcess(choose_device(settings.device)) if passes is None else passes
+    passes = LocalPasses(choose_device(settings.device)) if passes is None else passes
     key = None if hierarchy is None else as_hierarchy(hierarchy)
     plan = plan_methods(method, scoring=scoring, gating=gating, export=export)
-    score_parameters, gate_settings = plan.marker_scoring, plan.gates
-    var_names = np.asarray(adata.var_names.astype(str), dtype=object)
-    var_columns = symbol_columns(adata)
+    work = _Work(adata, plan, settings, passes, clock, n_jobs or processors())
     layer_name, X = pick_layer(adata, layer)
-    messages: list[str] = []
     # What can be wrong with the request is found before the matrix is read.
     given = None if groupby is None else cluster_labels(adata, groupby)
-    resolution = None if key is None else resolve_markers(key, gate_settings, adata, var_columns)
-    if not _sufficient(profiles, score_parameters):
+    resolution = None if key is None else resolve_markers(key, plan.gates, adata)
+    if not _sufficient(profiles, plan.marker_scoring):
         profiles = None
-        X = decoded(adata, layer_name, X, n_jobs, clock, messages)
-    expression, report = expression_of(X, layer_name, var_names, normalize, assume, profiles, messages, passes)
+        X = decoded(adata, layer_name, X, work.n_jobs, clock, work.messages)
+    expression, report = expression_of(X, layer_name, work.names, normalize, assume, profiles, work.messages, passes)
     if key is None:
-        key = default_hierarchy(report, profiles, adata.n_vars, messages)
+        key = default_hierarchy(report, profiles, adata.n_vars, work.messages)
     if resolution is None:
-        resolution = resolve_markers(key, gate_settings, adata, var_columns)
-    messages.extend(better_sources(adata, layer_name, report, resolution))
-    technical, is_feature = find_technical(list(var_names), technical_markers)
+        resolution = resolve_markers(key, plan.gates, adata)
+    work.messages.extend(better_sources(adata, layer_name, report, resolution))
+    technical, is_feature = find_technical(list(work.names), technical_markers)
 
     clock.step("clustering")
-    grouping = None
-    on_gpu: tuple[str, ...] = ()
-    if given is None:
-        grouping = passes.cluster(
-            expression, list(var_names), params=settings, allowed=is_feature,
-            always_use=sorted(set(resolution.found.values())),
-        )
+    grouping, labels, embedding = None, given, None
+    if labels is None:
+        grouping = work.clustered(expression, resolution, is_feature)
         labels = np.asarray(grouping.labels, dtype=object)
-        on_gpu = grouping.on_gpu
-        messages.extend(grouping.notes)
-    else:
-        labels = given
-
-    embedding = None
     if umap and grouping is not None:
         clock.step("UMAP")
         embedding = _umap(grouping)
-
     clock.step("profiles")
-    quantiles = sorted({*POSITIVE_QUANTILES, score_parameters.positive_quantile})
-    threads = n_jobs or processors()
     if profiles is not None:
-        held = _usable(resamples, score_parameters, messages)
+        held = _usable(resamples, plan.marker_scoring, work.messages)
     else:
-        resampler = _resampler(adata, resolution, var_names, resamples, settings.seed, score_parameters)
-        profiles = passes.profiles(
-            expression, labels, var_names, quantiles=quantiles, basis=score_parameters.positive_basis,
-            n_jobs=threads, resampler=resampler, progress=clock.share,
-        )
-        held = None if resampler is None else resampler.result()
-        if passes.device == "gpu":
-            on_gpu = (*on_gpu, "profiles")
-            messages.append(f"profiles and resamples on the GPU ({device_name()})")
-        elif settings.device == "gpu":
-            messages.append("profiles and resamples on the CPUs of the workers")
+        profiles, held = work.profiled(expression, labels, resolution, resamples)
     values = report.kind if report is not None else profiles.info.get("values", "")
     transform = report.transform if report is not None else profiles.info.get("transform", "")
     profiles.info.update({"values": str(values), "transform": str(transform), "layer": layer_name})
     if not fits_hdf5(profiles.groups):
-        messages.append(f"{profiles.n_groups:,} clusters are more than the differential genes of one .h5ad file can "
-                        "hold: they are left out of uns; labels and scores are not affected.")
-    clock.step("scoring")
-    base = annotate_profiles(
-        profiles, key, scoring=score_parameters, gating=gate_settings, features=is_feature, resolution=resolution
-    )
-    base = replace(base, method=plan.markers.name)
-    annotation = replace(base, method=plan.decides.name, enrichment=enrichment_of(base, plan))
-    if annotation.enrichment is not None:
-        messages.extend(control_notes(annotation.enrichment))
-        if plan.decides is plan.enrichment:
-            annotation = decided_by_enrichment(annotation, annotation.enrichment)
-    messages.extend(annotation.key.resolution.notes)
-    if held is not None:
-        clock.step("confidence")
-        stability, notes = measure_stability(base, annotation, held, features=is_feature)
-        annotation = replace(annotation, stability=stability)
-        messages.extend(notes)
+        work.messages.append(f"{profiles.n_groups:,} clusters are more than the differential genes of one .h5ad file "
+                             "can hold: they are left out of uns; labels and scores are not affected.")
+    annotation = work.called(profiles, key, resolution, held, is_feature)
     if votes:
-        annotation = _with_votes(annotation, expression, _RowsOf(labels))
+        annotation = replace(annotation, compositions=hold_votes(annotation, expression, labels))
     tables = annotation_tables(annotation)
     confidence: Mapping[str, float] = {}
     if held is not None:
         tables["confidence"] = confidence_table(annotation, held.n_resamples)
         confidence = confidence_by_group(tables["confidence"], annotation.method)
     facts = {
-        "layer": layer_name,
-        "values": values,
-        "transform": transform,
-        "n_cells": int(adata.n_obs),
-        "n_vars": int(adata.n_vars),
-        "n_clusters": profiles.n_groups,
-        "groupby": groupby or "",
-        "hierarchy": key.name,
-        "device": "gpu" if on_gpu else "cpu",
-        "on_gpu": ",".join(on_gpu),
-        **({"gpu": device_name()} if on_gpu else {}),
-        "technical_markers": ",".join(technical),
-        **plan.record(),
+        "layer": layer_name, "values": values, "transform": transform, "n_cells": int(adata.n_obs),
+        "n_vars": int(adata.n_vars), "n_clusters": profiles.n_groups, "groupby": groupby or "", "hierarchy": key.name,
+        **work.device_facts(), "technical_markers": ",".join(technical), **plan.record(),
         "resamples": 0 if held is None else held.n_resamples,
         "clustering": grouping.params.model_dump(mode="json") if grouping is not None else {},
         "seconds": {**clock.seconds(), "total": round(time.perf_counter() - started, 3)},
@@ -276,10 +226,10 @@ def annotate(
         **labels_by_cell(annotation, labels, confidence), **technical_intensities(expression, technical)
     })
     uns = LazyFields(lambda: {
-        **record_fields(annotation, facts, gate_settings), **colour_fields(obs, annotation.key.hierarchy)
+        **record_fields(annotation, facts, plan.gates), **colour_fields(obs, annotation.key.hierarchy)
     })
     result = AnnotationResult(
-        annotation, tables, labels, facts, tuple(messages), obs, uns, grouping, embedding, held
+        annotation, tables, labels, facts, tuple(work.messages), obs, uns, grouping, embedding, held
     )
     if not copy:
         write_result(adata, result)
@@ -289,20 +239,74 @@ def annotate(
 # --- steps ---
 
 
-class _RowsOf(Mapping[str, Any]):
-    """The cells of each group, looked up when they are asked for."""
+class _Work:
+    """An annotation under way: what was asked for, what it works with, and what is to be said of it."""
 
-    def __init__(self, labels: NDArray[np.object_]) -> None:
-        self._labels = labels
+    def __init__(
+        self, adata: Any, plan: MethodPlan, settings: ClusteringParameters, passes: Passes, clock: StepClock,
+        n_jobs: int,
+    ) -> None:
+        self.adata, self.plan, self.settings, self.passes = adata, plan, settings, passes
+        self.clock, self.n_jobs = clock, n_jobs
+        self.names = np.asarray(adata.var_names.astype(str), dtype=object)
+        self.messages: list[str] = []
+        self._on_gpu: tuple[str, ...] = ()
 
-    def __getitem__(self, group: str) -> NDArray[np.intp]:
-        return np.flatnonzero(self._labels == group)
+    def clustered(self, expression: Expression, resolution: Resolution, is_feature: NDArray[np.bool_]) -> Clustering:
+        """Cluster the cells; the markers of the hierarchy always take part."""
+        found = self.passes.cluster(
+            expression, list(self.names), params=self.settings, allowed=is_feature,
+            always_use=sorted(set(resolution.found.values())),
+        )
+        self._on_gpu = found.on_gpu
+        self.messages.extend(found.notes)
+        return found
 
-    def __iter__(self) -> Iterator[str]:
-        return iter({str(label) for label in self._labels if label is not None})
+    def profiled(
+        self, expression: Expression, labels: Any, resolution: Resolution, resamples: int | Resamples
+    ) -> tuple[ClusterProfiles, Resamples | None]:
+        """Profile the clusters, and resamples of their cells in the same pass."""
+        scoring = self.plan.marker_scoring
+        resampler = _resampler(self.adata, resolution, self.names, resamples, self.settings.seed, scoring)
+        profiles = self.passes.profiles(
+            expression, labels, self.names, quantiles=sorted({*POSITIVE_QUANTILES, scoring.positive_quantile}),
+            basis=scoring.positive_basis, n_jobs=self.n_jobs, resampler=resampler, progress=self.clock.share,
+        )
+        if self.passes.device == "gpu":
+            self._on_gpu = (*self._on_gpu, "profiles")
+            self.messages.append(f"profiles and resamples on the GPU ({device_name()})")
+        elif self.settings.device == "gpu":
+            self.messages.append("profiles and resamples on the CPUs of the workers")
+        return profiles, None if resampler is None else resampler.result()
 
-    def __len__(self) -> int:
-        return len(list(iter(self)))
+    def called(
+        self, profiles: ClusterProfiles, key: Hierarchy, resolution: Resolution, held: Resamples | None,
+        is_feature: NDArray[np.bool_],
+    ) -> Annotation:
+        """Call every cluster by the methods asked for, and measure how well the calls hold."""
+        self.clock.step("scoring")
+        plan = self.plan
+        base = annotate_profiles(
+            profiles, key, scoring=plan.marker_scoring, gating=plan.gates, features=is_feature, resolution=resolution
+        )
+        base = replace(base, method=plan.markers.name)
+        annotation = replace(base, method=plan.decides.name, enrichment=enrichment_of(base, plan))
+        if annotation.enrichment is not None:
+            self.messages.extend(control_notes(annotation.enrichment))
+            if plan.decides is plan.enrichment:
+                annotation = decided_by_enrichment(annotation, annotation.enrichment)
+        self.messages.extend(annotation.key.resolution.notes)
+        if held is None:
+            return annotation
+        self.clock.step("confidence")
+        stability, notes = measure_stability(base, annotation, held, features=is_feature)
+        self.messages.extend(notes)
+        return replace(annotation, stability=stability)
+
+    def device_facts(self) -> dict[str, str]:
+        """Return where the work was done, for the record."""
+        facts = {"device": "gpu" if self._on_gpu else "cpu", "on_gpu": ",".join(self._on_gpu)}
+        return facts | ({"gpu": device_name()} if self._on_gpu else {})
 
 
 def _clustering_settings(parameters: Any) -> ClusteringParameters:
@@ -362,9 +366,3 @@ def _usable(resamples: int | Resamples, scoring: MarkerScoring, messages: list[s
         " confidence was not measured. Annotate the cells again to measure it."
     )
     return None
-
-
-def _with_votes(
-    annotation: Annotation, expression: Expression, rows: Mapping[str, NDArray[np.intp]]
-) -> Annotation:
-    return replace(annotation, compositions=hold_votes(annotation, expression, rows))

@@ -116,14 +116,14 @@ def undecided(annotation: Annotation) -> dict[str, tuple[int, ...]]:
 
 
 def hold_votes(
-    annotation: Annotation, expression: Expression, rows_of_group: Mapping[str, NDArray[np.intp]]
+    annotation: Annotation, expression: Expression, labels: NDArray[np.object_]
 ) -> dict[str, Mapping[str, object]]:
-    """Let the cells of undecided groups vote; return the compositions by group."""
+    """Let the cells of undecided groups vote, given the group of each; return the compositions by group."""
     position = {name: i for i, name in enumerate(annotation.evidence.groups)}
     compositions: dict[str, Mapping[str, object]] = {}
     for group, candidates in undecided(annotation).items():
         ballot = vote(
-            expression, rows_of_group[group], candidates, annotation.evidence,
+            expression, np.flatnonzero(labels == group), candidates, annotation.evidence,
             annotation.profiles.overall_mean, annotation.profiles.overall_std,
             threshold=annotation.gating.per_cell_gap_threshold,
         )

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.profiles.profile import ClusterProfiles
 
-__all__ = ["as_hierarchy", "better_sources", "cluster_labels", "default_hierarchy", "resolve_markers", "symbol_columns"]
+__all__ = [
+    "as_hierarchy", "better_sources", "cluster_labels", "default_hierarchy", "obs_column", "possible_clusters",
+    "resolve_markers", "symbol_columns",
+]
 
 
 def as_hierarchy(source: Hierarchy | Mapping[str, Any] | str | Path) -> Hierarchy:
@@ -51,9 +54,7 @@ def symbol_columns(adata: AnnData) -> dict[str, list[str]]:
     return {c: adata.var[c].astype(str).tolist() for c in SYMBOL_COLUMNS if c in adata.var}
 
 
-def resolve_markers(
-    key: Hierarchy, gating: Mapping[str, Any], adata: AnnData, var_columns: dict[str, list[str]]
-) -> Resolution:
+def resolve_markers(key: Hierarchy, gating: Mapping[str, Any], adata: AnnData) -> Resolution:
     """Find all names once; refuse data that measure no marker of any cell type, and say where the markers are."""
     from cellkey.hierarchy.resolution import no_marker_measured, resolve_names
     from cellkey.routing.limits import merge_gating
@@ -61,7 +62,7 @@ def resolve_markers(
     _warn_of_unknown_roots(key, gating)
     also = merge_gating(key.gating, gating, names=("marker map", "gating parameters")).markers()
     names = adata.var_names.astype(str).tolist()
-    resolution = resolve_names([*key.all_markers(), *also], names, var_columns=var_columns)
+    resolution = resolve_names([*key.all_markers(), *also], names, var_columns=symbol_columns(adata))
     if not any(m in resolution.found for node in key.nodes for m in node.markers):
         named = f"hierarchy {key.name!r}" if key.name else "the marker map"
         raise no_marker_measured(resolution, named, [*_elsewhere(adata, resolution), *_why_protein(key)])
@@ -140,20 +141,29 @@ def _raw_names(adata: AnnData) -> list[str]:
     return [str(n) for n in names]
 
 
+def obs_column(adata: Any, name: str) -> Any:
+    """Return a column of ``obs``, of cells on disk without reading the others; None if there is none."""
+    return adata.column(name) if hasattr(adata, "column") else adata.obs.get(name)
+
+
+def possible_clusters(adata: Any) -> list[str]:
+    """Return the columns of ``obs`` with as many different values as there may be clusters."""
+    return [str(c) for c in adata.obs if 1 < adata.obs[c].nunique() <= max(200, adata.n_obs // 20)]
+
+
 def cluster_labels(adata: AnnData, groupby: str, option: str = "--cluster-key") -> NDArray[np.object_]:
     """Return the cluster of each cell as text, None where it has none; refuse a column that holds no clusters.
 
     ``option`` is what messages say to name another column with.
     """
-    known = adata.column(groupby) is not None if hasattr(adata, "column") else groupby in adata.obs
-    if not known:
-        few = [str(c) for c in adata.obs if 1 < adata.obs[c].nunique() <= max(200, adata.n_obs // 20)]
+    column = obs_column(adata, groupby)
+    if column is None:
+        few = possible_clusters(adata)
         found = f"columns that could hold clusters: {', '.join(few)}" if few else "no column looks like clusters"
         hint = did_you_mean(groupby, map(str, adata.obs.columns))
         msg = f"obs has no column {groupby!r}{hint}; {found}. Name one with {option}"
         raise MissingFieldError(msg)
-    values, missing, n_different = _texts(
-        adata.column(groupby) if hasattr(adata, "column") else adata.obs[groupby], groupby, option)
+    values, missing, n_different = _texts(column, groupby, option)
     if missing.all():
         msg = f"obs[{groupby!r}] holds no value at all: name a column that holds clusters with {option}"
         raise InputError(msg)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cellkey import _keys
 from cellkey.annotation.cells import annotate
 from cellkey.annotation.evidence import evidence_record, known_hashes, settings_of, stored_profiles
+from cellkey.annotation.inputs import obs_column, possible_clusters
 from cellkey.annotation.memory import parse_bytes, tile_budget
 from cellkey.annotation.result import AnnotationResult, outdated_levels
 from cellkey.errors import InputError, MissingFieldError, RunError
@@ -309,9 +310,8 @@ class _Job:
             return self.cluster_key
         if not self.annotation_only:
             return None
-        known = adata.column(_keys.CLUSTER) is not None if hasattr(adata, "column") else _keys.CLUSTER in adata.obs
-        if not known:
-            few = [str(c) for c in adata.obs if 1 < adata.obs[c].nunique() <= max(200, adata.n_obs // 20)]
+        if obs_column(adata, _keys.CLUSTER) is None:
+            few = possible_clusters(adata)
             found = f"obs has {', '.join(few)}: name one with --cluster-key" if few else "run without it first"
             msg = f"--annotation-only needs obs[{_keys.CLUSTER!r}], which {self.path.name} does not hold; {found}"
             raise MissingFieldError(msg)

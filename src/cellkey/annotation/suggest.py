@@ -207,8 +207,8 @@ def suggest_for_cells(
         As in :func:`suggest_for_profiles`.
     """
     from cellkey.annotation.cells import annotate
+    from cellkey.annotation.inputs import symbol_columns
     from cellkey.hierarchy.matching import match_hierarchy, suggest_hierarchies
-    from cellkey.hierarchy.resolution import SYMBOL_COLUMNS
     from cellkey.io import read_cells
 
     wanted: list[str] | None = None
@@ -221,7 +221,6 @@ def suggest_for_cells(
     trees = candidates_for(str(profiles.info.get("values", "")))
     if wanted is not None:
         trees = {name: tree for name, tree in trees.items() if name in wanted}
-    columns = {c: adata.var[c].astype(str).tolist() for c in SYMBOL_COLUMNS if c in adata.var}
     return suggest_for_profiles(
-        profiles, trees, var_columns=columns, n_permutations=n_permutations, progress=progress
+        profiles, trees, var_columns=symbol_columns(adata), n_permutations=n_permutations, progress=progress
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellkey import _keys
+from cellkey.annotation.inputs import symbol_columns
 from cellkey.errors import CellkeyWarning, InputError, MissingFieldError
 from cellkey.profiles.profile import POSITIVE_QUANTILES, ClusterProfiles, profile_clusters
 from cellkey.refinement.cell_access import Cells
@@ -194,7 +195,6 @@ def _judge(
     fields: Mapping[str, Any], settings: Mapping[str, Any], adata: AnnData, features: NDArray[np.bool_]
 ) -> Judge:
     from cellkey.hierarchy import read_hierarchy
-    from cellkey.hierarchy.resolution import SYMBOL_COLUMNS
 
     try:
         source = json.loads(str(fields[_keys.MARKER_MAP]))["source"]
@@ -206,10 +206,7 @@ def _judge(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CellkeyWarning)  # the annotation that used this map has told its weaknesses
         hierarchy = read_hierarchy(source)
-    common: dict[str, Any] = {
-        "var_columns": {c: adata.var[c].astype(str).tolist() for c in SYMBOL_COLUMNS if c in adata.var},
-        "features": features,
-    }
+    common: dict[str, Any] = {"var_columns": symbol_columns(adata), "features": features}
     family, method = _family(str(settings.get("method", "markers")))
     if family == "markers":
         return MarkerJudge(hierarchy, scoring=_scoring(settings), gating=gating, **common)
