@@ -16,7 +16,7 @@ from cellkey.annotation.agreement import Agreement, Source, Statement, agree
 from cellkey.annotation.shared_cells import shared_cells
 from cellkey.calls.consensus import ConsensusRules
 from cellkey.errors import InputError, MissingFieldError, RunError, did_you_mean
-from cellkey.records.run import staged, write_manifest
+from cellkey.records.run import COARSE_CELLS, MANIFEST, staged, write_manifest
 from cellkey.records.tables import ALL_TABLES
 from cellkey.records.vocabulary import CallStatus
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["consensus", "obs_source", "run_sources", "table_source"]
 
-_CELLS = "coarse_clusters.h5ad"
 _CLUSTER_COLUMNS = ("cluster_id", "cluster", "cluster_lvl0", "leiden", "seurat_clusters")
 
 
@@ -200,7 +199,7 @@ def _unknown(directory: Path) -> dict[str, list[str]]:
 
 def _parameters(directory: Path) -> dict[str, Any]:
     """Parameters of a run, from its manifest; empty if it has none."""
-    manifest = directory / "manifest.json"
+    manifest = directory / MANIFEST
     return dict(json.loads(manifest.read_text(encoding="utf-8")).get("parameters", {})) if manifest.is_file() else {}
 
 
@@ -309,9 +308,9 @@ def _clusters_of(run: Path) -> pd.Series | None:
     """Cluster of each cell of a run, by name."""
     from cellkey.io.read import read_cells
 
-    if not (run / _CELLS).is_file():
+    if not (run / COARSE_CELLS).is_file():
         return None
-    adata = read_cells(run / _CELLS, backed=True)
+    adata = read_cells(run / COARSE_CELLS, backed=True)
     try:
         clusters: pd.Series = adata.obs[_keys.CLUSTER].astype(object)
         return clusters
@@ -323,9 +322,9 @@ def _marker_map(run: Path) -> dict[str, Any]:
     """The hierarchy that a run was annotated with, as its cells keep it; empty if it wrote none."""
     import h5py
 
-    if not (run / _CELLS).is_file():
+    if not (run / COARSE_CELLS).is_file():
         return {}
-    with h5py.File(run / _CELLS, "r") as file:
+    with h5py.File(run / COARSE_CELLS, "r") as file:
         stored = file.get(f"uns/{_keys.MARKER_MAP}")
         return {} if stored is None else dict(json.loads(stored.asstr()[()]))
 

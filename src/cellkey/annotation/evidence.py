@@ -13,17 +13,53 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellkey.errors import RunError
-from cellkey.profiles.storage import evidence_stamp, load_profiles
+from cellkey.io.write import link_or_copy
+from cellkey.profiles.resample_storage import save_resamples
+from cellkey.profiles.storage import evidence_stamp, load_profiles, save_profiles
 from cellkey.profiles.tiles import matrix_digest
-from cellkey.records.run import read_manifest
+from cellkey.records.run import PROFILES, RESAMPLES, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from cellkey.annotation.result import AnnotationResult
     from cellkey.profiles.profile import ClusterProfiles
 
-__all__ = ["evidence_record", "known_hashes", "settings_of", "stored_profiles"]
+__all__ = ["evidence_record", "keep_evidence", "known_hashes", "settings_of", "stored_profiles"]
+
+
+def keep_evidence(
+    result: AnnotationResult, staging: Path, home: Path, profiles: ClusterProfiles | None, resamples: Any, stamp: str
+) -> list[Path]:
+    """Write the profiles and resamples of a result; link those of an earlier run that were used again.
+
+    Parameters
+    ----------
+    staging, home
+        Where the files of the run are gathered, and where the earlier run lies.
+    profiles, resamples
+        Those of the earlier run, if any.
+    stamp
+        What new ones are made from; see :func:`~cellkey.profiles.storage.evidence_stamp`.
+
+    Returns
+    -------
+    The files that were linked.
+    """
+    made, drawn = result.annotation.profiles, result.resamples
+    linked = [staging / PROFILES] if made is profiles else []
+    if made is not profiles:
+        made.info["fingerprint"] = stamp
+        save_profiles(made, staging / PROFILES)
+    if drawn is not None and drawn is resamples:
+        linked.append(staging / RESAMPLES)
+    elif drawn is not None:
+        drawn.info["fingerprint"] = str(made.info.get("fingerprint", ""))
+        save_resamples(drawn, staging / RESAMPLES)
+    for file in linked:
+        link_or_copy(home / file.name, file)
+    return linked
 
 
 def evidence_record(staging: Path, digest: str) -> dict[str, Any]:

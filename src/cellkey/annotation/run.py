@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cellkey import _keys
 from cellkey.annotation.cells import annotate
-from cellkey.annotation.evidence import evidence_record, known_hashes, settings_of, stored_profiles
+from cellkey.annotation.evidence import evidence_record, keep_evidence, known_hashes, settings_of, stored_profiles
 from cellkey.annotation.inputs import obs_column, possible_clusters
 from cellkey.annotation.memory import parse_bytes, tile_budget
 from cellkey.annotation.result import AnnotationResult, outdated_levels
 from cellkey.errors import InputError, MissingFieldError, RunError
 from cellkey.io.update import CopyAhead
 from cellkey.io.write import link_or_copy
-from cellkey.profiles.resample_storage import save_resamples, stored_resamples
+from cellkey.profiles.resample_storage import stored_resamples
 from cellkey.profiles.resampling import N_RESAMPLES
-from cellkey.profiles.storage import evidence_stamp, save_profiles
+from cellkey.profiles.storage import evidence_stamp
 from cellkey.profiles.tiles import matrix_digest
-from cellkey.records.run import MANIFEST, staged, write_manifest
+from cellkey.records.run import (
+    COARSE_CELLS,
+    MANIFEST,
+    OUTPUT_CELLS,
+    PROFILES,
+    RESAMPLES,
+    staged,
+    write_manifest,
+)
 from cellkey.records.tables import ALL_TABLES
 from cellkey.records.vocabulary import LogSource
 from cellkey.scoring.marker_evidence import MarkerScoring
@@ -38,11 +46,7 @@ if TYPE_CHECKING:
     from cellkey.refinement.chained import Chained
     from cellkey.workers.connection import WorkerPlan
 
-__all__ = ["PROFILES_FILE", "RESAMPLES_FILE", "AnnotationRun", "annotate_file"]
-
-PROFILES_FILE = "profiles.h5"
-RESAMPLES_FILE = "resamples.h5"
-_CELLS_FILE, _OUTPUT_FILE = "coarse_clusters.h5ad", "output.h5ad"
+__all__ = ["AnnotationRun", "annotate_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,7 @@ def annotate_file(
         if hierarchy is None and annotation_only:
             hierarchy = _earlier_hierarchy(adata)
         if profiles is not None and options.get("resamples", N_RESAMPLES):
-            options["resamples"] = stored_resamples(path.parent / RESAMPLES_FILE, profiles) or N_RESAMPLES
+            options["resamples"] = stored_resamples(path.parent / RESAMPLES, profiles) or N_RESAMPLES
         with _passes(None if profiles is not None else workers, path) as passes:
             result = annotate(
                 adata, hierarchy, groupby=job.groupby(adata), profiles=profiles, passes=passes, progress=progress,
@@ -166,25 +170,13 @@ def annotate_file(
             from cellkey.refinement.chained import refine_annotated
 
             refined = refine_annotated(
-                adata, result, staging, refinement, diagnostic=diagnostic, cells=_CELLS_FILE if cells else "",
+                adata, result, staging, refinement, diagnostic=diagnostic, cells=COARSE_CELLS if cells else "",
                 figures=figures, dpi=dpi, progress=progress,
             )
-        linked = []
-        if result.annotation.profiles is profiles:
-            linked.append(staging / PROFILES_FILE)
-            link_or_copy(path.parent / PROFILES_FILE, staging / PROFILES_FILE)
-        else:
-            result.annotation.profiles.info["fingerprint"] = stamp
-            save_profiles(result.annotation.profiles, staging / PROFILES_FILE)
-        if result.resamples is not None and result.resamples is options.get("resamples"):
-            linked.append(staging / RESAMPLES_FILE)
-            link_or_copy(path.parent / RESAMPLES_FILE, staging / RESAMPLES_FILE)
-        elif result.resamples is not None:
-            result.resamples.info["fingerprint"] = str(result.annotation.profiles.info.get("fingerprint", ""))
-            save_resamples(result.resamples, staging / RESAMPLES_FILE)
+        linked = keep_evidence(result, staging, path.parent, profiles, options.get("resamples"), stamp)
         job.close()
         drawn = _draw(result, staging, dpi, progress) if figures else []
-        read_matrix = profiles is None or result.annotation.profiles is not profiles
+        read_matrix = result.annotation.profiles is not profiles
         write_manifest(staging, {
             "kind": "annotation",
             "input": {"name": path.name, **{k: v for k, v in job.part.items() if v is not None},
@@ -251,7 +243,7 @@ class _Job:
                 msg = "Dask workers read .h5ad files and Zarr stores of AnnData, not tables or modalities inside others"
                 raise InputError(msg)
             return self._whole(read_cells(self.path, **self.part))
-        again = self.annotation_only and (self.path.parent / PROFILES_FILE).is_file()
+        again = self.annotation_only and (self.path.parent / PROFILES).is_file()
         self._cells = cells = open_cells(self.path, names=not again)
         if cells is None:
             return (open_on_disk(self.path), None) if self.on_disk else self._whole(read_cells(self.path))
@@ -274,7 +266,7 @@ class _Job:
 
         layer, matrix = pick_layer(cells, self.options.get("layer"))
         profiles, self.digest, reason = stored_profiles(
-            cells, self.path, self.path.parent / PROFILES_FILE, layer=layer, matrix=matrix,
+            cells, self.path, self.path.parent / PROFILES, layer=layer, matrix=matrix,
             groupby=str(self.groupby(cells)), options=self.options, quantiles=self._quantiles(),
         )
         if profiles is None:
@@ -349,7 +341,7 @@ def _write_cells(
     from cellkey.io.write import write_cells
     from cellkey.refinement.chained import outdated_fields
 
-    target = staging / _CELLS_FILE
+    target = staging / COARSE_CELLS
     outdated = outdated_fields(adata)
     if _keys.PARAMS in adata.uns:
         outdated += [f"obs/{c}" for c in outdated_levels(adata.obs.columns, result.obs)]
@@ -364,7 +356,7 @@ def _write_cells(
             del getattr(adata, slot)[name]
         write_result(adata, result, slim=slim)
         write_cells(adata, target, x_format=x_format, matrix=matrix)
-    link_or_copy(target, staging / _OUTPUT_FILE)
+    link_or_copy(target, staging / OUTPUT_CELLS)
 
 
 def _can_be_copied(adata: Any, x_format: str) -> bool:

@@ -19,7 +19,7 @@ from cellkey.errors import CellkeyError, InputError, ParameterError, did_you_mea
 from cellkey.hierarchy.catalogue import get_builtin, list_builtin
 from cellkey.hierarchy.tree import Hierarchy
 from cellkey.records.fingerprint import CALLS, calls_fingerprint
-from cellkey.records.run import MANIFEST, read_manifest
+from cellkey.records.run import COARSE_CELLS, MANIFEST, OUTPUT_CELLS, read_manifest
 from cellkey.records.run_tables import RunKind, run_calls, run_kind, run_tables
 from cellkey.refinement.plan import Plan
 from cellkey.refinement.plan_files import read_plan, write_plan
@@ -237,7 +237,7 @@ def _hierarchy(directory: Path) -> Hierarchy:
     import h5py
     from anndata.io import read_elem
 
-    file = next((directory / n for n in ("output.h5ad", "coarse_clusters.h5ad") if (directory / n).is_file()), None)
+    file = next((directory / n for n in (OUTPUT_CELLS, COARSE_CELLS) if (directory / n).is_file()), None)
     if file is None:
         msg = f"{directory.name} holds no cells (it was written with --skip-cells): labels cannot be changed"
         raise CellkeyError(msg)

@@ -23,9 +23,15 @@ from cellkey.records.locks import claim
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["MANIFEST", "file_hash", "package_versions", "read_manifest", "staged", "timestamp", "write_manifest"]
+__all__ = [
+    "COARSE_CELLS", "MANIFEST", "OUTPUT_CELLS", "PROFILES", "REFINED_CELLS", "RESAMPLES", "file_hash",
+    "listed_outputs", "package_versions", "read_manifest", "staged", "timestamp", "write_manifest",
+]
 
 MANIFEST = "manifest.json"
+COARSE_CELLS, REFINED_CELLS, OUTPUT_CELLS = "coarse_clusters.h5ad", "refined.h5ad", "output.h5ad"
+"""Cells with the labels of the annotation, with those of refinement, and with the last of both."""
+PROFILES, RESAMPLES = "profiles.h5", "resamples.h5"
 _MADE_LATER = ("diagnostic_report.csv", "plan.yaml", "report.html")
 _PACKAGES = ("anndata", "faiss-cpu", "h5py", "igraph", "numba", "numpy", "pandas", "scipy")
 
@@ -165,11 +171,6 @@ def write_manifest(
     Files up to ``hash_below`` bytes are listed with their hash, larger ones with their size. ``hashes`` holds, by
     file, those that are known.
     """
-    outputs = {}
-    for path in sorted(p for p in staging.rglob("*") if p.is_file()):
-        name, size = path.relative_to(staging).as_posix(), path.stat().st_size
-        known = (hashes or {}).get(name)
-        outputs[name] = {"bytes": size, **({"blake2b": known or file_hash(path)} if size <= hash_below else {})}
     record = {
         "cellkey": metadata.version("cellkey"),
         "status": "complete",
@@ -177,9 +178,21 @@ def write_manifest(
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         **content,
         "versions": package_versions(),
-        "outputs": outputs,
+        "outputs": listed_outputs(staging, hash_below=hash_below, hashes=hashes),
     }
     write_text(staging / MANIFEST, json.dumps(record, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def listed_outputs(
+    staging: Path, *, hash_below: int = 64 * 2**20, hashes: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return the files of a staged run as its manifest lists them; see :func:`write_manifest`."""
+    outputs = {}
+    for path in sorted(p for p in staging.rglob("*") if p.is_file()):
+        name, size = path.relative_to(staging).as_posix(), path.stat().st_size
+        known = (hashes or {}).get(name)
+        outputs[name] = {"bytes": size, **({"blake2b": known or file_hash(path)} if size <= hash_below else {})}
+    return outputs
 
 
 def read_manifest(directory: str | Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = lazy_names(__name__, {
     "Focus": "policies",
     "Plan": "plan",
     "RefinementParameters": "parameters",
-    "RefinementResult": "cells",
+    "RefinementResult": "result",
     "diagnose_run": "run",
     "read_plan": "plan_files",
     "refine": "cells",

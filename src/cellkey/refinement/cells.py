@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cellkey import _keys
 from cellkey.annotation.fields import colour_fields
+from cellkey.parameters import read_mapping
 from cellkey.refinement import record
-from cellkey.refinement.confidence import Confidence, measure_confidence
-from cellkey.refinement.diagnosis import Diagnosis, diagnostic_report
+from cellkey.refinement.confidence import measure_confidence
+from cellkey.refinement.diagnosis import diagnostic_report
 from cellkey.refinement.iteration import Refinement, RefinementStop, examine, refine_state
 from cellkey.refinement.operations import Workshop
 from cellkey.refinement.parameters import RefinementParameters
 from cellkey.refinement.plan import Plan
 from cellkey.refinement.plan_files import read_plan
 from cellkey.refinement.policies import Focus, automatic_plan, require_known, within_focus
+from cellkey.refinement.result import DiagnosisResult, RefinementResult, write_refined
 from cellkey.refinement.source import Source, open_source, state_before
 from cellkey.refinement.tables import log_table, refined_tables
 
@@ -29,80 +29,15 @@ if TYPE_CHECKING:
 
     from cellkey.profiles.profile import ClusterProfiles
     from cellkey.profiles.resampling import Resamples
+    from cellkey.refinement.confidence import Confidence
     from cellkey.refinement.state import State
 
-__all__ = ["DiagnosisResult", "RefinementResult", "diagnose_cells", "refine", "refine_source", "undo", "undo_source"]
+__all__ = [
+    "diagnose_cells", "parameters_with_plan", "refine", "refine_source", "stored_parameters", "teller", "undo",
+    "undo_source",
+]
 
 Progress = Callable[[str, "float | None"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class RefinementResult:
-    """What a refinement did.
-
-    Attributes
-    ----------
-    refinement
-        States and iterations.
-    parameters
-        In effect.
-    tables
-        By name: ``diagnostic_report`` (and one per later iteration), ``refinement_log``,
-        ``refined_annotations``, ``refined_marker_scores``, ``refined_decision_steps``, ``refined_marker_evidence``
-        and, unless ``call_resamples`` is 0, ``refined_confidence``.
-    obs, uns, obsm
-        Fields for the cells.
-    plan
-        All operations that were carried out, as a plan.
-    confidence
-        Of the calls.
-    """
-
-    refinement: Refinement
-    parameters: RefinementParameters
-    tables: Mapping[str, pd.DataFrame]
-    obs: Mapping[str, Any]
-    uns: Mapping[str, Any]
-    obsm: Mapping[str, Any]
-    plan: Plan
-    confidence: Confidence = field(default_factory=Confidence)
-    dropped: tuple[str, ...] = ()
-
-    @property
-    def stop(self) -> RefinementStop:
-        """Why refinement ended."""
-        return self.refinement.stop
-
-    def __repr__(self) -> str:
-        before, after = self.refinement.first, self.refinement.last
-        log = self.tables["refinement_log"]
-        lines = [
-            f"{len(self.refinement.iterations)} iteration(s), {len(before.clusters)} -> {len(after.clusters)} "
-            f"clusters; ended: {self.stop} ({self.stop.meaning})"
-        ]
-        own = {i.number for i in self.refinement.iterations}
-        for row in log[log["iteration"].isin(own)].to_dict("records"):
-            made = f" -> {row['new_clusters']}" if row["new_clusters"] else ""
-            lines.append(f"  {row['iteration']}  {row['action']:<10} {row['cluster_id']}{made}  {row['old_label']} -> "
-                         f"{row['new_label']}  [{row['status']}]")
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True, slots=True)
-class DiagnosisResult:
-    """What a diagnosis found: the report, and the plan that would follow from it."""
-
-    diagnoses: tuple[Diagnosis, ...]
-    report: pd.DataFrame
-    plan: Plan
-
-    def __repr__(self) -> str:
-        first = max([7, *self.report["cluster_id"].str.len()])
-        width = max([13, *self.report["current_label"].str.len()])
-        rows = (f"{row.cluster_id:>{first}}  {row.n_cells:>8,}  {row.current_label:<{width}}  {row.recommendation:<14}"
-                f"  {row.reason}" for row in self.report.sort_values("priority").itertuples())
-        head = f"{'cluster':>{first}}  {'cells':>8}  {'current label':<{width}}  recommendation  reason"
-        return "\n".join([head, *rows])
 
 
 def refine(
@@ -169,28 +104,25 @@ def refine(
     >>> sorted(c for c in refined.obs["cluster_lvl1"].unique() if ":" in c)
     ['2:0', '2:1']
     """
-    chosen = _parameters(parameters, plan)
-    tell = _teller(progress)
+    chosen = parameters_with_plan(parameters, plan)
+    tell = teller(progress)
     source = open_source(adata, chosen, profiles=profiles, resamples=resamples, restart=restart)
     result = refine_source(source, chosen, plan=plan, automatic=automatic, focus=focus, uns=adata.uns, tell=tell)
     if not copy:
-        write_fields_of(adata, result, restart=restart)
+        write_refined(adata, result, restart=restart)
     return result
 
 
-def _parameters(given: Any, plan: Any) -> RefinementParameters:
-    """Parameters as given, over those that a plan carries."""
-    from cellkey.parameters import read_mapping
-
+def parameters_with_plan(given: Any, plan: Any, *, option: str = "refinement parameters") -> RefinementParameters:
+    """Return the parameters as given, over those that a plan carries; ``option`` is what messages call them."""
     if isinstance(given, RefinementParameters):
         return given
     carried = {} if plan is None else read_plan(plan).auto_policy
-    return RefinementParameters.parse(
-        {**carried, **read_mapping(given, option="refinement parameters")}, option="refinement parameters"
-    )
+    return RefinementParameters.parse({**carried, **read_mapping(given, option=option)}, option=option)
 
 
-def _teller(progress: Progress | None) -> Callable[[str], None]:
+def teller(progress: Progress | None) -> Callable[[str], None]:
+    """Return what tells ``progress`` of a step by its name alone."""
     return (lambda _step: None) if progress is None else (lambda step: progress(step, None))
 
 
@@ -288,39 +220,6 @@ def _previous(source: Source, commands: int) -> dict[str, Any]:
     return {f"cluster_lvl1_prev{commands}": pd.Categorical(source.current.ids)}
 
 
-def write_fields_of(adata: AnnData, result: RefinementResult, *, restart: bool = False) -> None:
-    """Write the fields of a result into ``adata``; columns of the user with these names are kept."""
-    own = record.PARAMETERS in adata.uns
-    forget(adata, result, everything=restart)
-    from cellkey.io.fields import kept_columns
-
-    names = [n for n in result.obs if record.is_refined_column(n)]
-    for old, new in kept_columns(adata.obs.columns, names, own_output=own).items():
-        adata.obs[new] = adata.obs[old]
-    for name, values in result.obs.items():
-        adata.obs[name] = values
-    for name, value in result.uns.items():
-        adata.uns[name] = value
-    for name, value in result.obsm.items():
-        adata.obsm[name] = value
-
-
-def forget(adata: AnnData, result: RefinementResult, *, everything: bool) -> None:
-    """Remove the records of iterations that the result does not build on, and confidence that it did not measure."""
-    if record.PARAMETERS in adata.uns and _keys.REFINED_PROBABILITY in adata.obs:
-        del adata.obs[_keys.REFINED_PROBABILITY]
-    for name in stale_fields(adata.uns, result, everything=everything):
-        del adata.uns[name]
-    if everything or record.HISTORY not in result.obsm:
-        adata.obsm.pop(record.HISTORY, None)
-
-
-def stale_fields(uns: Mapping[str, Any], result: RefinementResult, *, everything: bool) -> list[str]:
-    """Names of records in ``uns`` that no longer hold."""
-    found = [str(k) for k in uns if str(k).startswith(record.ITERATION)]
-    return [k for k in found if everything or k in result.dropped]
-
-
 def diagnose_cells(
     source: Source,
     parameters: RefinementParameters,
@@ -374,7 +273,7 @@ def undo(
     source = open_source(adata, chosen, profiles=profiles)
     result = undo_source(source, iteration, chosen, uns=adata.uns)
     if not copy:
-        write_fields_of(adata, result)
+        write_refined(adata, result)
     return result
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cellkey.records.run import OUTPUT_CELLS, REFINED_CELLS
 from cellkey.refinement import record
-from cellkey.refinement.cells import DiagnosisResult, RefinementResult, diagnose_cells, refine_source
-from cellkey.refinement.parameters import RefinementParameters
+from cellkey.refinement.cells import diagnose_cells, parameters_with_plan, refine_source, teller
 from cellkey.refinement.run import write_diagnosis, write_refinement
 from cellkey.refinement.source import open_source
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from cellkey.annotation.result import AnnotationResult
+    from cellkey.refinement.parameters import RefinementParameters
+    from cellkey.refinement.result import DiagnosisResult, RefinementResult
 
 __all__ = ["Chained", "outdated_fields", "refine_annotated"]
 
@@ -69,19 +71,14 @@ def refine_annotated(
     cells
         Name of the file of annotated cells in ``staging``; empty if none is written.
     """
-    chosen = RefinementParameters.parse(parameters, option="--refinement-params") if not isinstance(
-        parameters, RefinementParameters) else parameters
+    chosen = parameters_with_plan(parameters, None, option="--refinement-params")
     components = None if result.clustering is None or result.clustering.components is None else (
         result.clustering.components.scores)
     source = open_source(
         adata, chosen, profiles=result.annotation.profiles, resamples=result.resamples, obs=result.obs, uns=result.uns,
         components=components,
     )
-
-    def tell(step: str) -> None:
-        if progress is not None:
-            progress(step, None)
-
+    tell = teller(progress)
     if diagnostic:
         found = diagnose_cells(source, chosen, tell=tell)
         write_diagnosis(found, chosen, staging)
@@ -97,9 +94,9 @@ def _write_cells(result: RefinementResult, staging: Path, cells: str) -> None:
     from cellkey.io.update import update_copy
     from cellkey.io.write import link_or_copy
 
-    update_copy(staging / cells, staging / "refined.h5ad", obs=result.obs, uns=result.uns, obsm=result.obsm)
-    (staging / "output.h5ad").unlink(missing_ok=True)
-    link_or_copy(staging / "refined.h5ad", staging / "output.h5ad")
+    update_copy(staging / cells, staging / REFINED_CELLS, obs=result.obs, uns=result.uns, obsm=result.obsm)
+    (staging / OUTPUT_CELLS).unlink(missing_ok=True)
+    link_or_copy(staging / REFINED_CELLS, staging / OUTPUT_CELLS)
 
 
 def outdated_fields(adata: AnnData) -> list[str]:

@@ -17,7 +17,7 @@ from cellkey.calls.call import Call, calls_from_walks
 from cellkey.routing.walk import walk_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -123,14 +123,8 @@ class Judge(Protocol):
 
     relative: bool
 
-    def __call__(self, profiles: ClusterProfiles, *, without: Collection[int] = ()) -> Verdict:
-        """Return the verdict on ``profiles``.
-
-        Parameters
-        ----------
-        without
-            Columns to be treated as if they had not been measured.
-        """
+    def __call__(self, profiles: ClusterProfiles) -> Verdict:
+        """Return the verdict on ``profiles``."""
         ...
 
 
@@ -160,12 +154,11 @@ class MarkerJudge:
         }
         self._key: MeasuredKey | None = None
 
-    def __call__(self, profiles: ClusterProfiles, *, without: Collection[int] = ()) -> Verdict:
+    def __call__(self, profiles: ClusterProfiles) -> Verdict:
         """Return the verdict on ``profiles``."""
         if self._key is None:
             self._key = annotate_profiles(profiles, self._hierarchy, **self._settings).key
-        key = _without(self._key, without)
-        return _marker_verdict(annotate_profiles(profiles, self._hierarchy, key=key, **self._settings))
+        return _marker_verdict(annotate_profiles(profiles, self._hierarchy, key=self._key, **self._settings))
 
 
 def _marker_verdict(annotation: Annotation) -> Verdict:
@@ -223,13 +216,13 @@ class EnrichmentJudge:
         self._settings = settings
         self._key: MeasuredKey | None = None
 
-    def __call__(self, profiles: ClusterProfiles, *, without: Collection[int] = ()) -> Verdict:
+    def __call__(self, profiles: ClusterProfiles) -> Verdict:
         """Return the verdict on ``profiles``."""
         from cellkey.annotation.enrichment import call_by_enrichment, decided_by_enrichment
 
         if self._key is None:
             self._key = annotate_profiles(profiles, self._hierarchy, **self._settings).key
-        key = _without(self._key, without)
+        key = self._key
         by_markers = annotate_profiles(profiles, self._hierarchy, key=key, **self._settings)
         found = call_by_enrichment(profiles, key, **self._method)
         annotation = decided_by_enrichment(by_markers, found)
@@ -250,20 +243,3 @@ class EnrichmentJudge:
             vote_threshold=by_markers.gating.per_cell_gap_threshold,
             annotation=annotation,
         )
-
-
-def _without(key: MeasuredKey, columns: Collection[int]) -> MeasuredKey:
-    """The key as if some columns had not been measured."""
-    if not columns:
-        return key
-    left_out = set(columns)
-
-    def strip(sets: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
-        return tuple(tuple(c for c in part if c not in left_out) for part in sets)
-
-    names = set(key.names(sorted(left_out)))
-    found = {listed: name for listed, name in key.resolution.found.items() if name not in names}
-    return replace(
-        key, markers=strip(key.markers), anti_markers=strip(key.anti_markers),
-        resolution=replace(key.resolution, found=found),
-    )

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HISTORY", "ITERATION", "PARAMETERS", "REFINED_COLUMNS", "SUMMARY", "clusters_text", "flat", "history_frame",
-    "is_refined_column", "iteration_record", "obs_columns", "parameters_sum", "path_text", "restored", "summary_record",
+    "is_refined_column", "iteration_record", "obs_columns", "parameters_sum", "restored", "summary_record",
 ]
 
 HISTORY = "refinement_history"

@@ -16,22 +16,32 @@ from cellkey.errors import InputError, ParameterError, RunError
 from cellkey.profiles.resample_storage import stored_resamples
 from cellkey.records.atomic import write_text
 from cellkey.records.fingerprint import CALLS, calls_fingerprint
-from cellkey.records.run import MANIFEST, file_hash, read_manifest, timestamp
+from cellkey.records.run import (
+    COARSE_CELLS,
+    MANIFEST,
+    OUTPUT_CELLS,
+    PROFILES,
+    REFINED_CELLS,
+    RESAMPLES,
+    listed_outputs,
+    read_manifest,
+    timestamp,
+)
 from cellkey.records.run_tables import RunKind, run_kind
 from cellkey.records.tables import ALL_TABLES, CLUSTER_ANNOTATIONS, DIAGNOSTIC_REPORT, REFINEMENT_LOG
 from cellkey.refinement import record
 from cellkey.refinement.cells import (
-    DiagnosisResult,
-    RefinementResult,
     diagnose_cells,
+    parameters_with_plan,
     refine_source,
     stored_parameters,
+    teller,
     undo_source,
 )
-from cellkey.refinement.parameters import RefinementParameters
 from cellkey.refinement.plan_files import read_plan, write_plan
 from cellkey.refinement.policies import Focus
 from cellkey.refinement.publishing import finish_interrupted, prepared, working_on
+from cellkey.refinement.result import stale_fields
 from cellkey.refinement.source import Source, open_source
 from cellkey.refinement.tables import with_final_labels
 
@@ -40,16 +50,16 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from cellkey.profiles.profile import ClusterProfiles
+    from cellkey.refinement.parameters import RefinementParameters
     from cellkey.refinement.plan import Plan
+    from cellkey.refinement.result import DiagnosisResult, RefinementResult
 
 __all__ = ["RefinementRun", "diagnose_run", "refine_run", "undo_run", "write_diagnosis", "write_refinement"]
 
-_OUTPUT, _REFINED, _COARSE, _PROFILES = "output.h5ad", "refined.h5ad", "coarse_clusters.h5ad", "profiles.h5"
-_RESAMPLES = "resamples.h5"
 _PLAN, _DONE_PLAN = "plan.yaml", "refinement_plan.yaml"
 _KEPT = (
-    _COARSE, _PROFILES, _RESAMPLES, "confidence.csv", "marker_scores.csv", "decision_steps.csv", "gating_details.csv",
-    "marker_evidence.csv",
+    COARSE_CELLS, PROFILES, RESAMPLES, "confidence.csv", "marker_scores.csv", "decision_steps.csv",
+    "gating_details.csv", "marker_evidence.csv",
 )
 Progress = Callable[[str, "float | None"], None]
 
@@ -97,7 +107,7 @@ def refine_run(
     True
     """
     written = None if plan is None else read_plan(plan)
-    chosen = _chosen(parameters, written)
+    chosen = parameters_with_plan(parameters, written, option="--refinement-params")
     aim = Focus.parse(focus) if isinstance(focus, Mapping) else focus
     request = _request("refine", chosen.model_dump(mode="json"), "" if written is None else written.checksum(),
                        automatic, aim.model_dump() if aim else None, restart)
@@ -112,7 +122,7 @@ def refine_run(
             result = refine_source(
                 opened, chosen, plan=written, automatic=automatic, focus=aim, uns=adata.uns,
                 earlier_log=None if restart else job.earlier_log(), parent_file=job.path.name,
-                tell=lambda step: progress(step, None) if progress else None,
+                tell=teller(progress),
             )
             job.publish(adata, opened, result, request, restart=restart, figures=figures, dpi=dpi)
         finally:
@@ -154,15 +164,13 @@ def diagnose_run(
     progress: Progress | None = None,
 ) -> DiagnosisResult:
     """Diagnose a run: write ``diagnostic_report.csv`` and ``plan.yaml``, change nothing else."""
-    chosen = _chosen(parameters, None)
+    chosen = parameters_with_plan(parameters, None, option="--refinement-params")
     job = _Job(source, output_dir)
     with working_on(job.directory):
         finish_interrupted(job.directory)
         adata, opened = job.open(chosen)
         try:
-            result = diagnose_cells(
-                opened, chosen, focus=focus, tell=lambda step: progress(step, None) if progress else None
-            )
+            result = diagnose_cells(opened, chosen, focus=focus, tell=teller(progress))
         finally:
             adata.file.close()
         write_diagnosis(result, chosen, job.directory)
@@ -203,8 +211,8 @@ def write_refinement(
 
 
 def _draw(first: Source, result: RefinementResult, folder: Path, dpi: int) -> None:
+    from cellkey.calls.columns import path_text
     from cellkey.plots.alluvial import draw_alluvial
-    from cellkey.refinement.record import path_text
 
     folder.mkdir(exist_ok=True)
     state = result.refinement.last
@@ -215,16 +223,6 @@ def _draw(first: Source, result: RefinementResult, folder: Path, dpi: int) -> No
         [before[state.origin[i]] for i in known], [after[state.ids[i]] for i in known],
         folder / "refinement_alluvial.png", lineages=[n.name for n in state.verdict.key.hierarchy.roots], dpi=dpi,
     )
-
-
-def _chosen(parameters: Any, plan: Plan | None) -> RefinementParameters:
-    from cellkey.parameters import read_mapping
-
-    if isinstance(parameters, RefinementParameters):
-        return parameters
-    carried = {} if plan is None else plan.auto_policy
-    given = read_mapping(parameters, option="--refinement-params")
-    return RefinementParameters.parse({**carried, **given}, option="--refinement-params")
 
 
 def _request(*parts: Any) -> str:
@@ -277,9 +275,10 @@ class _Job:
         """The file of annotated cells."""
         if self._given.is_file():
             return self._given
-        found = next((self.home / n for n in (_OUTPUT, _REFINED, _COARSE) if (self.home / n).is_file()), None)
+        names = (OUTPUT_CELLS, REFINED_CELLS, COARSE_CELLS)
+        found = next((file for n in names if (file := self.home / n).is_file()), None)
         if found is None:
-            msg = (f"{self.home} holds no {_OUTPUT}: it is not an annotation run, or one written without cells "
+            msg = (f"{self.home} holds no {OUTPUT_CELLS}: it is not an annotation run, or one written without cells "
                    "(--skip-cells)")
             raise InputError(msg)
         return found
@@ -292,7 +291,7 @@ class _Job:
         try:
             chosen = parameters or stored_parameters(adata.uns)
             profiles = self._profiles()
-            resamples = None if profiles is None else stored_resamples(self.home / _RESAMPLES, profiles)
+            resamples = None if profiles is None else stored_resamples(self.home / RESAMPLES, profiles)
             return adata, open_source(adata, chosen, profiles=profiles, resamples=resamples, restart=restart)
         except BaseException:
             adata.file.close()
@@ -302,7 +301,7 @@ class _Job:
         from cellkey.profiles.storage import load_profiles
 
         try:
-            return load_profiles(self.home / _PROFILES)
+            return load_profiles(self.home / PROFILES)
         except RunError:
             return None
 
@@ -359,16 +358,15 @@ class _Job:
         own = record.PARAMETERS in adata.uns
         names = [n for n in result.obs if record.is_refined_column(n)]
         obs = {new: adata.obs[old].array for old, new in kept_columns(adata.obs.columns, names, own_output=own).items()}
-        drop = [f"uns/{k}" for k in adata.uns if str(k).startswith(record.ITERATION)
-                and (restart or k in result.dropped)]
+        drop = [f"uns/{k}" for k in stale_fields(adata.uns, result, everything=restart)]
         if restart or record.HISTORY not in result.obsm:
             drop += [f"obs/{c}" for c in adata.obs.columns if own and str(c).startswith("cluster_lvl1_prev")]
             drop.append(f"obsm/{record.HISTORY}")
         if own and _keys.REFINED_PROBABILITY in adata.obs and _keys.REFINED_PROBABILITY not in result.obs:
             drop.append(f"obs/{_keys.REFINED_PROBABILITY}")
-        update_copy(self.path, staging / _REFINED, obs={**obs, **result.obs}, uns=result.uns, obsm=result.obsm,
+        update_copy(self.path, staging / REFINED_CELLS, obs={**obs, **result.obs}, uns=result.uns, obsm=result.obsm,
                     drop=drop)
-        link_or_copy(staging / _REFINED, staging / _OUTPUT)
+        link_or_copy(staging / REFINED_CELLS, staging / OUTPUT_CELLS)
 
     def _annotations(self, source: Source) -> pd.DataFrame:
         path = self.home / "cluster_annotations.csv"
@@ -396,12 +394,7 @@ class _Job:
         outputs = {k: v for k, v in manifest.get("outputs", {}).items() if k not in removed}
         if self.directory.resolve() != self.home.resolve():
             outputs = {}
-        for path in sorted(p for p in staging.rglob("*") if p.is_file()):
-            size = path.stat().st_size
-            entry: dict[str, Any] = {"bytes": size}
-            if size <= 64 * 2**20:
-                entry["blake2b"] = file_hash(path)
-            outputs[path.relative_to(staging).as_posix()] = entry
+        outputs |= listed_outputs(staging)
         summary = {k: v for k, v in result.uns[record.SUMMARY].items() if k != "clusters"}
         manifest["refinements"] = [*manifest.get("refinements", []), {
             "created": timestamp(), "command": [Path(sys.argv[0]).name, *sys.argv[1:]], "input": self.path.name,

@@ -103,10 +103,6 @@ class State:
         """Positions of a cluster's cells, ascending."""
         return np.flatnonzero(self.ids == cluster)
 
-    def total(self) -> int:
-        """Number of cells with a cluster."""
-        return int(self.profiles.n_cells.sum())
-
     def without(self, clusters: tuple[str, ...]) -> State:
         """Forget what is remembered of clusters that no longer exist."""
         gone = set(clusters)
