@@ -140,6 +140,12 @@ def test_parts_are_judged_from_the_lineage_of_their_parent() -> None:
     assert kept.n_cells == 30
 
 
+def test_a_label_that_the_hierarchy_does_not_hold_is_not_kept_by_a_part() -> None:
+    verdict = verdict_of({"0:0": [3, 0.2, 0.2, 0, 0], "1": [0, 0, 0, 0, 0], "2": [0, 0, 0, 3, 0]})
+    parent = with_label(verdict, verdict.calls["0:0"], "A / a label of my own")
+    assert part_call(verdict, "0:0", parent)[0].path == ("A",)
+
+
 def test_labels_that_do_not_contradict_each_other() -> None:
     verdict = verdict_of({"x": [3, 3, 0, 0, 0], "y": [0, 0, 0, 3, 3]})
     call = verdict.calls["x"]

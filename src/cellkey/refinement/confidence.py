@@ -9,7 +9,6 @@ data support it.
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from cellkey.annotation.stability import Stability, stability_of_enrichment, sta
 from cellkey.profiles.profile import profile_clusters
 from cellkey.profiles.resampling import Resampler, Resamples, cell_keys
 from cellkey.records.tables import REFINED_CONFIDENCE
-from cellkey.refinement.lineage import LEAST_SCORE
+from cellkey.refinement.lineage import LEAST_SCORE, keeps_path, nodes_of
 from cellkey.refinement.profiling import resamples_of_ids
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellkey.annotation.stability import Nodes, Path
-    from cellkey.calls.call import Call
-    from cellkey.hierarchy.tree import Hierarchy
     from cellkey.refinement.cell_access import Cells
     from cellkey.refinement.parameters import RefinementParameters
     from cellkey.refinement.state import State
@@ -81,7 +78,7 @@ def measure_confidence(
         resamples = _drawn(state, cells, keys, parameters)
     own = resamples_of_ids(state.ids, state.origin, state.base, resamples, cells, keys)
     tree, settle = state.verdict.key.hierarchy, _Settled(state)
-    nodes = {c: _nodes(tree, state.calls[c]) for c in state.clusters}
+    nodes = {c: nodes_of(tree, state.calls[c].path) for c in state.clusters}
     paths = [nodes[c] or () for c in state.clusters]
     annotation = replace(state.verdict.annotation, calls=tuple(state.calls[c] for c in state.clusters))
     enrichment = annotation.enrichment
@@ -111,13 +108,6 @@ def _drawn(state: State, cells: Cells, keys: NDArray[np.uint64], parameters: Ref
     return resampler.result()
 
 
-def _nodes(hierarchy: Hierarchy, call: Call) -> Path | None:
-    """Nodes of a label from the top-level type down, none without a type; None if the hierarchy does not hold it."""
-    if any(call.path[:depth] not in hierarchy for depth in range(1, len(call.path) + 1)):
-        return None
-    return tuple(hierarchy.index(call.path[:depth]) for depth in range(1, len(call.path) + 1))
-
-
 class _Settled:
     """Where clusters end up in a resample: parts of a split within their lineage, all others at the end of the walk.
 
@@ -127,8 +117,8 @@ class _Settled:
     """
 
     def __init__(self, state: State) -> None:
-        tree = state.verdict.key.hierarchy
-        self._tree = tree
+        self._key = state.verdict.key
+        tree = self._key.hierarchy
         self._gaps, self._least = state.verdict.gaps, LEAST_SCORE * state.verdict.unit
         self._lineage = {
             c: tree.index(call.path[:1]) for c, call in state.calls.items()
@@ -136,7 +126,7 @@ class _Settled:
         }
         self._kept: dict[Path, set[str]] = {}
         for c in self._lineage:
-            path = _nodes(tree, state.calls[c])
+            path = nodes_of(tree, state.calls[c].path)
             if path and path != tuple(state.calls[c].walk.path):
                 self._kept.setdefault(path, set()).add(c)
 
@@ -168,19 +158,7 @@ class _Settled:
     ) -> NDArray[np.bool_]:
         """Whether parts keep their parent's label: its lineage fails and none wins, or nothing speaks against it."""
         fails = ~passed[:, path[0]] & np.isin(own[:, 0], (-1, path[0]))
-        depth = (own >= 0).sum(axis=1)
-        levels = np.arange(len(path))
-        prefix = (depth < len(path)) & ((own[:, : len(path)] == path) | (levels >= depth[:, None])).all(axis=1)
-        uncontradicted = passed[:, list(path)].all(axis=1)
-        for above, node in pairwise(path):
-            siblings = [k for k in self._children(above) if k != node]
-            rivals = np.where(passed[:, siblings], scores[:, siblings], -np.inf).max(axis=1, initial=-np.inf)
-            uncontradicted &= rivals <= scores[:, node]
-        return np.asarray(fails | (prefix & uncontradicted))
-
-    def _children(self, node: int) -> list[int]:
-        tree = self._tree
-        return [tree.index(child.path) for child in tree.children(tree.nodes[node].path)]
+        return np.asarray(fails | keeps_path(self._key, path, own, scores, passed))
 
     def _trim(self, found: Nodes, rows: NDArray[np.intp], scores: NDArray[np.float64]) -> None:
         """Give up the deepest levels of paths that hardly anything speaks for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +15,13 @@ from cellkey.refinement.plan import find_label
 from cellkey.routing.walk import Walk
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.refinement.judging import Verdict
+    from cellkey.scoring.key import MeasuredKey
 
-__all__ = ["LEAST_SCORE", "agree", "part_call", "with_label", "with_node"]
-
+__all__ = ["LEAST_SCORE", "agree", "keeps_path", "nodes_of", "part_call", "with_label", "with_node"]
 
 LEAST_SCORE = 0.5
 """A part is only given a deeper label than its parent's if that scores this share of a clear signal."""
@@ -61,7 +64,7 @@ def _part_call(verdict: Verdict, part: str, parent: Call) -> tuple[Call, str]:
     if not verdict.passed[row, root]:
         return _kept(own, parent), f"{parent.path[0]!r} does not pass its gate here and no other type clearly wins"
     below = own if own.path and own.path[0] == parent.path[0] else verdict.call_below(part, root)
-    if _shallower(below, parent) and _uncontradicted(verdict, row, parent):
+    if _keeps_label(verdict, row, below, parent):
         return _kept(below, parent), "nothing on the path is contradicted"
     note = "" if below is own else f"judged within {parent.path[0]!r}, where its cells come from"
     return below, note
@@ -81,22 +84,48 @@ def _clear(verdict: Verdict, call: Call, parent: Call) -> tuple[Call, str]:
     return short, f"{given_up!r} scores too little to be named"
 
 
-def _shallower(call: Call, parent: Call) -> bool:
-    return len(call.path) < len(parent.path) and parent.path[: len(call.path)] == call.path
-
-
-def _uncontradicted(verdict: Verdict, row: int, parent: Call) -> bool:
+def _keeps_label(verdict: Verdict, row: int, own: Call, parent: Call) -> bool:
     tree = verdict.key.hierarchy
-    for depth in range(1, len(parent.path) + 1):
-        node = tree.index(parent.path[:depth])
-        above = None if depth == 1 else tree.index(parent.path[: depth - 1])
-        if not verdict.passed[row, node]:
-            return False
-        rivals = [] if above is None else [k for k in verdict.children(above) if k != node]
-        best = max((float(verdict.scores[row, k]) for k in rivals if verdict.passed[row, k]), default=float("-inf"))
-        if best > float(verdict.scores[row, node]):
-            return False
-    return True
+    path, passes = nodes_of(tree, parent.path), nodes_of(tree, own.path)
+    if path is None or passes is None:
+        return False
+    walked = np.full((1, tree.depth), -1)
+    walked[0, : len(passes)] = passes
+    return bool(keeps_path(verdict.key, path, walked, verdict.scores[[row]], verdict.passed[[row]])[0])
+
+
+def nodes_of(hierarchy: Hierarchy, path: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Return the nodes of a path from the top-level type down; None if the hierarchy does not hold it."""
+    parts = [path[:depth] for depth in range(1, len(path) + 1)]
+    return tuple(map(hierarchy.index, parts)) if all(part in hierarchy for part in parts) else None
+
+
+def keeps_path(
+    key: MeasuredKey, path: tuple[int, ...], own: NDArray[np.int64], scores: NDArray[np.float64],
+    passed: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Return which parts keep the path of their parent: they stop short of its end, and nothing speaks against it.
+
+    Nothing does if every type on the path passes and none is outscored by a sibling that passes.
+
+    Parameters
+    ----------
+    path
+        Nodes from the top-level type down.
+    own
+        Nodes that the walks of the parts pass, parts x levels, -1 past the end.
+    scores, passed
+        Of the parts, parts x nodes.
+    """
+    depth = (own >= 0).sum(axis=1)
+    on_it = (own[:, : len(path)] == path) | (np.arange(len(path)) >= depth[:, None])
+    kept = (depth < len(path)) & on_it.all(axis=1) & passed[:, list(path)].all(axis=1)
+    parents = key.parents
+    for above, node in pairwise(path):
+        siblings = np.flatnonzero((parents == above) & (np.arange(key.n_nodes) != node))
+        rivals = np.where(passed[:, siblings], scores[:, siblings], -np.inf).max(axis=1, initial=-np.inf)
+        kept &= rivals <= scores[:, node]
+    return np.asarray(kept)
 
 
 def _kept(own: Call, parent: Call) -> Call:
