@@ -18,7 +18,7 @@ members = np.array_split(np.argsort(adata.obs["true_type"].cat.codes.to_numpy(),
 if sys.argv[2] == "cellkey":
     from cellkey.clustering import SubclusteringParameters, subcluster
     from cellkey.clustering._threads import n_threads
-    from cellkey.profiles.tiles import in_order  # as refinement does
+    from cellkey.threads import in_order  # as refinement does
 
     names = list(adata.var_names)
     settings = SubclusteringParameters(min_cells=50, device="cpu")

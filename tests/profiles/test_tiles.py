@@ -15,10 +15,11 @@ from cellkey.clustering import Moments, cell_factors, gene_moments, principal_co
 from cellkey.clustering.inspect import scan_matrix
 from cellkey.errors import RunError
 from cellkey.io.stored import StoredMatrix
-from cellkey.profiles import tiles
+from cellkey.profiles import cell_blocks, shelf
 from cellkey.profiles.expression import Expression, take_cells
 from cellkey.profiles.profile import profile_clusters
-from cellkey.profiles.tiles import TiledExpression, TileStore, matrix_digest, survey_matrix
+from cellkey.profiles.survey import matrix_digest, survey_matrix
+from cellkey.profiles.tiles import TiledExpression, TileStore
 
 FORMS = ["csr", "csc", "dense"]
 
@@ -26,7 +27,7 @@ FORMS = ["csr", "csc", "dense"]
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many tiles of few cells, so that edges between them are crossed."""
-    monkeypatch.setattr(tiles, "block_rows", lambda *_: 37)
+    monkeypatch.setattr(cell_blocks, "block_rows", lambda *_: 37)
     monkeypatch.setattr(StoredMatrix, "rows_per_block", 37)
 
 
@@ -131,7 +132,7 @@ def test_the_survey_is_what_separate_sweeps_find() -> None:
 def test_moments_and_components_are_those_of_the_matrix_in_memory_bit_by_bit(
     monkeypatch: pytest.MonkeyPatch, n_genes: int, rate: float, budget: int | None
 ) -> None:
-    monkeypatch.setattr(tiles, "block_rows", lambda *_: 150)
+    monkeypatch.setattr(cell_blocks, "block_rows", lambda *_: 150)
     rng = np.random.default_rng(0)
     X = sp.csr_matrix(rng.poisson(rate * rng.gamma(1, 1, n_genes), (400, n_genes)).astype(np.float32))
     scale = 1000 / np.maximum(np.asarray(X.sum(axis=1)).ravel(), 1)
@@ -179,7 +180,7 @@ def test_the_digest_depends_on_values_and_places_alone(monkeypatch: pytest.Monke
     explicit = X.copy()
     explicit.eliminate_zeros()
     assert {matrix_digest(Y) for Y in (X.tocsc(), X.toarray(), explicit, TileStore.of(X, budget=0))} == {mark}
-    monkeypatch.setattr(tiles, "block_rows", lambda *_: 111)
+    monkeypatch.setattr(cell_blocks, "block_rows", lambda *_: 111)
     assert matrix_digest(X) == mark
     swapped = explicit[np.r_[0:100, 101, 100, 102:300]]
     moved = explicit[:, np.r_[1, 0, 2:40]]
@@ -217,6 +218,6 @@ def test_a_full_disk_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(tiles.tempfile, "TemporaryFile", lambda **_: Full())
+    monkeypatch.setattr(shelf.tempfile, "TemporaryFile", lambda **_: Full())
     with pytest.raises(RunError, match="TMPDIR"):
         TileStore.of(counts(), budget=0)

@@ -30,12 +30,13 @@ from cellkey.annotation.methods import plan_methods
 from cellkey.annotation.passes import LocalPasses
 from cellkey.annotation.result import AnnotationResult, LazyFields, write_result
 from cellkey.annotation.tables import annotation_tables
-from cellkey.annotation.values import decoded, expression_of, processors
+from cellkey.annotation.values import decoded, expression_of
 from cellkey.device import choose_device, device_name
 from cellkey.errors import ParameterError
 from cellkey.profiles.profile import POSITIVE_QUANTILES, ClusterProfiles
 from cellkey.profiles.resampling import N_RESAMPLES, Resampler, Resamples
 from cellkey.progress import with_progress
+from cellkey.threads import processors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

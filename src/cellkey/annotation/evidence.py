@@ -14,9 +14,8 @@ import numpy as np
 
 from cellkey.errors import RunError
 from cellkey.io.write import link_or_copy
-from cellkey.profiles.resample_storage import save_resamples
-from cellkey.profiles.storage import evidence_stamp, load_profiles, save_profiles
-from cellkey.profiles.tiles import matrix_digest
+from cellkey.profiles.storage import evidence_stamp, load_profiles, save_profiles, save_resamples
+from cellkey.profiles.survey import matrix_digest
 from cellkey.records.run import PROFILES, RESAMPLES, read_manifest
 
 if TYPE_CHECKING:

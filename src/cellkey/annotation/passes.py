@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cellkey.profiles.expression import Expression
     from cellkey.profiles.profile import ClusterProfiles, PositiveBasis
     from cellkey.profiles.resampling import Resampler
-    from cellkey.profiles.tiles import Survey
+    from cellkey.profiles.survey import Survey
     from cellkey.workers.passes import DaskPasses
 
 __all__ = ["LocalPasses", "Passes", "scan_of"]

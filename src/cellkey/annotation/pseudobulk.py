@@ -9,10 +9,10 @@ import numpy as np
 
 from cellkey.annotation.inputs import cluster_labels
 from cellkey.annotation.passes import scan_of
-from cellkey.annotation.values import processors
 from cellkey.errors import CellkeyError, InputError, ParameterError
 from cellkey.profiles.sums import sum_groups
 from cellkey.progress import with_progress
+from cellkey.threads import processors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,10 +18,9 @@ from cellkey.annotation.result import AnnotationResult, outdated_levels
 from cellkey.errors import InputError, MissingFieldError, RunError
 from cellkey.io.update import CopyAhead
 from cellkey.io.write import link_or_copy
-from cellkey.profiles.resample_storage import stored_resamples
 from cellkey.profiles.resampling import N_RESAMPLES
-from cellkey.profiles.storage import evidence_stamp
-from cellkey.profiles.tiles import matrix_digest
+from cellkey.profiles.storage import evidence_stamp, stored_resamples
+from cellkey.profiles.survey import matrix_digest
 from cellkey.records.run import (
     COARSE_CELLS,
     MANIFEST,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import scipy.sparse as sp
 
 from cellkey.profiles.expression import Expression
 from cellkey.profiles.tiles import TiledExpression, TileStore
+from cellkey.threads import processors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cellkey.clustering import MatrixReport
     from cellkey.profiles.profile import ClusterProfiles
 
-__all__ = ["decoded", "expression_of", "processors"]
+__all__ = ["decoded", "expression_of"]
 
 
 def expression_of(
@@ -95,8 +95,3 @@ class _LazyExpression(Expression):
         if self._transform == "none":
             return None
         return cell_factors(block) if self._transform == "normalise" else np.ones(block.shape[0])
-
-
-def processors() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

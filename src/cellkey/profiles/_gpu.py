@@ -14,7 +14,7 @@ import numpy as np
 
 from cellkey.device import compiled, free_bytes, launch
 from cellkey.profiles._kernels import LEAST_POSITIVE
-from cellkey.profiles.tiles import in_order
+from cellkey.threads import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

@@ -14,6 +14,7 @@ __all__ = [
 SMALL = 8
 AUTO, NONZERO, ALL = 0, 1, 2
 """Codes of the rules for the positivity threshold; see :mod:`cellkey.profiles.profile`."""
+BASIS_CODES = {"auto": AUTO, "nonzero": NONZERO, "all": ALL}
 STORED, BELOW, PASSED, RANKS, MIDDLE = 0, 1, 2, 3, 4
 """What is known of the values of a group that are not zero: their number, how many are negative, how many a walk in
 ascending order has passed, twice the sum of their ranks, and (two) the places of the median."""

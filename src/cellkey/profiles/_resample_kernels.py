@@ -6,33 +6,15 @@ import numpy as np
 
 from cellkey.kernels import njit
 from cellkey.profiles._kernels import ALL, AUTO, LEAST_POSITIVE, NONZERO, _order_by_value, _stored_place
+from cellkey.profiles._tile_kernels import _mixed
 
-__all__ = [
-    "ALL",
-    "AUTO",
-    "DETECTION",
-    "MEAN",
-    "MEDIAN",
-    "NONZERO",
-    "POSITIVE",
-    "RANK_Z",
-    "draw_weights",
-    "resample_genes",
-]
+__all__ = ["DETECTION", "MEAN", "MEDIAN", "POSITIVE", "RANK_Z", "draw_weights", "resample_genes"]
 
 MEAN, MEDIAN, DETECTION, POSITIVE, RANK_Z = 0, 1, 2, 3, 4
 """Position of each statistic in the result of :func:`resample_genes`."""
 
 # P(Poisson(1) <= k) for k = 0, 1, ...; more than 12 copies of one cell do not occur in 10^10 draws.
 _TABLE = np.cumsum(np.exp(-1.0) / np.cumprod(np.array([1.0, 1.0, *range(2, 13)])))
-
-
-@njit(cache=True, nogil=True)
-def _mixed(x):  # type: ignore[no-untyped-def]
-    """The finaliser of splitmix64: neighbouring numbers become unrelated ones."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
 
 
 @njit(cache=True, nogil=True)

@@ -35,7 +35,6 @@ PositiveBasis = Literal["auto", "nonzero", "all"]
 POSITIVE_QUANTILES = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """Quantiles of the positivity threshold that every profile holds, so that changing it needs no cells."""
 
-_BASIS_CODES = {"auto": _kernels.AUTO, "nonzero": _kernels.NONZERO, "all": _kernels.ALL}
 _BLOCK_VALUES = 4_000_000  # non-zero values per block, or a 16th of all: about 50 MB of work space per thread
 _BACKED_VALUES = 60_000_000  # a backed matrix is swept once per block, so blocks are larger
 
@@ -204,7 +203,7 @@ def profile_clusters(
     if device == "gpu":
         from cellkey.profiles._gpu import DeviceStatistics
 
-        steps = DeviceStatistics(codes, sizes, asked, _BASIS_CODES[basis]).fill(result, read, spans, n_jobs)
+        steps = DeviceStatistics(codes, sizes, asked, _kernels.BASIS_CODES[basis]).fill(result, read, spans, n_jobs)
     else:
         steps = _run(work, spans, n_jobs)
     done = 0
@@ -230,7 +229,7 @@ def gene_statistics(
     """
     parts = _kernels.profile_genes(
         block.data, block.indices.astype(np.int32, copy=False), block.indptr.astype(np.int64, copy=False),
-        codes.astype(np.int32, copy=False), sizes, quantiles, _BASIS_CODES[basis],
+        codes.astype(np.int32, copy=False), sizes, quantiles, _kernels.BASIS_CODES[basis],
     )
     return dict(zip(_PARTS, parts, strict=True))
 

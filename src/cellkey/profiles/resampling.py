@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from cellkey.profiles import _resample_kernels as kernels
+from cellkey.profiles._kernels import BASIS_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,6 @@ _GENES = 512
 _BY_GROUP = ("mean", "median", "detection", "positive", "rank_z")
 Piece: TypeAlias = "tuple[int, NDArray[np.float32], NDArray[np.float32]]"
 """Place of the first gene among those that are held, statistics by group, and statistics over all cells."""
-_BASIS_CODES = {"auto": kernels.AUTO, "nonzero": kernels.NONZERO, "all": kernels.ALL}
 _OVERALL = ("overall_mean", "overall_median", "overall_std", "zero_share", "thresholds")
 
 
@@ -95,8 +95,7 @@ class Resamples:
         """Return the resamples of some genes (ascending), for profiles of those genes alone."""
         kept = np.flatnonzero(np.isin(self.columns, genes))
         changes: dict[str, Any] = {"columns": np.searchsorted(genes, self.columns[kept])}
-        names = (*_BY_GROUP, *_OVERALL, "positive", "detection", "zero_share", "thresholds")
-        changes |= {name: getattr(self, name)[..., kept] for name in names}
+        changes |= {name: getattr(self, name)[..., kept] for name in (*_BY_GROUP, *_OVERALL)}
         return replace(self, **changes)
 
     def profiles(self, original: ClusterProfiles, index: int) -> ClusterProfiles:
@@ -247,7 +246,7 @@ class Resampler:
         if device == "gpu" and not len(self._limits):  # thresholds are given for few cells only, on the CPU
             from cellkey.profiles._gpu import DeviceResamples
 
-            self._on_device = DeviceResamples(codes, self._weights, self._sizes, self.quantile, _BASIS_CODES[basis])
+            self._on_device = DeviceResamples(codes, self._weights, self._sizes, self.quantile, BASIS_CODES[basis])
         self._by_group = np.zeros((len(_BY_GROUP), n_held, len(groups), n_times), dtype=np.float32)
         self._overall = np.zeros((len(_OVERALL), n_held, n_times), dtype=np.float32)
 
@@ -269,7 +268,7 @@ class Resampler:
         low, kept = held
         by_group, overall = kernels.resample_genes(
             kept.data, kept.indices.astype(np.int64), kept.indptr.astype(np.int64), self._codes, self._weights,
-            self._sizes, self.quantile, _BASIS_CODES[self._basis], self._limits[low : low + kept.shape[1]],
+            self._sizes, self.quantile, BASIS_CODES[self._basis], self._limits[low : low + kept.shape[1]],
         )
         return low, by_group, overall
 

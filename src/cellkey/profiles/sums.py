@@ -17,9 +17,11 @@ import scipy.sparse as sp
 
 from cellkey.io.stored import Buffer, StoredMatrix
 from cellkey.profiles import _kernels, _sum_kernels
+from cellkey.profiles.cell_blocks import as_float, canonical_rows
 from cellkey.profiles.expression import TARGET_SUM, Expression, factors_from_totals, major_parts, wide_enough
 from cellkey.profiles.profile import cell_groups, group_sizes
-from cellkey.profiles.tiles import Sweep, TileStore, as_float, canonical_rows
+from cellkey.profiles.survey import Sweep
+from cellkey.profiles.tiles import TileStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellkey.profiles.profile import Labels
-    from cellkey.profiles.tiles import Survey
+    from cellkey.profiles.survey import Survey
 
 __all__ = ["GroupSums", "sum_groups"]
 

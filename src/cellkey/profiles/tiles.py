@@ -7,12 +7,6 @@ Counts take three bytes instead of the eight of a float32 CSR matrix.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-import weakref
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -20,98 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from cellkey.errors import RunError
-from cellkey.io.stored import Buffer, StoredMatrix, block_rows
+from cellkey.io.stored import Buffer, StoredMatrix
 from cellkey.profiles import _kernels, _tile_kernels
-from cellkey.profiles.expression import Expression, wide_enough
+from cellkey.profiles.cell_blocks import as_float, cell_blocks
+from cellkey.profiles.expression import Expression
+from cellkey.profiles.shelf import Extent, Shelf
+from cellkey.profiles.survey import Survey, Sweep
+from cellkey.threads import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-__all__ = [
-    "Survey", "Sweep", "TileStore", "TiledExpression", "as_float", "canonical_rows", "in_order", "matrix_digest",
-    "survey_matrix",
-]
-
-
-
-@dataclass(slots=True)
-class Survey:
-    """What one sweep over all values found.
-
-    Attributes
-    ----------
-    minimum, maximum, n_not_finite, n_not_zero, integer_valued
-        Over all values, zeros included.
-    has_value, totals
-        Per cell: whether any value is not zero, and their sum (float64).
-    digest
-        32 hex digits over all positions and values that are not zero: the same for every way to store or divide
-        the matrix, different (but for a chance of 2^-128) if any value or position changed; empty where none was taken.
-    """
-
-    minimum: float
-    maximum: float
-    n_not_finite: int
-    n_not_zero: int
-    integer_valued: bool
-    has_value: NDArray[np.bool_]
-    totals: NDArray[np.float64]
-    digest: str
-
-
-class Sweep:
-    """Gathers a :class:`Survey` from blocks of cells, in any order and on any number of threads."""
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.shape = shape
-        self.has_value = np.zeros(shape[0], dtype=bool)
-        self.totals = np.zeros(shape[0])
-        self._found: list[tuple[Any, ...]] = []
-
-    def add(self, start: int, block: sp.csr_matrix) -> tuple[Any, ...]:
-        """Describe a block of cells, and return what was found."""
-        stop = start + block.shape[0]
-        data = as_float(block.data)
-        bits = data.view(np.uint32 if data.dtype == np.float32 else np.uint64)
-        found = _tile_kernels.survey_rows(
-            data, bits, block.indices, block.indptr, start, self.shape[1], self.totals[start:stop],
-            self.has_value[start:stop],
-        )
-        self.note(found)
-        return found  # type: ignore[no-any-return]
-
-    def note(self, found: tuple[Any, ...]) -> None:
-        """Take in what :func:`~cellkey.profiles._tile_kernels.survey_rows` returns."""
-        self._found.append(found)
-
-    def survey(self) -> Survey:
-        """Return what all blocks together hold."""
-        low = min((f[0] for f in self._found), default=np.inf)
-        high = max((f[1] for f in self._found), default=-np.inf)
-        n_some = sum(f[3] for f in self._found)
-        if n_some < self.shape[0] * self.shape[1]:
-            low, high = min(low, 0.0), max(high, 0.0)
-        sums = [sum(int(f[k]) for f in self._found) % 2**64 for k in (5, 6)]
-        return Survey(
-            float(low), float(high), int(sum(f[2] for f in self._found)), int(n_some),
-            not any(f[4] for f in self._found), self.has_value, self.totals, f"{sums[0]:016x}{sums[1]:016x}",
-        )
-
-
-def survey_matrix(X: Any) -> Survey:
-    """Sweep a matrix in memory or on disk once; see :class:`Survey`."""
-    sweep = Sweep((int(X.shape[0]), int(X.shape[1])))
-    for start, block in _row_blocks(X):
-        sweep.add(start, block)
-    return sweep.survey()
-
-
-def matrix_digest(X: Any) -> str:
-    """Return the digest of a matrix; see :class:`Survey`."""
-    return X.survey.digest if isinstance(X, TileStore) else survey_matrix(X).digest
+__all__ = ["TileStore", "TiledExpression"]
 
 
 class TileStore:
@@ -138,7 +54,7 @@ class TileStore:
         self.dtype = np.dtype(np.float32 if dtype == np.float16 else dtype)
         self.nnz = nnz
         self.survey: Survey
-        self._shelf = _Shelf(budget)
+        self._shelf = Shelf(budget)
         self._tiles: list[_Tile] = []
         # Whole numbers below 2^24 and float32 values are exact as float32.
         self._single = self.dtype.kind in "bui" or self.dtype == np.float32
@@ -180,7 +96,7 @@ class TileStore:
 
         # As many as can be in the hands of threads, and the one that is being read.
         buffers = [Buffer() for _ in range(max(n_jobs, 1) + 1)]
-        blocks = ((*item, buffer) for item, buffer in zip(_row_blocks(X, store._shelf, buffers), cycle(buffers)))
+        blocks = ((*item, buffer) for item, buffer in zip(cell_blocks(X, store._shelf, buffers), cycle(buffers)))
         for start, n_rows, parts in in_order(work, blocks, n_jobs):
             store._tiles.append(_Tile(start, n_rows, *(store._shelf.put(part) for part in parts)))
             if progress is not None:
@@ -333,137 +249,12 @@ class TiledExpression(Expression):
 
 
 @dataclass(frozen=True, slots=True)
-class _Extent:
-    """An array in the temporary file."""
-
-    offset: int
-    n: int
-    dtype: np.dtype[Any]
-
-
-@dataclass(frozen=True, slots=True)
 class _Tile:
     first: int
     n_rows: int
-    data: NDArray[Any] | _Extent
-    rows: NDArray[Any] | _Extent
-    starts: NDArray[Any] | _Extent
-
-
-class _Shelf:
-    """Arrays in memory as far as the budget reaches, the rest in an unnamed temporary file."""
-
-    def __init__(self, budget: int | None) -> None:
-        self.budget = budget
-        self.in_memory = 0
-        self.in_file = 0
-        self._file: Any = None
-
-    def put(self, array: NDArray[Any]) -> NDArray[Any] | _Extent:
-        """Keep a copy."""
-        if self.budget is None or self.in_memory + array.nbytes <= self.budget:
-            self.in_memory += array.nbytes
-            return array.copy()
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="cellkey-")  # noqa: SIM115 - lives as long as the store
-            weakref.finalize(self, self._file.close)
-        place = _Extent(self.in_file, len(array), array.dtype)
-        try:
-            self._file.write(np.ascontiguousarray(array).view(np.uint8).data)
-            self._file.flush()
-        except OSError as error:
-            folder = tempfile.gettempdir()
-            free = shutil.disk_usage(folder).free / 2**30
-            msg = (f"cannot write the temporary file of the matrix in {folder} ({error.strerror}; {free:.1f} GiB "
-                   "free): set TMPDIR to a larger disk, or raise --memory-limit")
-            raise RunError(msg) from error
-        self.in_file += array.nbytes
-        return place
-
-    def get(self, place: NDArray[Any] | _Extent, low: int = 0, high: int | None = None) -> NDArray[Any]:
-        if not isinstance(place, _Extent):
-            return place[low:high]
-        n = (place.n if high is None else high) - low
-        out = np.empty(n, dtype=place.dtype)
-        view = out.view(np.uint8).data
-        at, done = place.offset + low * place.dtype.itemsize, 0
-        while done < len(view):
-            got = os.preadv(self._file.fileno(), [view[done:]], at + done)
-            if not got:
-                msg = "the temporary file of the matrix ended early"
-                raise RunError(msg)
-            done += got
-        return out
-
-
-def _row_blocks(
-    X: Any, shelf: _Shelf | None = None, buffers: Sequence[Buffer] = ()
-) -> Iterator[tuple[int, sp.csr_matrix]]:
-    """Blocks of cells as CSR with int32 indices, whatever the storage."""
-    if isinstance(X, np.ndarray) or sp.issparse(X):
-        step = block_rows(X.shape[0], int(getattr(X, "nnz", np.prod(X.shape))))
-        whole = X if isinstance(X, np.ndarray) or X.format == "csr" else sp.csr_matrix(X)
-        for start in range(0, X.shape[0], step):
-            yield start, canonical_rows(whole[start : start + step])
-        return
-    if not isinstance(X, StoredMatrix):
-        X = StoredMatrix(getattr(X, "group", X))
-    if X.format == "csc":
-        yield from _turned_blocks(X, _Shelf(0) if shelf is None else shelf)
-        return
-    for start, block in X.row_blocks(buffers=buffers):
-        yield start, canonical_rows(block)
-
-
-def _turned_blocks(X: StoredMatrix, shelf: _Shelf) -> Iterator[tuple[int, sp.csr_matrix]]:
-    """Blocks of cells of a gene-major matrix: every block of genes is cut into pieces, one for each block of cells.
-
-    The pieces share the budget of the tiles that are made from them; they go when their block has been handed out.
-    """
-    n_obs, n_vars = X.shape
-    step = block_rows(n_obs, X.nnz)
-    edges = np.arange(0, n_obs + step, step)
-    pieces: list[list[tuple[Any, ...]]] = [[] for _ in edges[:-1]]
-    for first, block in X.column_blocks(buffers=[Buffer()]):
-        turned = canonical_rows(block.tocsr())
-        for k, (low, high) in enumerate(zip(edges[:-1], np.minimum(edges[1:], n_obs), strict=True)):
-            a, b = turned.indptr[low], turned.indptr[high]
-            if b > a:
-                starts = turned.indptr[low : high + 1] - a
-                columns = turned.indices[a:b] + np.int32(first)
-                pieces[k].append(tuple(shelf.put(p) for p in (turned.data[a:b], columns, starts)))
-    for k, low in enumerate(edges[:-1]):
-        n_rows = int(min(step, n_obs - low))
-        parts = [sp.csr_matrix(tuple(shelf.get(p) for p in piece), shape=(n_rows, n_vars)) for piece in pieces[k]]
-        shelf.in_memory -= sum(p.nbytes for piece in pieces[k] for p in piece if not isinstance(p, _Extent))
-        pieces[k] = []
-        whole = sp.csr_matrix((n_rows, n_vars), dtype=X.dtype)
-        if parts:  # each row is the chain of its pieces, which are in the order of genes
-            indptr = np.sum([p.indptr for p in parts], axis=0).astype(np.int32)
-            order = np.argsort(np.concatenate([np.repeat(np.arange(n_rows), np.diff(p.indptr)) for p in parts]),
-                               kind="stable")
-            whole = sp.csr_matrix((np.concatenate([p.data for p in parts])[order],
-                                   np.concatenate([p.indices for p in parts])[order], indptr), shape=(n_rows, n_vars))
-        yield int(low), whole
-
-
-def canonical_rows(block: Any) -> sp.csr_matrix:
-    """Return a block of cells as CSR with int32 indices, ascending and without repeats."""
-    turned = sp.csr_matrix(wide_enough(block))
-    if not turned.has_canonical_format:
-        turned = turned.copy()
-        turned.sum_duplicates()
-    parts = (turned.data, turned.indices.astype(np.int32, copy=False), turned.indptr.astype(np.int32, copy=False))
-    return sp.csr_matrix(parts, shape=turned.shape, copy=False)
-
-
-def as_float(data: NDArray[Any]) -> NDArray[Any]:
-    """float32 where that is exact, else float64."""
-    if data.dtype in (np.float32, np.float64):
-        return np.ascontiguousarray(data)
-    small = data.dtype.kind == "b" or data.dtype in (np.uint8, np.int8, np.uint16, np.int16, np.float16) or (
-        not len(data) or (np.abs(data.max()) < 2**24 and np.abs(data.min()) < 2**24))
-    return data.astype(np.float32 if small else np.float64)
+    data: NDArray[Any] | Extent
+    rows: NDArray[Any] | Extent
+    starts: NDArray[Any] | Extent
 
 
 def _narrowest(data: NDArray[Any], found: tuple[Any, ...]) -> np.dtype[Any]:
@@ -472,17 +263,3 @@ def _narrowest(data: NDArray[Any], found: tuple[Any, ...]) -> np.dtype[Any]:
     if n_bad == 0 and not fraction and len(data) and low >= 0 and high <= 65_535:
         return np.dtype(np.uint8 if high <= 255 else np.uint16)
     return data.dtype
-
-
-def in_order(
-    work: Callable[..., Any], items: Iterable[tuple[Any, ...]], n_jobs: int
-) -> Iterator[Any]:
-    """Apply ``work`` on threads while the next items are read; results come in the order of the items."""
-    with ThreadPoolExecutor(max(n_jobs, 1)) as pool:
-        waiting: deque[Any] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, *item))
-            if len(waiting) > max(n_jobs, 1):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -11,7 +11,6 @@ import numpy as np
 from cellkey.clustering._threads import n_threads
 from cellkey.clustering.communities import number_by_size
 from cellkey.profiles.profile import ClusterProfiles, natural_key, profile_clusters
-from cellkey.profiles.tiles import in_order
 from cellkey.records.vocabulary import LogSource, LogStatus, RefinementAction
 from cellkey.refinement.diagnosis import competitors
 from cellkey.refinement.lineage import agree, part_call, with_label, with_node
@@ -21,6 +20,7 @@ from cellkey.refinement.separation import join_unseparated
 from cellkey.refinement.splitting import Parts, find_parts, parts_by_votes, split_stability
 from cellkey.refinement.state import LogEntry, State, Touch
 from cellkey.routing.votes import cell_support
+from cellkey.threads import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cellkey import _keys
 from cellkey.errors import InputError, ParameterError, RunError
-from cellkey.profiles.resample_storage import stored_resamples
+from cellkey.profiles.storage import load_profiles, stored_resamples
 from cellkey.records.atomic import write_text
 from cellkey.records.fingerprint import CALLS, calls_fingerprint
 from cellkey.records.run import (
@@ -298,8 +298,6 @@ class _Job:
             raise
 
     def _profiles(self) -> ClusterProfiles | None:
-        from cellkey.profiles.storage import load_profiles
-
         try:
             return load_profiles(self.home / PROFILES)
         except RunError:

@@ -15,9 +15,9 @@ from cellkey.clustering.inspect import MatrixScan, scan_matrix
 from cellkey.clustering.normalise import cell_totals
 from cellkey.clustering.pca import FeatureScaling, Products, ScaledBlocks, project, sum_products
 from cellkey.io.stored import block_rows
+from cellkey.profiles.cell_blocks import canonical_rows
 from cellkey.profiles.expression import Expression, factors_from_totals
 from cellkey.profiles.profile import gene_statistics, group_sizes
-from cellkey.profiles.tiles import canonical_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
