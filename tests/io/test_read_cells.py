@@ -17,6 +17,8 @@ import scipy.sparse as sp
 from cellkey.errors import CellkeyWarning, InputError, MissingDependencyError
 from cellkey.io import read_cells
 from cellkey.io.names import ORIGINAL_NAMES
+from cellkey.io.on_disk import open_on_disk
+from cellkey.io.opened import open_cells
 
 
 def small(n_cells=20, n_genes=8) -> ad.AnnData:
@@ -178,8 +180,9 @@ def test_zarr_without_its_package_names_the_extra(tmp_path, monkeypatch):
     for slot in ("obs", "var"):
         (tmp_path / slot).mkdir()
     monkeypatch.setitem(sys.modules, "zarr", None)
-    with pytest.raises(MissingDependencyError, match=r"cellkey\[spatial\]"):
-        read_cells(tmp_path)
+    for read in (read_cells, open_cells, open_on_disk):
+        with pytest.raises(MissingDependencyError, match=r"cellkey\[spatial\]"):
+            read(tmp_path)
 
 
 def tenx_h5(path: Path, counts: np.ndarray, kinds: list[str]) -> Path:

@@ -16,6 +16,7 @@ from cellkey.annotation.agreement import Agreement, Source, Statement, agree
 from cellkey.annotation.shared_cells import shared_cells
 from cellkey.calls.consensus import ConsensusRules
 from cellkey.errors import InputError, MissingFieldError, RunError, did_you_mean
+from cellkey.hierarchy.cell_type import path_of_text
 from cellkey.records.run import COARSE_CELLS, MANIFEST, staged, write_manifest
 from cellkey.records.tables import ALL_TABLES
 from cellkey.records.vocabulary import CallStatus
@@ -174,7 +175,7 @@ def run_sources(run: str | Path) -> list[Source]:
 def _call_statement(row: Mapping[Any, Any]) -> Statement:
     """What a run says that measured no confidence; undecided between two lineages is no vote."""
     undecided = row["assigned_level"] < 0 or row["is_ambiguous_root"]
-    path = () if undecided else _path(row["assigned_path"])
+    path = () if undecided else path_of_text(row["assigned_path"])
     return Statement(row["assigned_label"], path, n_cells=int(row["n_cells"]))
 
 
@@ -183,7 +184,7 @@ def _statement(levels: pd.DataFrame, n_cells: int) -> Statement:
     if last["level"] < 0:
         return Statement("", n_cells=n_cells)
     confidence = tuple(levels["confidence"].astype(float))
-    return Statement(last["label"], _path(last["path"]), confidence=confidence, n_cells=n_cells)
+    return Statement(last["label"], path_of_text(last["path"]), confidence=confidence, n_cells=n_cells)
 
 
 def _unknown(directory: Path) -> dict[str, list[str]]:
@@ -384,10 +385,6 @@ def _named_apart(sources: Sequence[Source]) -> list[Source]:
         name = source.name if seen[source.name] == 1 else f"{source.name} #{seen[source.name]}"
         found.append(replace(source, name=name))
     return found
-
-
-def _path(text: str) -> tuple[str, ...]:
-    return tuple(text.split(" / ")) if text else ()
 
 
 # --- output ---

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellkey.hierarchy.cell_type import common_path
 from cellkey.records.enrichment_tables import ENRICHMENT_CALLS, ENRICHMENT_SCORES, METHOD_COMPARISON
 from cellkey.records.vocabulary import MethodAgreement
 
@@ -106,11 +107,7 @@ def _agreement(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[MethodA
         return MethodAgreement.SAME, first
     if not first or not second:
         return (MethodAgreement.ONLY_MARKERS if first else MethodAgreement.ONLY_ENRICHMENT), first or second
-    shared: list[str] = []
-    for a, b in zip(first, second, strict=False):
-        if a != b:
-            break
-        shared.append(a)
-    if tuple(shared) == first:
+    shared = common_path((first, second))
+    if shared == first:
         return MethodAgreement.DEEPER, first
-    return (MethodAgreement.SHALLOWER if tuple(shared) == second else MethodAgreement.DIFFERENT), tuple(shared)
+    return (MethodAgreement.SHALLOWER if shared == second else MethodAgreement.DIFFERENT), shared

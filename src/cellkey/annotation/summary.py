@@ -6,6 +6,7 @@ import html
 from typing import TYPE_CHECKING, Any, Final
 
 from cellkey.annotation.explain import explain_cluster
+from cellkey.hierarchy.cell_type import path_of_text
 from cellkey.records.vocabulary import StopReason
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def summary_html(
         All cell types of the hierarchy, for colours that stay with them.
     """
     t = tables["cluster_annotations"]
-    colours = _colours([*map(tuple, paths), *(_split(p) for p in t["assigned_path"])])
+    colours = _colours([*map(tuple, paths), *(path_of_text(p) for p in t["assigned_path"])])
     largest = max(int(t["n_cells"].max()), 1) if len(t) else 1
     head = "".join(f"<th style='text-align:left'>{h}</th>" for h in _HEADS)
     likely = _probabilities(tables)
@@ -93,7 +94,7 @@ def _probabilities(tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
 
 
 def _row(r: Mapping[Any, Any], colours: Mapping[tuple[str, ...], str], largest: int, likely: str) -> str:
-    path = _split(r["assigned_path"])
+    path = path_of_text(r["assigned_path"])
     dot = (f"<span style='display:inline-block;width:.8em;height:.8em;border-radius:50%;"
            f"background:{colours.get(path, '#BDBDBD')}'></span> ")
     above = html.escape(" › ".join(path[:-1]))
@@ -110,10 +111,6 @@ def _row(r: Mapping[Any, Any], colours: Mapping[tuple[str, ...], str], largest: 
     )
     style = "text-align:left;vertical-align:top;white-space:nowrap"
     return "<tr>" + "".join(f"<td style='{style}'>{c}</td>" for c in cells) + "</tr>"
-
-
-def _split(path: object) -> tuple[str, ...]:
-    return tuple(path.split(" / ")) if isinstance(path, str) and path else ()
 
 
 def _colours(paths: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], str]:

@@ -8,17 +8,16 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cellkey.hierarchy.cell_type import Path, common_path
 from cellkey.hierarchy.ontology import Ontology, bundled_ontology
 from cellkey.records.vocabulary import LabelMatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from cellkey.hierarchy.tree import Hierarchy
 
 __all__ = ["ABSTENTIONS", "LabelMapper", "MappedLabel"]
-
-Path = tuple[str, ...]
 
 ABSTENTIONS = frozenset({
     "", "unassigned", "unknown", "unresolved", "unidentified", "unlabelled", "unlabeled", "undetermined", "ambiguous",
@@ -130,13 +129,13 @@ class LabelMapper:
 
     def _by_ontology(self, term: str) -> tuple[Path, LabelMatch] | None:
         if term in self._by_term:
-            path = _common(self._by_term[term])
+            path = common_path(self._by_term[term])
             return (path, LabelMatch.ONTOLOGY_ID) if path else None
         if term not in self._ontology:
             return None
         above = self._ontology.ancestors(term) & self._by_term.keys()
         nearest = [t for t in above if not any(t in self._ontology.ancestors(o) for o in above)]
-        path = _common([p for t in nearest for p in self._by_term[t]])
+        path = common_path([p for t in nearest for p in self._by_term[t]])
         return (path, LabelMatch.BROADER) if path else None
 
     def _alias(self, target: str) -> Path:
@@ -146,7 +145,7 @@ class LabelMapper:
     def _named(self, text: str) -> Path:
         folded = _folded(text)
         forms = (folded, folded.removesuffix("s"), f"{folded}s")  # singular and plural are one name
-        return _common(next((self._by_name[f] for f in forms if f in self._by_name), []))
+        return common_path(next((self._by_name[f] for f in forms if f in self._by_name), []))
 
     def _unmapped(self, label: str, text: str) -> MappedLabel:
         close = difflib.get_close_matches(_folded(text), list(self._names), n=3, cutoff=0.6)
@@ -161,16 +160,3 @@ def _term_in(text: str) -> str:
     """The ontology id that a label consists of or carries, such as ``T cell (CL:0000084)``."""
     found = _TERM.search(text)
     return found.group(0) if found else ""
-
-
-def _common(paths: Iterable[Path]) -> Path:
-    """Lowest common ancestor; empty if there is none."""
-    all_paths = list(paths)
-    if not all_paths:
-        return ()
-    shared: list[str] = []
-    for names in zip(*all_paths, strict=False):
-        if len(set(names)) > 1:
-            break
-        shared.append(names[0])
-    return tuple(shared)

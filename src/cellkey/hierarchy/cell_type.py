@@ -10,9 +10,12 @@ from cellkey.errors import HierarchyError, Problem
 from cellkey.hierarchy.frozen import FrozenDict, freeze, thaw
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["NODE_KEYS", "PATH_SEPARATOR", "CellType", "Path", "as_path", "label_problem", "path_text"]
+__all__ = [
+    "NODE_KEYS", "PATH_SEPARATOR", "CellType", "Path", "as_path", "common_path", "label_problem", "path_of_text",
+    "path_text",
+]
 
 Path: TypeAlias = tuple[str, ...]
 """Labels from the root to a node."""
@@ -45,6 +48,21 @@ def path_text(path: Sequence[str]) -> str:
 def as_path(path: str | Sequence[str]) -> Path:
     """Return a path as a tuple, from a tuple, a list or text such as ``"Immune Cells / Lymphoids"``."""
     return tuple(path.split(PATH_SEPARATOR)) if isinstance(path, str) else tuple(path)
+
+
+def path_of_text(text: object) -> Path:
+    """Return the path that a table holds as text; empty where it holds none."""
+    return as_path(text) if isinstance(text, str) and text else ()
+
+
+def common_path(paths: Iterable[Path]) -> Path:
+    """Return the labels that all paths begin with: their lowest common ancestor, empty if there is none."""
+    shared: list[str] = []
+    for labels in zip(*paths, strict=False):
+        if len(set(labels)) > 1:
+            break
+        shared.append(labels[0])
+    return tuple(shared)
 
 
 def label_problem(label: str) -> str:

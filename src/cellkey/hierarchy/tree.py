@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from cellkey.errors import HierarchyError, Problem, did_you_mean
-from cellkey.hierarchy.cell_type import NODE_KEYS, CellType, Path, as_path, path_text
+from cellkey.hierarchy.cell_type import NODE_KEYS, CellType, Path, as_path, common_path, path_text
 from cellkey.hierarchy.frozen import FrozenDict, freeze, thaw
 from cellkey.hierarchy.resolution import resolve_names
 
@@ -138,13 +138,7 @@ class Hierarchy:
 
     def lowest_common_ancestor(self, paths: Iterable[str | Sequence[str]]) -> Path | None:
         """Return the deepest path that all ``paths`` start with (itself included), or None."""
-        checked = [self[p].path for p in paths]
-        shared: list[str] = []
-        for labels in zip(*checked, strict=False):
-            if len(set(labels)) > 1:
-                break
-            shared.append(labels[0])
-        return tuple(shared) or None
+        return common_path(self[p].path for p in paths) or None
 
     def all_markers(self) -> tuple[str, ...]:
         """Return every name that any node, anti-marker list, requirement or veto uses, each once, sorted."""

@@ -6,9 +6,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellkey.errors import InputError, MissingDependencyError
+from cellkey.errors import InputError
 from cellkey.io.names import make_names_unique
-from cellkey.io.read import recognise
+from cellkey.io.read import need_zarr, recognise
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["open_matrix", "open_on_disk", "open_store"]
 
 _IN_MEMORY = ("obs", "var", "uns", "obsm", "varm", "obsp", "varp")
-_ZARR = "zarr"
 
 
 def open_on_disk(path: str | Path) -> AnnData:
@@ -63,10 +62,9 @@ def open_store(path: str | Path) -> Any:
 
         return h5py.File(source, "r")
     if form == "zarr":
-        try:
-            import zarr
-        except ImportError:
-            raise MissingDependencyError(_ZARR, "spatial", "reading a Zarr store") from None
+        need_zarr("reading a Zarr store")
+        import zarr
+
         return zarr.open_group(source, mode="r")
     msg = f"{source} ({form}) cannot be read in slices: write it as .h5ad or Zarr first"
     raise InputError(msg)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellkey.errors import InputError, ParameterError
+from cellkey.errors import InputError, MissingDependencyError, ParameterError
 from cellkey.io.forms import first_line, recognise
 from cellkey.io.names import make_names_unique
+from cellkey.io.on_disk import open_store
 from cellkey.io.stored import StoredMatrix
 
 if TYPE_CHECKING:
@@ -225,16 +226,15 @@ def open_cells(path: str | Path, *, budget: int | None = None, names: bool = Tru
 
     Raises
     ------
-    InputError
+    InputError, MissingDependencyError
         As :func:`~cellkey.io.read.read_cells`.
     """
     source = Path(path)
-    form = recognise(source)
-    if form not in ("h5ad", "zarr"):
+    if recognise(source) not in ("h5ad", "zarr"):
         return None
     store = None
     try:
-        store = _open(source, form)
+        store = open_store(source)
         if not _is_plain(store):
             _close(store)
             return None
@@ -248,7 +248,7 @@ def open_cells(path: str | Path, *, budget: int | None = None, names: bool = Tru
         _check_shapes(cells)
     except Exception as error:
         _close(store)
-        if isinstance(error, InputError):
+        if isinstance(error, InputError | MissingDependencyError):
             raise
         msg = f"{source} cannot be read, it may be damaged: {first_line(error)}"
         raise InputError(msg) from error
@@ -258,16 +258,6 @@ def open_cells(path: str | Path, *, budget: int | None = None, names: bool = Tru
 def _close(store: Any) -> None:
     if hasattr(store, "close"):
         store.close()
-
-
-def _open(source: Path, form: str) -> Any:
-    if form == "h5ad":
-        import h5py
-
-        return h5py.File(source, "r")
-    import zarr
-
-    return zarr.open_group(source, mode="r")
 
 
 def _is_plain(store: Any) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-__all__ = ["Form", "read_cells", "recognise"]
+__all__ = ["Form", "need_zarr", "read_cells", "recognise"]
 
 _ZARR = "zarr"
 
@@ -82,14 +82,14 @@ def _read_h5ad(source: Path, backed: bool, part: str | None) -> AnnData:
 
 
 def _read_zarr(source: Path, backed: bool, part: str | None) -> AnnData:
-    _need_zarr("reading a Zarr store")
+    need_zarr("reading a Zarr store")
     import anndata as ad
 
     return ad.read_zarr(source)
 
 
 def _read_spatialdata(source: Path, backed: bool, part: str | None) -> AnnData:
-    _need_zarr("reading a SpatialData store")
+    need_zarr("reading a SpatialData store")
     from cellkey.io.parts import read_table, spatialdata_problems
 
     adata = read_table(source, part)
@@ -110,7 +110,7 @@ def _read_h5mu(source: Path, backed: bool, part: str | None) -> AnnData:
 
 
 def _read_mudata_zarr(source: Path, backed: bool, part: str | None) -> AnnData:
-    _need_zarr("reading a Zarr store")
+    need_zarr("reading a Zarr store")
     import zarr
 
     from cellkey.io.parts import read_modality
@@ -155,7 +155,8 @@ _READERS: dict[Form, Any] = {
 }
 
 
-def _need_zarr(purpose: str) -> None:
+def need_zarr(purpose: str) -> None:
+    """Raise the error that names the extra where zarr is not installed."""
     try:
         import zarr  # noqa: F401
     except ImportError:

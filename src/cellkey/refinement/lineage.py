@@ -10,6 +10,7 @@ import numpy as np
 
 from cellkey.calls.call import UNASSIGNED, Call, CallStatus
 from cellkey.errors import ParameterError
+from cellkey.hierarchy.cell_type import as_path
 from cellkey.records.vocabulary import StopDetail, StopReason
 from cellkey.refinement.plan import find_label
 from cellkey.routing.walk import Walk
@@ -186,7 +187,7 @@ def with_label(verdict: Verdict, call: Call, label: str) -> Call:
             call, label=label, path=(), level=-1, status=CallStatus.UNKNOWN, score=0.0, root_label=label,
             confidence=0.0, node=None, stop_reason=StopReason.NO_ROOT_PASSED, stop_detail=StopDetail.NO_ROOT_PASSED,
         )
-    path = tuple(label.split(" / "))
+    path = as_path(label)
     return replace(
         call, label=path[-1], path=path, level=len(path) - 1, status=CallStatus.RESOLVED, root_label=path[0],
         score=0.0, confidence=0.0, node=None, stop_reason=StopReason.LEAF_REACHED,
