@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from cellkey.profiles import _kernels
+from cellkey.profiles import _sparse_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +121,7 @@ class Expression:
             block.sum_duplicates()
         data = np.asarray(block.data)
         if self.scale is not None:
-            data = _kernels.log_scaled(data, block.indices, self.scale, *self.small_logs())
+            data = _sparse_kernels.log_scaled(data, block.indices, self.scale, *self.small_logs())
         result = sp.csc_matrix((data.astype(np.float32, copy=False), block.indices, block.indptr), shape=block.shape)
         if not result.data.all():
             result.eliminate_zeros()
@@ -139,25 +139,25 @@ class Expression:
             import pandas as pd
 
             place, factors = pd.factorize(self.scale)
-            self._small_logs = _kernels.small_logs(factors), place.astype(np.int32)
+            self._small_logs = _sparse_kernels.small_logs(factors), place.astype(np.int32)
         return self._small_logs
 
     def _gather_csr(self, index: NDArray[np.int64]) -> sp.csc_matrix:
         # Only the chosen genes are turned around; a full conversion to CSC would double the memory.
         X = self.X
         if self._counts is None:
-            self._counts = _kernels.gene_counts(X.indices, X.indptr, self.n_vars)
+            self._counts = _sparse_kernels.gene_counts(X.indices, X.indptr, self.n_vars)
         if len(self._counts) and len(index) and np.array_equal(index, np.arange(index[0], index[0] + len(index))):
             starts = np.concatenate([[0], np.cumsum(self._counts[index])])
             # NumPy asks the system for large pages, which compiled code does not.
             data, rows = np.empty(starts[-1], dtype=X.data.dtype), np.empty(starts[-1], dtype=np.int32)
-            _kernels.gather_range(X.data, X.indices, X.indptr, int(index[0]), starts[:-1].copy(), data, rows)
+            _sparse_kernels.gather_range(X.data, X.indices, X.indptr, int(index[0]), starts[:-1].copy(), data, rows)
             block = sp.csc_matrix((data, rows, starts), shape=(self.n_obs, len(index)))
             block.has_canonical_format = True
             return block
         position = np.full(self.n_vars, -1, dtype=np.int64)
         position[index] = np.arange(len(index))
-        data, indices, indptr = _kernels.gather_columns(X.data, X.indices, X.indptr, position, len(index))
+        data, indices, indptr = _sparse_kernels.gather_columns(X.data, X.indices, X.indptr, position, len(index))
         return sp.csc_matrix((data, indices, indptr), shape=(self.n_obs, len(index)))
 
     def _csr_blocks(
@@ -178,7 +178,7 @@ class Expression:
             chosen = slice(start, stop) if rows is None else np.asarray(rows[start:stop])
             data, indices, indptr = _csr_parts(X, chosen)
             if position is not None:
-                data, indices, indptr = _kernels.select_columns(data, indices, indptr, position)
+                data, indices, indptr = _sparse_kernels.select_columns(data, indices, indptr, position)
             block = sp.csr_matrix((data, indices, indptr), shape=(stop - start, width), copy=False)
             yield start, self._scaled(block, chosen)
 
@@ -192,7 +192,7 @@ class Expression:
             block = block.tocsr()
             data = block.data
             if scale is not None:
-                data = _kernels.log_scaled_rows(data, block.indptr, scale)
+                data = _sparse_kernels.log_scaled_rows(data, block.indptr, scale)
             return sp.csr_matrix((data.astype(np.float32, copy=False), block.indices, block.indptr), shape=block.shape)
         dense = np.asarray(block)
         if scale is not None:
@@ -213,7 +213,7 @@ def take_cells(X: Any, rows: NDArray[np.intp]) -> Any:
 
 def _csr_parts(X: Any, chosen: slice | NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     if not isinstance(chosen, slice):
-        return _kernels.take_rows(X.data, X.indices, X.indptr, chosen)  # type: ignore[no-any-return]
+        return _sparse_kernels.take_rows(X.data, X.indices, X.indptr, chosen)  # type: ignore[no-any-return]
     return major_parts(X, chosen.start, chosen.stop)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellkey.io.stored import Buffer, StoredMatrix
-from cellkey.profiles import _kernels, _sum_kernels
+from cellkey.profiles import _sparse_kernels, _sum_kernels
 from cellkey.profiles.cell_blocks import as_float, canonical_rows
 from cellkey.profiles.expression import TARGET_SUM, Expression, factors_from_totals, major_parts, wide_enough
 from cellkey.profiles.profile import cell_groups, group_sizes
@@ -175,7 +175,7 @@ class _ByGenes:
                 _finish(running)
                 data = as_float(block.data)
                 scaled = data.astype(np.float32, copy=False) if factors.scale is None else (
-                    _kernels.log_scaled(data, block.indices, factors.scale, *factors.small_logs()))
+                    _sparse_kernels.log_scaled(data, block.indices, factors.scale, *factors.small_logs()))
                 edges = np.linspace(0, block.shape[1], n_jobs + 1).astype(np.int64)
                 running = [
                     threads.submit(_sum_kernels.add_genes, data, scaled, block.indices, block.indptr[low : high + 1],

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellkey.io.stored import Buffer, StoredMatrix
-from cellkey.profiles import _kernels, _tile_kernels
+from cellkey.profiles import _sparse_kernels, _tile_kernels
 from cellkey.profiles.cell_blocks import as_float, cell_blocks
 from cellkey.profiles.expression import Expression
 from cellkey.profiles.shelf import Extent, Shelf
@@ -233,7 +233,7 @@ class TiledExpression(Expression):
         if self.scale is not None:
             cells = slice(first, first + n_rows)
             logs, factor_of = self.small_logs()
-            data = _kernels.log_scaled(data, rows, self.scale[cells], logs, factor_of[cells])
+            data = _sparse_kernels.log_scaled(data, rows, self.scale[cells], logs, factor_of[cells])
         return sp.csc_matrix((data.astype(np.float32, copy=False), rows, starts), shape=(n_rows, len(starts) - 1))
 
     def columns(self, index: NDArray[np.intp]) -> sp.csc_matrix:
@@ -241,7 +241,7 @@ class TiledExpression(Expression):
         index = np.asarray(index, dtype=np.int64)
         data, rows, indptr = self.X.columns(index)
         if self.scale is not None:
-            data = _kernels.log_scaled(data, rows, self.scale, *self.small_logs())
+            data = _sparse_kernels.log_scaled(data, rows, self.scale, *self.small_logs())
         block = sp.csc_matrix((data.astype(np.float32, copy=False), rows, indptr), shape=(self.n_obs, len(index)))
         if self.scale is not None and not self.scale.all():  # cells without counts
             block.eliminate_zeros()
