@@ -23,7 +23,7 @@ BELOW = {
     "routing": ("calls", "annotation", "refinement", "llm", "batch", "cli", "plots", "io"),
     "calls": ("annotation", "refinement", "llm", "batch", "cli", "plots", "io"),
     "plots": ("scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "report", "cli", "io"),
-    "io": ("scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli", "plots"),
+    "io": ("profiles", "scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli", "plots"),
     "datasets": ("hierarchy", "profiles", "scoring", "routing", "calls", "annotation", "refinement", "llm", "cli"),
     "records": ("profiles", "scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli", "plots"),
     "clustering": ("hierarchy", "scoring", "routing", "calls", "annotation", "refinement", "llm", "batch", "cli"),

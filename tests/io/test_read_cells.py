@@ -284,7 +284,7 @@ def test_cells_have_the_keys_of_their_names_without_their_names_being_kept(
 ) -> None:
     """Also where names repeat, inside a block of names and across blocks: then they are made unique first."""
     from cellkey.io import opened
-    from cellkey.profiles.resampling import cell_keys
+    from cellkey.io.names import cell_keys
 
     monkeypatch.setattr(opened, "_NAMES", 4)
     names = [f"cell {i}" for i in range(10)]

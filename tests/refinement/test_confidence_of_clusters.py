@@ -17,9 +17,10 @@ from cellkey.annotation.cells import annotate
 from cellkey.calls.call import Call
 from cellkey.datasets import synthetic_rna
 from cellkey.errors import CellkeyWarning
+from cellkey.io.names import cell_keys
 from cellkey.profiles.expression import Expression
 from cellkey.profiles.profile import profile_clusters
-from cellkey.profiles.resampling import Resampler, cell_keys
+from cellkey.profiles.resampling import Resampler
 from cellkey.records.tables import ALL_TABLES
 from cellkey.refinement import confidence as confidence_module
 from cellkey.refinement import refine, refine_run

@@ -1,4 +1,4 @@
-"""Cell and variable names that repeat: made unique for the work, put back in what is written."""
+"""Names of cells and variables: made unique for the work and put back in what is written; one number per cell."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from anndata import AnnData
+    from numpy.typing import NDArray
 
     from cellkey.io.opened import OpenedCells
 
-__all__ = ["ORIGINAL_NAMES", "make_names_unique", "original_names"]
+__all__ = ["ORIGINAL_NAMES", "cell_keys", "make_names_unique", "original_names"]
 
 #: Key of ``uns`` that remembers the names of the input while they are replaced; never written to a file.
 ORIGINAL_NAMES = "cellkey_original_names"
@@ -55,3 +56,20 @@ def original_names(adata: AnnData, axis: str) -> np.ndarray[Any, Any]:
     now = getattr(adata, f"{axis}_names").to_numpy(dtype=object)
     fits = remembered is not None and len(remembered) == len(now)
     return np.asarray(remembered, dtype=object) if fits else now
+
+
+def cell_keys(names: Sequence[str] | pd.Index[Any] | NDArray[np.object_] | NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return one number per cell that depends on its name alone; cells of one name are counted through.
+
+    Numbers made before are returned as they are.
+    """
+    import pandas as pd
+
+    if isinstance(names, np.ndarray) and names.dtype == np.uint64:
+        return np.asarray(names, dtype=np.uint64)
+    texts = np.asarray(names, dtype=object).astype(str)
+    hashed = np.asarray(pd.util.hash_array(texts.astype(object), categorize=False), dtype=np.uint64)
+    if len(np.unique(hashed)) < len(hashed):
+        occurrence = pd.Series(texts).groupby(texts, sort=False).cumcount().to_numpy(np.uint64)
+        hashed = hashed + occurrence * np.uint64(0x9E3779B97F4A7C15)
+    return hashed

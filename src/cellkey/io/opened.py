@@ -12,7 +12,7 @@ import numpy as np
 
 from cellkey.errors import InputError, MissingDependencyError, ParameterError
 from cellkey.io.forms import first_line, recognise
-from cellkey.io.names import make_names_unique
+from cellkey.io.names import cell_keys, make_names_unique
 from cellkey.io.on_disk import open_store
 from cellkey.io.stored import StoredMatrix
 
@@ -155,9 +155,7 @@ class OpenedCells:
         return adata
 
     def cell_keys(self) -> NDArray[np.uint64]:
-        """Return :func:`~cellkey.profiles.resampling.cell_keys` of the cells, without keeping their names."""
-        from cellkey.profiles.resampling import cell_keys
-
+        """Return :func:`~cellkey.io.names.cell_keys` of the cells, without keeping their names."""
         keys = None if "obs" in self._frames else self._keys
         return cell_keys(self.obs_names) if keys is None else keys
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from cellkey.io.names import cell_keys
 from cellkey.profiles import _resample_kernels as kernels
 from cellkey.profiles._kernels import BASIS_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cellkey.profiles.expression import Expression
     from cellkey.profiles.profile import ClusterProfiles, PositiveBasis
 
-__all__ = ["N_RESAMPLES", "Resampler", "Resamples", "cell_keys", "resample_groups"]
+__all__ = ["N_RESAMPLES", "Resampler", "Resamples", "resample_groups"]
 
 N_RESAMPLES = 50
 """Resamples unless another number is asked for: the standard error of a share is then 0.07 at most, 0.03 at 0.95."""
@@ -168,30 +168,14 @@ def _whole(shares: NDArray[np.float32], n_cells: Any) -> NDArray[np.float64]:
     return np.asarray(np.rint(shares.astype(np.float64) * n_cells) / np.maximum(n_cells, 1))
 
 
-def cell_keys(names: Sequence[str] | pd.Index[Any] | NDArray[np.object_] | NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return one number per cell that depends on its name alone; cells of one name are counted through.
-
-    Numbers made before are returned as they are.
-    """
-    import pandas as pd
-
-    if isinstance(names, np.ndarray) and names.dtype == np.uint64:
-        return np.asarray(names, dtype=np.uint64)
-    texts = np.asarray(names, dtype=object).astype(str)
-    hashed = np.asarray(pd.util.hash_array(texts.astype(object), categorize=False), dtype=np.uint64)
-    if len(np.unique(hashed)) < len(hashed):
-        occurrence = pd.Series(texts).groupby(texts, sort=False).cumcount().to_numpy(np.uint64)
-        hashed = hashed + occurrence * np.uint64(0x9E3779B97F4A7C15)
-    return hashed
-
-
 class Resampler:
     """Collects resamples while :func:`~cellkey.profiles.profile.profile_clusters` reads the matrix.
 
     Parameters
     ----------
     names
-        Names of the cells, shape (cells,); the draws hang on them. Or their :func:`cell_keys`, uint64.
+        Names of the cells, shape (cells,); the draws hang on them. Or their keys, uint64, see
+        :func:`~cellkey.io.names.cell_keys`.
     columns
         Genes to hold, as columns of the matrix.
     n_resamples
@@ -321,7 +305,7 @@ def resample_groups(
     labels
         Group of each cell, shape (cells,).
     keys
-        :func:`cell_keys` of the cells, as they are among all cells.
+        :func:`~cellkey.io.names.cell_keys` of the cells, as they are among all cells.
     base
         Resamples of groups of all cells.
     """

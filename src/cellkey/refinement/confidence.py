@@ -15,8 +15,9 @@ import numpy as np
 
 from cellkey.annotation.confidence import columns_to_hold, confidence_by_group, confidence_table
 from cellkey.annotation.stability import Stability, stability_of_enrichment, stability_of_markers
+from cellkey.io.names import cell_keys
 from cellkey.profiles.profile import profile_clusters
-from cellkey.profiles.resampling import Resampler, Resamples, cell_keys
+from cellkey.profiles.resampling import Resampler, Resamples
 from cellkey.records.tables import REFINED_CONFIDENCE
 from cellkey.refinement.lineage import LEAST_SCORE, keeps_path, nodes_of
 from cellkey.refinement.profiling import resamples_of_ids

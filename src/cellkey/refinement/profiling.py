@@ -217,7 +217,7 @@ def resamples_of_ids(
     resamples
         Of the first clustering.
     keys
-        :func:`~cellkey.profiles.resampling.cell_keys` of all cells.
+        :func:`~cellkey.io.names.cell_keys` of all cells.
     """
     found = resamples_with_groups(resamples, None, removed=_gone(ids, base.groups))
     for made in _new_clusters(ids, base.groups):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellkey.compat.hierannot.aggregation import aggregate_cells, matrix_source
+from cellkey.compat.hierannot.group_profiles import aggregate_matrix, central_cells, group_codes
 from cellkey.errors import CellkeyWarning, InputError, ParameterError, did_you_mean
-from cellkey.io.aggregation import aggregate_cells, matrix_source
-from cellkey.profiles.aggregate import aggregate_matrix, central_cells, group_codes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ def aggregate_anndata_to_cluster_means(
     """Return features x clusters, clusters in order of first appearance.
 
     Cells are read in blocks, also from backed files; nothing is made dense as a whole. Cells without a
-    cluster are left out. Arguments as in :func:`~cellkey.io.aggregation.aggregate_cells`; ``backend`` and
+    cluster are left out. Arguments as in :func:`~cellkey.compat.hierannot.aggregation.aggregate_cells`; ``backend`` and
     ``chunk_size`` are accepted and have no effect on the result.
 
     Raises
@@ -152,7 +152,7 @@ def cluster_anndata_on_representation(
     adata
         The cells; changed in place unless ``copy``.
     source, source_key
-        Which matrix; see :func:`~cellkey.io.aggregation.matrix_source`.
+        Which matrix; see :func:`~cellkey.compat.hierannot.aggregation.matrix_source`.
     cluster_key, pca_key, neighbors_key, umap_key
         Names of what is written to ``obs``, ``obsm``, ``uns`` and ``obsp``, ``obsm``.
     n_pcs, pca_zero_center, pca_scale, do_pca

@@ -16,10 +16,10 @@ from cellkey.compat.hierannot import (
     cluster_and_aggregate_anndata,
     cluster_anndata_on_representation,
 )
+from cellkey.compat.hierannot import group_profiles as module
+from cellkey.compat.hierannot.aggregation import aggregate_cells, matrix_source
+from cellkey.compat.hierannot.group_profiles import aggregate_matrix, central_cells, group_codes
 from cellkey.errors import CellkeyWarning, InputError, MissingFieldError, ParameterError
-from cellkey.io.aggregation import aggregate_cells, matrix_source
-from cellkey.profiles import aggregate as module
-from cellkey.profiles.aggregate import aggregate_matrix, central_cells, group_codes
 
 METHODS = ("mean", "sum", "median", "trimmed_mean")
 

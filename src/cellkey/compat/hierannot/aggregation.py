@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellkey.errors import CellkeyWarning, MissingFieldError, ParameterError, did_you_mean
-from cellkey.profiles.aggregate import (
+from cellkey.compat.hierannot.group_profiles import (
     AggregateMethod,
     Centrality,
     GroupProfiles,
@@ -17,6 +16,7 @@ from cellkey.profiles.aggregate import (
     central_cells,
     group_codes,
 )
+from cellkey.errors import CellkeyWarning, MissingFieldError, ParameterError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -119,7 +119,7 @@ def aggregate_cells(
     source, source_key
         Which matrix; see :func:`matrix_source`.
     method, trim_fraction
-        See :func:`~cellkey.profiles.aggregate.aggregate_matrix`.
+        See :func:`~cellkey.compat.hierannot.group_profiles.aggregate_matrix`.
     mask
         Column of ``obs`` or booleans: cells to use. A shorter Series is matched by cell name.
     min_cells
