@@ -15,11 +15,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
-from cellkey.cli import build_app
 from cellkey.datasets import synthetic_protein, synthetic_rna
 from cellkey.io.write import write_cells
+from command_line import run_command
 
 MERGED = [("B Cells", "Monocytes"), ("Fibroblasts", "Vascular Endothelium")]
 QUICK = '{"min_cells": 30, "call_resamples": 2, "split_resamples": 2, "min_subcluster_cells": 10}'
@@ -66,7 +65,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::cellkey.errors.CellkeyWarning")
 
 
 def command(*words: object) -> None:
-    result = CliRunner().invoke(build_app(), [str(w) for w in words])  # type: ignore[arg-type]
+    result = run_command(*words)
     assert result.exit_code == 0, result.output
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
-from cellkey.cli import build_app
 from cellkey.datasets import synthetic_protein, synthetic_rna
 from cellkey.io.write import write_cells
+from command_line import run_command
 
 LEVELS = "level_defaults"
 GATES = [
@@ -58,8 +57,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::cellkey.errors.CellkeyWarning")
 
 
 def call(*arguments: object) -> str:
-    texts = [json.dumps(a) if isinstance(a, dict) else str(a) for a in arguments]
-    result = CliRunner().invoke(build_app(), texts)  # type: ignore[arg-type]
+    result = run_command(*(json.dumps(a) if isinstance(a, dict) else a for a in arguments))
     assert result.exit_code == 0, result.output
     return result.output
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from typer.testing import CliRunner
 
 import cellkey
 from cellkey.annotation.agreement import Source, Statement, agree
@@ -21,6 +20,7 @@ from cellkey.annotation.run import annotate_file
 from cellkey.errors import InputError, MissingFieldError, RunError
 from cellkey.hierarchy import Hierarchy, read_hierarchy
 from cellkey.records.tables import ALL_TABLES
+from command_line import run_command
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* holds counts:cellkey.errors.CellkeyWarning")
 
@@ -194,21 +194,16 @@ def test_mistakes_are_said_plainly(run: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_prints_writes_and_explains_itself(run: Path, tmp_path: Path) -> None:
-    from cellkey.cli import build_app
-
-    app = build_app()
-    done = CliRunner().invoke(app, ["consensus", str(run), "-o", str(tmp_path / "agreed"), "--max-breadth", "3"])  # type: ignore[arg-type]
+    done = run_command("consensus", run, "-o", tmp_path / "agreed", "--max-breadth", 3)
     assert done.exit_code == 0, done.output
     assert "T Cells" in done.output
     assert (tmp_path / "agreed" / "consensus.csv").is_file()
-    helped = CliRunner().invoke(app, ["consensus", "--help"])  # type: ignore[arg-type]
+    helped = run_command("consensus", "--help")
     assert "Examples:" in helped.output
 
 
 def test_compare_draws_which_labels_go_together(run: Path, tmp_path: Path) -> None:
-    from cellkey.cli import build_app
-
     figure = tmp_path / "changes.png"
-    done = CliRunner().invoke(build_app(), ["compare", str(run), str(run), "--figure", str(figure)])  # type: ignore[arg-type]
+    done = run_command("compare", run, run, "--figure", figure)
     assert done.exit_code == 0, done.output
     assert figure.read_bytes()[:4] == b"\x89PNG"

@@ -11,7 +11,6 @@ import anndata as ad
 import pandas as pd
 import pytest
 from anndata import AnnData
-from typer.testing import CliRunner
 
 from cellkey.annotation.cells import annotate
 from cellkey.annotation.compare import compare_runs
@@ -20,7 +19,6 @@ from cellkey.annotation.methods import plan_methods
 from cellkey.annotation.registry import METHODS, get_method, methods_table
 from cellkey.annotation.robust_markers import canonical_markers, robust_markers
 from cellkey.annotation.run import annotate_file
-from cellkey.cli import build_app
 from cellkey.datasets import synthetic_protein
 from cellkey.errors import ParameterError
 from cellkey.hierarchy import Hierarchy
@@ -28,6 +26,7 @@ from cellkey.profiles.means import means_from_profiles
 from cellkey.records.tables import ALL_TABLES
 from cellkey.records.vocabulary import MethodAgreement
 from cellkey.scoring.enrichment_settings import EnrichmentScoring
+from command_line import run_command
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*holds counts:cellkey.errors.CellkeyWarning")
 SHARED = ("cluster_annotations", "marker_scores", "decision_steps", "gating_details", "marker_evidence")
@@ -140,19 +139,18 @@ def test_a_run_directory_by_enrichment(tmp_path: Path, small_cells: Callable[...
 def test_the_command_line_knows_methods(tmp_path: Path, small_cells: Callable[..., AnnData], map_file: Path) -> None:
     """--method and --export-params work; a wrong name costs no time and suggests the right one."""
     small_cells(n_other=200).write_h5ad(tmp_path / "cells.h5ad")
-    base = ["annotate", str(tmp_path / "cells.h5ad"), "--marker-map", str(map_file), "--cluster-key", "truth",
-            "--skip-figures", "--skip-cells"]
-    runner = CliRunner()
-    done = runner.invoke(build_app(), [*base, "-o", str(tmp_path / "r"), "--method", "enrichment", "--export-params",
-                                       '{"mixed_label_prefix": "both"}'])
+    base = ["annotate", tmp_path / "cells.h5ad", "--marker-map", map_file, "--cluster-key", "truth", "--skip-figures",
+            "--skip-cells"]
+    done = run_command(*base, "-o", tmp_path / "r", "--method", "enrichment", "--export-params",
+                       '{"mixed_label_prefix": "both"}')
     assert done.exit_code == 0, done.output
-    explained = runner.invoke(build_app(), ["explain", str(tmp_path / "r"), "--cluster", "T Cells"])
+    explained = run_command("explain", tmp_path / "r", "--cluster", "T Cells")
     assert "enrichment  reports T Cells" in explained.output
     for options, hint in ((["--method", "enrichmnt"], "did you mean 'enrichment'"),
                           (["--method", "enrichment", "--scoring-params", '{"scale_flor": 1}'], "scale_floor"),
                           (["--export-params", '{"unknown_label": "x"}'], "belong to enrichment"),
                           (["--method", "both", "--scoring-params", '{"de_bonus": 1}'], "markers")):
-        wrong = runner.invoke(build_app(), [*base, "-o", str(tmp_path / "w"), *options])
+        wrong = run_command(*base, "-o", tmp_path / "w", *options)
         assert wrong.exit_code == 2
         assert hint in wrong.output
         assert not (tmp_path / "w").exists()

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from typer.testing import CliRunner
 
 import cellkey
 from cellkey.annotation import pseudobulk as module
-from cellkey.cli import build_app
 from cellkey.errors import CellkeyWarning, InputError, MissingFieldError, ParameterError, ScaleError
+from command_line import run_command
 
 pytestmark = pytest.mark.filterwarnings("ignore:X holds counts")
 
@@ -114,14 +113,13 @@ def test_the_command_writes_what_the_function_returns(tmp_path: Path) -> None:
     adata = cells()
     adata.layers["counts"] = adata.X.copy()
     adata.write_h5ad(tmp_path / "cells.h5ad")
-    done = CliRunner().invoke(
-        build_app(), ["pseudobulk", str(tmp_path / "cells.h5ad"), "-g", "donor", "-g", "type", "--layer", "counts",  # type: ignore[arg-type]
-                      "-o", str(tmp_path / "out.h5ad")])
+    done = run_command("pseudobulk", tmp_path / "cells.h5ad", "-g", "donor", "-g", "type", "--layer", "counts",
+                       "-o", tmp_path / "out.h5ad")
     assert done.exit_code == 0, done.output
     assert "6 groups x 120 variables, 400 cells" in done.output
     found, expected = ad.read_h5ad(tmp_path / "out.h5ad"), cellkey.pseudobulk(adata, ["donor", "type"])
     assert np.array_equal(found.X, expected.X)
     assert list(found.obs["donor"]) == list(expected.obs["donor"])
-    wrong = CliRunner().invoke(build_app(), ["pseudobulk", "x.h5ad", "-g", "type", "-o", "out.csv"])  # type: ignore[arg-type]
+    wrong = run_command("pseudobulk", "x.h5ad", "-g", "type", "-o", "out.csv")
     assert wrong.exit_code == 2
     assert not (tmp_path / "out.csv").exists()

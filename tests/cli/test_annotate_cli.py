@@ -5,28 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from typer.testing import CliRunner
 
-from cellkey.cli import build_app
+from command_line import run_command
 
 QUICK = ["--skip-figures"]
-
-
-@pytest.fixture
-def ctr() -> Callable[..., object]:
-    app = build_app()
-
-    def call(*arguments: object):
-        return CliRunner().invoke(app, [str(a) for a in arguments])  # type: ignore[arg-type]
-
-    return call
 
 
 def fails(result, *expected: str, code: int = 2) -> None:
@@ -36,32 +24,32 @@ def fails(result, *expected: str, code: int = 2) -> None:
     assert "Traceback" not in result.output
 
 
-def test_annotate_explain_and_compare(ctr, cells_file: Path, map_file: Path, tmp_path: Path) -> None:
-    result = ctr("annotate", cells_file, "--output-dir", tmp_path / "v1", "--marker-map", map_file, "--dpi", 40)
+def test_annotate_explain_and_compare(cells_file: Path, map_file: Path, tmp_path: Path) -> None:
+    result = run_command("annotate", cells_file, "--output-dir", tmp_path / "v1", "--marker-map", map_file, "--dpi", 40)
     assert result.exit_code == 0, result.output
     assert "T Cells" in result.output
-    again = ctr("annotate", tmp_path / "v1/output.h5ad", "--annotation-only", "--output-dir", tmp_path / "v2", *QUICK,
-                "--gating-params", '{"max_depth": 0}')
+    again = run_command("annotate", tmp_path / "v1/output.h5ad", "--annotation-only", "--output-dir", tmp_path / "v2",
+                        *QUICK, "--gating-params", '{"max_depth": 0}')
     assert again.exit_code == 0, again.output
-    compared = ctr("compare", tmp_path / "v1", tmp_path / "v2", "--output", tmp_path / "c.csv")
+    compared = run_command("compare", tmp_path / "v1", tmp_path / "v2", "--output", tmp_path / "c.csv")
     assert compared.exit_code == 0, compared.output
     assert "shallower" in compared.output
     assert set(pd.read_csv(tmp_path / "c.csv")["change"]) == {"shallower"}
-    explained = ctr("explain", tmp_path / "v1", "--cluster", "0")
+    explained = run_command("explain", tmp_path / "v1", "--cluster", "0")
     assert "Step 1" in explained.output
 
 
 @pytest.mark.parametrize("command", ["annotate", "explain", "compare"])
-def test_help_has_examples(ctr, command: str) -> None:
-    result = ctr(command, "--help")
+def test_help_has_examples(command: str) -> None:
+    result = run_command(command, "--help")
     assert result.exit_code == 0
     assert "Example" in result.output
 
 
 @pytest.mark.parametrize("option", ["--output-dir", "--output", "--out", "-o"])
-def test_synonyms_of_the_output_option(ctr, option: str, cells_file: Path, map_file: Path, tmp_path: Path) -> None:
-    result = ctr("annotate", "--input", cells_file, option, tmp_path / "r", "--marker-map", map_file, *QUICK,
-                 "--skip-cells", "--random-state", 7)
+def test_synonyms_of_the_output_option(option: str, cells_file: Path, map_file: Path, tmp_path: Path) -> None:
+    result = run_command("annotate", "--input", cells_file, option, tmp_path / "r", "--marker-map", map_file, *QUICK,
+                         "--skip-cells", "--random-state", 7)
     assert result.exit_code == 0, result.output
 
 
@@ -69,10 +57,10 @@ def test_synonyms_of_the_output_option(ctr, option: str, cells_file: Path, map_f
 
 
 @pytest.fixture
-def refused(ctr, tmp_path: Path, map_file: Path):
+def refused(tmp_path: Path, map_file: Path):
     def check(source: object, *expected: str, options: tuple[object, ...] = ()) -> None:
         target = tmp_path / "out" / "run"
-        result = ctr("annotate", source, "--output-dir", target, "--marker-map", map_file, *QUICK, *options)
+        result = run_command("annotate", source, "--output-dir", target, "--marker-map", map_file, *QUICK, *options)
         fails(result, *expected)
         assert not target.exists()
         assert not target.parent.exists()
@@ -139,49 +127,49 @@ def test_values_out_of_range(refused, cells_file: Path) -> None:
     refused(cells_file, "positive_quantile", options=("--scoring-params", '{"positive_quantile": 3}'))
 
 
-def test_three_dots_are_explained(ctr, tmp_path: Path) -> None:
-    fails(ctr("annotate", "...", "--output-dir", tmp_path / "r"), "stands for")
+def test_three_dots_are_explained(tmp_path: Path) -> None:
+    fails(run_command("annotate", "...", "--output-dir", tmp_path / "r"), "stands for")
 
 
-def test_placeholder_in_json(ctr, cells_file: Path, tmp_path: Path) -> None:
+def test_placeholder_in_json(cells_file: Path, tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text('{"Immune Cells": { ... }}')
-    fails(ctr("annotate", cells_file, "-o", tmp_path / "r", "--marker-map", tmp_path / "p.json"), "placeholder")
+    fails(run_command("annotate", cells_file, "-o", tmp_path / "r", "--marker-map", tmp_path / "p.json"), "placeholder")
 
 
-def test_missing_output_dir(ctr, cells_file: Path) -> None:
-    fails(ctr("annotate", cells_file), "--output-dir")
+def test_missing_output_dir(cells_file: Path) -> None:
+    fails(run_command("annotate", cells_file), "--output-dir")
 
 
-def test_output_dir_is_a_file(ctr, cells_file: Path, map_file: Path) -> None:
-    fails(ctr("annotate", cells_file, "-o", map_file, "--marker-map", map_file), str(map_file))
+def test_output_dir_is_a_file(cells_file: Path, map_file: Path) -> None:
+    fails(run_command("annotate", cells_file, "-o", map_file, "--marker-map", map_file), str(map_file))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_output_dir_not_writable(ctr, cells_file: Path, map_file: Path, tmp_path: Path) -> None:
+def test_output_dir_not_writable(cells_file: Path, map_file: Path, tmp_path: Path) -> None:
     (tmp_path / "ro").mkdir(mode=0o500)
-    fails(ctr("annotate", cells_file, "-o", tmp_path / "ro", "--marker-map", map_file), "not writable")
+    fails(run_command("annotate", cells_file, "-o", tmp_path / "ro", "--marker-map", map_file), "not writable")
 
 
-def test_output_dir_reported_as_not_writable(ctr, cells_file, map_file, tmp_path, monkeypatch) -> None:
+def test_output_dir_reported_as_not_writable(cells_file, map_file, tmp_path, monkeypatch) -> None:
     usual = os.access
     monkeypatch.setattr(os, "access", lambda path, mode, **more: not mode & os.W_OK and usual(path, mode, **more))
-    fails(ctr("annotate", cells_file, "-o", tmp_path / "ro", "--marker-map", map_file), "not writable")
+    fails(run_command("annotate", cells_file, "-o", tmp_path / "ro", "--marker-map", map_file), "not writable")
     assert not (tmp_path / "ro").exists()
 
 
-def test_disk_full_leaves_nothing(ctr, cells_file, map_file, tmp_path, monkeypatch) -> None:
+def test_disk_full_leaves_nothing(cells_file, map_file, tmp_path, monkeypatch) -> None:
     def full(*_a: object, **_k: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("cellkey.records.schema.csv.writer", full)
-    fails(ctr("annotate", cells_file, "-o", tmp_path / "r", "--marker-map", map_file, *QUICK), "No space left")
+    fails(run_command("annotate", cells_file, "-o", tmp_path / "r", "--marker-map", map_file, *QUICK), "No space left")
     assert not (tmp_path / "r").exists()
 
 
-def test_failed_run_keeps_the_earlier_one(ctr, cells_file, map_file, tmp_path, monkeypatch) -> None:
-    assert ctr("annotate", cells_file, "-o", tmp_path / "r", "--marker-map", map_file, *QUICK).exit_code == 0
+def test_failed_run_keeps_the_earlier_one(cells_file, map_file, tmp_path, monkeypatch) -> None:
+    assert run_command("annotate", cells_file, "-o", tmp_path / "r", "--marker-map", map_file, *QUICK).exit_code == 0
     before = {p.name: p.read_bytes() for p in (tmp_path / "r").iterdir() if p.is_file()}
-    result = ctr("annotate", tmp_path / "absent.h5ad", "-o", tmp_path / "r", "--marker-map", map_file)
+    result = run_command("annotate", tmp_path / "absent.h5ad", "-o", tmp_path / "r", "--marker-map", map_file)
     fails(result)
     assert {p.name: p.read_bytes() for p in (tmp_path / "r").iterdir() if p.is_file()} == before
 
@@ -198,9 +186,9 @@ def test_annotation_only_without_clusters(refused, cells_file: Path) -> None:
 
 
 @pytest.fixture
-def works(ctr, tmp_path: Path, map_file: Path):
+def works(tmp_path: Path, map_file: Path):
     def check(source: object, *options: object) -> pd.DataFrame:
-        result = ctr("annotate", source, "-o", tmp_path / "ok", "--marker-map", map_file, *QUICK, *options)
+        result = run_command("annotate", source, "-o", tmp_path / "ok", "--marker-map", map_file, *QUICK, *options)
         assert result.exit_code == 0, result.output
         return pd.read_csv(tmp_path / "ok" / "cluster_annotations.csv")
 
@@ -240,12 +228,12 @@ def test_three_cells(works, small_cells, tmp_path: Path) -> None:
     assert works(write(tmp_path / "t.h5ad", small_cells()[:3].copy()))["n_cells"].sum() == 3
 
 
-def test_tables_of_the_tuning_loop(ctr, cells_file: Path, map_file: Path, tmp_path: Path) -> None:
+def test_tables_of_the_tuning_loop(cells_file: Path, map_file: Path, tmp_path: Path) -> None:
     """The evaluation blocks of a tuning session: columns are there and runs can be merged on the cluster."""
     gates = json.dumps({"level_defaults": {"0": {"min_coverage": 0.35}}})
-    ctr("annotate", cells_file, "--output-dir", f"{tmp_path}/run_v1/", "--marker-map", map_file, *QUICK)
-    ctr("annotate", f"{tmp_path}/run_v1/output.h5ad", "--annotation-only", "--gating-params", gates, "--output-dir",
-        f"{tmp_path}/run_v2/", *QUICK)
+    run_command("annotate", cells_file, "--output-dir", f"{tmp_path}/run_v1/", "--marker-map", map_file, *QUICK)
+    run_command("annotate", f"{tmp_path}/run_v1/output.h5ad", "--annotation-only", "--gating-params", gates,
+                "--output-dir", f"{tmp_path}/run_v2/", *QUICK)
     v1, v2 = (pd.read_csv(tmp_path / v / "cluster_annotations.csv") for v in ("run_v1", "run_v2"))
     assert (v1["final_annotation"] == "Unassigned").sum() >= (v2["final_annotation"] == "Unassigned").sum()
     changed = v1.merge(v2, on="cluster", suffixes=("_v1", "_v2"))

@@ -6,29 +6,17 @@ import os
 import shlex
 import shutil
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import anndata
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
-from cellkey.cli import build_app
 from cellkey.datasets import synthetic_protein, synthetic_rna
+from command_line import run_command
 
 MERGED = [("B Cells", "Monocytes"), ("Fibroblasts", "Vascular Endothelium")]
 SMALL = '{"min_cells": 30, "call_resamples": 2, "split_resamples": 3, "min_subcluster_cells": 10}'
-
-
-@pytest.fixture(scope="module")
-def ctr() -> Callable[..., object]:
-    app = build_app()
-
-    def call(*arguments: object):
-        return CliRunner().invoke(app, [str(a) for a in arguments])  # type: ignore[arg-type]
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +36,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def annotated(ctr, inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def annotated(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    result = ctr("annotate", inputs["rna"], "-o", out, "--marker-map", inputs["rna_map"], "--cluster-key",
-                 "true_cluster", "--skip-refinement", "--skip-figures")
+    result = run_command("annotate", inputs["rna"], "-o", out, "--marker-map", inputs["rna_map"], "--cluster-key",
+                         "true_cluster", "--skip-refinement", "--skip-figures")
     assert result.exit_code == 0, result.output
     return out
 
@@ -69,8 +57,8 @@ def fails(result, *expected: str, code: int = 2) -> None:
 
 
 @pytest.mark.parametrize("command", ["refine", "diagnose"])
-def test_help_has_examples(ctr, command: str) -> None:
-    result = ctr(command, "--help")
+def test_help_has_examples(command: str) -> None:
+    result = run_command(command, "--help")
     assert result.exit_code == 0
     assert "Example" in result.output
 
@@ -111,11 +99,11 @@ GUIDE = [
 @pytest.mark.parametrize("kind", ["rna", "protein"])
 @pytest.mark.parametrize("snippet", GUIDE)
 def test_commands_of_the_tuning_guide_run(
-    ctr, inputs: dict[str, Path], tmp_path: Path, snippet: str, kind: str
+    inputs: dict[str, Path], tmp_path: Path, snippet: str, kind: str
 ) -> None:
     own = f"{inputs[kind]} --output-dir {tmp_path / 'out'} --marker-map {inputs[kind + '_map']}"
     text = snippet.replace("\\\n", " ").replace("...", own)
-    result = ctr(*shlex.split(text)[1:], "--skip-figures", "--cluster-key", "true_cluster")
+    result = run_command(*shlex.split(text)[1:], "--skip-figures", "--cluster-key", "true_cluster")
     assert result.exit_code == 0, result.output
     refined = "--skip-refinement" not in snippet
     assert (tmp_path / "out" / "refined.h5ad").is_file() == refined
@@ -124,12 +112,12 @@ def test_commands_of_the_tuning_guide_run(
 
 @pytest.mark.filterwarnings("ignore::cellkey.errors.CellkeyWarning")
 def test_the_tuning_loop_runs_as_written(
-    ctr, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Steps 1 to 6 of the guide, with their Python blocks."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(inputs["rna"], "input.h5ad")
-    assert ctr("annotate", "input.h5ad", "--output-dir", "run_v1/").exit_code == 0
+    assert run_command("annotate", "input.h5ad", "--output-dir", "run_v1/").exit_code == 0
 
     results = pd.read_csv("run_v1/cluster_annotations.csv")
     assert len(results["final_annotation"].value_counts())
@@ -140,7 +128,7 @@ def test_the_tuning_loop_runs_as_written(
         cluster_details = details[details["cluster"] == cluster]
         assert len(cluster_details[["root_type", "coverage", "pos_frac", "score"]])
 
-    again = ctr(*shlex.split("""annotate run_v1/output.h5ad --annotation-only
+    again = run_command(*shlex.split("""annotate run_v1/output.h5ad --annotation-only
         --gating-params '{"level_defaults": {"0": {"min_coverage": 0.35}}}' --output-dir run_v2/"""))
     assert again.exit_code == 0, again.output
     v1 = pd.read_csv("run_v1/cluster_annotations.csv")
@@ -151,12 +139,12 @@ def test_the_tuning_loop_runs_as_written(
     assert len(changed) <= len(v1)
 
 
-def test_annotate_refines_at_once_and_the_same_as_afterwards(ctr, inputs, run: Path, tmp_path: Path) -> None:
+def test_annotate_refines_at_once_and_the_same_as_afterwards(inputs, run: Path, tmp_path: Path) -> None:
     """One command or two: the same clusters, labels and tables."""
-    both = ctr("annotate", inputs["rna"], "-o", tmp_path / "both", "--marker-map", inputs["rna_map"], "--cluster-key",
-               "true_cluster", "--refinement-params", SMALL, "--skip-figures")
+    both = run_command("annotate", inputs["rna"], "-o", tmp_path / "both", "--marker-map", inputs["rna_map"],
+                       "--cluster-key", "true_cluster", "--refinement-params", SMALL, "--skip-figures")
     assert both.exit_code == 0, both.output
-    after = ctr("refine", run, "--refinement-params", SMALL, "--no-gpu", "--skip-figures")
+    after = run_command("refine", run, "--refinement-params", SMALL, "--no-gpu", "--skip-figures")
     assert after.exit_code == 0, after.output
     for name in ("refined_annotations", "cluster_annotations", "diagnostic_report", "refined_decision_steps"):
         assert (run / f"{name}.csv").read_bytes() == (tmp_path / "both" / f"{name}.csv").read_bytes(), name
@@ -165,9 +153,10 @@ def test_annotate_refines_at_once_and_the_same_as_afterwards(ctr, inputs, run: P
     assert any(":" in c for c in one["cluster_lvl1"].cat.categories)
 
 
-def test_a_new_annotation_voids_earlier_refinement(ctr, run: Path) -> None:
-    assert ctr("refine", run, "--refinement-params", SMALL, "--skip-figures", "-q").exit_code == 0
-    result = ctr("annotate", run / "output.h5ad", "--annotation-only", "-o", run, "--skip-refinement", "--skip-figures")
+def test_a_new_annotation_voids_earlier_refinement(run: Path) -> None:
+    assert run_command("refine", run, "--refinement-params", SMALL, "--skip-figures", "-q").exit_code == 0
+    result = run_command("annotate", run / "output.h5ad", "--annotation-only", "-o", run, "--skip-refinement",
+                         "--skip-figures")
     assert result.exit_code == 0, result.output
     cells = anndata.read_h5ad(run / "output.h5ad")
     assert "cluster_lvl1" not in cells.obs
@@ -176,33 +165,33 @@ def test_a_new_annotation_voids_earlier_refinement(ctr, run: Path) -> None:
     assert not list(run.glob("refine*"))
 
 
-def test_a_new_annotation_does_not_replace_what_a_person_reviewed(ctr, run: Path, tmp_path: Path) -> None:
+def test_a_new_annotation_does_not_replace_what_a_person_reviewed(run: Path, tmp_path: Path) -> None:
     plan = tmp_path / "review.yaml"
     plan.write_text("overrides: [{cluster_id: '1', cell_type: Mine, reason: seen}]\n", encoding="utf-8")
-    assert ctr("refine", run, "--plan", plan, "--skip-figures", "-q").exit_code == 0
+    assert run_command("refine", run, "--plan", plan, "--skip-figures", "-q").exit_code == 0
     again = ("annotate", run / "output.h5ad", "--annotation-only", "-o", run, "--skip-refinement", "--skip-figures")
-    fails(ctr(*again), "a person reviewed (1 operation(s)", "another output directory")
+    fails(run_command(*again), "a person reviewed (1 operation(s)", "another output directory")
     assert "Mine" in (run / "refined_annotations.csv").read_text(encoding="utf-8")
-    assert ctr("refine", run, "--undo", 1, "--skip-figures", "-q").exit_code == 0
-    assert ctr(*again).exit_code == 0
+    assert run_command("refine", run, "--undo", 1, "--skip-figures", "-q").exit_code == 0
+    assert run_command(*again).exit_code == 0
 
 
 @pytest.mark.parametrize("command", [("diagnose",), ("refine", "--diagnostic")])
-def test_diagnosis_writes_a_report_and_a_plan(ctr, run: Path, command: tuple[str, ...]) -> None:
-    result = ctr(command[0], run, *command[1:], "--refinement-params", SMALL)
+def test_diagnosis_writes_a_report_and_a_plan(run: Path, command: tuple[str, ...]) -> None:
+    result = run_command(command[0], run, *command[1:], "--refinement-params", SMALL)
     assert result.exit_code == 0, result.output
     assert "SUBCLUSTER" in result.output
     assert (run / "plan.yaml").is_file()
     assert not (run / "refined.h5ad").exists()
-    done = ctr("refine", run, "--plan", run / "plan.yaml", "--refinement-params", SMALL, "--skip-figures")
+    done = run_command("refine", run, "--plan", run / "plan.yaml", "--refinement-params", SMALL, "--skip-figures")
     assert done.exit_code == 0, done.output
     assert "plan_done" in done.output
 
 
-def test_what_a_diagnosis_prints(ctr, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_diagnosis_prints(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Columns stand below their heads; the next command can be pasted; a folder of others is told."""
     home = run.rename(run.parent / "my run")
-    shown = ctr("diagnose", home, "--refinement-params", SMALL).output.splitlines()
+    shown = run_command("diagnose", home, "--refinement-params", SMALL).output.splitlines()
     head, *rows = [line for line in shown if "recommendation  reason" in line or "heterogeneity" in line]
     assert len(rows) > 3
     assert {row[head.index("recommendation"):].split()[0] for row in rows} <= {"SUBCLUSTER", "RELABEL", "SKIP"}
@@ -210,54 +199,56 @@ def test_what_a_diagnosis_prints(ctr, run: Path, monkeypatch: pytest.MonkeyPatch
     usual = os.access
     monkeypatch.setattr(os, "access", lambda path, mode, **more: not mode & os.W_OK and usual(path, mode, **more))
     for command in ("refine", "diagnose"):
-        fails(ctr(command, home), f"the run directory {home} is not writable: name another with --output-dir")
+        fails(run_command(command, home), f"the run directory {home} is not writable: name another with --output-dir")
 
 
-def test_annotate_can_diagnose_alone(ctr, inputs, tmp_path: Path) -> None:
-    result = ctr("annotate", inputs["rna"], "-o", tmp_path / "d", "--marker-map", inputs["rna_map"], "--cluster-key",
-                 "true_cluster", "--diagnostic", "--refinement-params", SMALL, "--skip-figures")
+def test_annotate_can_diagnose_alone(inputs, tmp_path: Path) -> None:
+    result = run_command("annotate", inputs["rna"], "-o", tmp_path / "d", "--marker-map", inputs["rna_map"],
+                         "--cluster-key", "true_cluster", "--diagnostic", "--refinement-params", SMALL,
+                         "--skip-figures")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "d" / "diagnostic_report.csv").is_file()
     assert (tmp_path / "d" / "plan.yaml").is_file()
     assert not (tmp_path / "d" / "refined.h5ad").exists()
 
 
-def test_undo_and_restart(ctr, run: Path) -> None:
-    assert ctr("refine", run, "--refinement-params", SMALL, "--skip-figures", "-q").exit_code == 0
-    undone = ctr("refine", run, "--undo", 1, "--skip-figures")
+def test_undo_and_restart(run: Path) -> None:
+    assert run_command("refine", run, "--refinement-params", SMALL, "--skip-figures", "-q").exit_code == 0
+    undone = run_command("refine", run, "--undo", 1, "--skip-figures")
     assert undone.exit_code == 0, undone.output
     assert "undone" in undone.output
-    fails(ctr("refine", run, "--undo", 4), "iteration 4 cannot be undone")
-    assert ctr("refine", run, "--restart", "--refinement-params", SMALL, "--skip-figures").exit_code == 0
+    fails(run_command("refine", run, "--undo", 4), "iteration 4 cannot be undone")
+    assert run_command("refine", run, "--restart", "--refinement-params", SMALL, "--skip-figures").exit_code == 0
 
 
-def test_mistakes_and_exit_codes(ctr, run: Path, tmp_path: Path) -> None:
-    fails(ctr("refine", "..."), "'...' stands for your own RUN")
-    fails(ctr("refine"), "RUN is missing")
-    fails(ctr("refine", tmp_path / "nothing"), "does not exist")
+def test_mistakes_and_exit_codes(run: Path, tmp_path: Path) -> None:
+    fails(run_command("refine", "..."), "'...' stands for your own RUN")
+    fails(run_command("refine"), "RUN is missing")
+    fails(run_command("refine", tmp_path / "nothing"), "does not exist")
     (tmp_path / "taken").touch()
-    fails(ctr("refine", run, "-o", tmp_path / "taken"), "a file of that name is in the way")
-    fails(ctr("refine", run, "--refinement-params", '{"min_cels": 3}'), "did you mean 'min_cells'")
-    fails(ctr("annotate", run / "output.h5ad", "-o", tmp_path / "x", "--refinement-params", '{"policy": "wild"}'),
+    fails(run_command("refine", run, "-o", tmp_path / "taken"), "a file of that name is in the way")
+    fails(run_command("refine", run, "--refinement-params", '{"min_cels": 3}'), "did you mean 'min_cells'")
+    fails(run_command("annotate", run / "output.h5ad", "-o", tmp_path / "x", "--refinement-params",
+                      '{"policy": "wild"}'),
           "policy")
-    fails(ctr("refine", run, "--score-threshold", -1), "score_threshold")
-    fails(ctr("refine", run, "--diagnostic", "--undo", 1), "--diagnostic changes nothing")
-    fails(ctr("refine", run, "--focus-labels", "Epitelium"), "did you mean 'Epithelium'")
-    fails(ctr("refine", run, "--force-subcluster", "99"), "there is no cluster '99'")
+    fails(run_command("refine", run, "--score-threshold", -1), "score_threshold")
+    fails(run_command("refine", run, "--diagnostic", "--undo", 1), "--diagnostic changes nothing")
+    fails(run_command("refine", run, "--focus-labels", "Epitelium"), "did you mean 'Epithelium'")
+    fails(run_command("refine", run, "--force-subcluster", "99"), "there is no cluster '99'")
     plan = tmp_path / "plan.yaml"
     plan.write_text("overrides: [{cluster_id: 44, cell_type: x}]\n", encoding="utf-8")
-    fails(ctr("refine", run, "--plan", plan), "there is no cluster '44'")
-    fails(ctr("refine", run, "--focus-clusters", "99"), "selects no cluster", code=3)
+    fails(run_command("refine", run, "--plan", plan), "there is no cluster '44'")
+    fails(run_command("refine", run, "--focus-clusters", "99"), "selects no cluster", code=3)
     assert not (run / "refined.h5ad").exists()
     assert not (tmp_path / "x").exists()
 
 
-def test_a_plan_with_the_automatic_policy(ctr, run: Path, tmp_path: Path) -> None:
+def test_a_plan_with_the_automatic_policy(run: Path, tmp_path: Path) -> None:
     plan = tmp_path / "plan.yaml"
     plan.write_text(
         "overrides: [{cluster_id: 4, cell_type: B Cells, reason: seen}]\nskip: [{cluster_id: 2}]\n"
         f"auto_policy: {SMALL}\n", encoding="utf-8")
-    result = ctr("refine", run, "--config", plan, "--auto", "--skip-figures")
+    result = run_command("refine", run, "--config", plan, "--auto", "--skip-figures")
     assert result.exit_code == 0, result.output
     log = pd.read_csv(run / "refinement_log.csv", dtype=str)
     assert set(log["action"]) == {"OVERRIDE", "SUBCLUSTER"}

@@ -16,16 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from typer.testing import CliRunner
 
-from cellkey.cli import build_app
+from command_line import run_command
 
 
 @pytest.fixture
 def annotate(tmp_path: Path, map_file: Path) -> Callable[..., Any]:
     """Run ``annotate`` on cells or a path; returns the result and the run directory."""
-    app = build_app()
-
     def call(source: AnnData | Path, *options: object, marker_map: Path = map_file) -> tuple[Any, Path]:
         path = source
         if isinstance(source, AnnData):
@@ -34,7 +31,7 @@ def annotate(tmp_path: Path, map_file: Path) -> Callable[..., Any]:
         run = tmp_path / "new" / "run"
         words = ["annotate", path, "-o", run, "--marker-map", marker_map, "--skip-figures", "--skip-refinement",
                  "--resamples", 0, *options]
-        return CliRunner().invoke(app, [str(w) for w in words]), run  # type: ignore[arg-type]
+        return run_command(*words), run
 
     return call
 
@@ -290,7 +287,7 @@ def test_the_folder_of_the_input_may_be_the_run(cells_file: Path, map_file: Path
     before = cells_file.read_bytes()
     words = ["annotate", cells_file, "-o", cells_file.parent, "--marker-map", map_file, "--skip-figures",
              "--skip-refinement"]
-    result = CliRunner().invoke(build_app(), [str(w) for w in words])  # type: ignore[arg-type]
+    result = run_command(*words)
     assert result.exit_code == 0, result.output
     assert cells_file.read_bytes() == before
     assert (cells_file.parent / "manifest.json").is_file()
@@ -298,7 +295,7 @@ def test_the_folder_of_the_input_may_be_the_run(cells_file: Path, map_file: Path
 
 @pytest.mark.parametrize("options", [("--threads", 0), ("--dpi", 0), ("--resamples", -1), ("--seed", -1)])
 def test_numbers_that_make_no_sense(refused, cells_file: Path, options: tuple[object, ...]) -> None:
-    result = CliRunner().invoke(build_app(), ["annotate", str(cells_file), *map(str, options)])  # type: ignore[arg-type]
+    result = run_command("annotate", cells_file, *options)
     assert result.exit_code == 2, result.output
 
 
@@ -319,7 +316,7 @@ def test_a_record_that_was_damaged(annotate, cells_file: Path, tmp_path: Path) -
     cells.write_h5ad(tmp_path / "damaged.h5ad")
     for words in (("annotate", "--annotation-only"), ("refine",)):
         arguments = [words[0], tmp_path / "damaged.h5ad", *words[1:], "-o", tmp_path / "again", "--skip-figures"]
-        result = CliRunner().invoke(build_app(), [str(a) for a in arguments])  # type: ignore[arg-type]
+        result = run_command(*arguments)
         assert result.exit_code == 2, result.output
         assert "stage_h_marker_map" in result.output
         assert not (tmp_path / "again").exists()
@@ -337,7 +334,7 @@ def test_a_record_that_was_damaged(annotate, cells_file: Path, tmp_path: Path) -
 def test_an_empty_path_is_no_path(words: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The usual cause is a variable of the shell that is not set; nothing may land in the current folder."""
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(build_app(), words)  # type: ignore[arg-type]
+    result = run_command(*words)
     assert result.exit_code == 2
     assert f"error: {name}" in result.output
     assert "is empty" in result.output
@@ -364,7 +361,7 @@ def test_what_the_system_refuses_is_one_line(
         raise error
 
     monkeypatch.setattr("cellkey.annotation.explain.explain_run", fail)
-    result = CliRunner().invoke(build_app(), ["explain", str(tmp_path)])  # type: ignore[arg-type]
+    result = run_command("explain", tmp_path)
     assert result.exit_code == (130 if isinstance(error, KeyboardInterrupt) else 2)
     assert text in result.output
     assert len(result.output.strip().splitlines()) == 1
@@ -382,7 +379,7 @@ def test_a_column_of_almost_unique_values_is_doubted(annotate, small_cells) -> N
 
 
 def test_a_wish_that_another_command_fulfils_is_answered() -> None:
-    result = CliRunner().invoke(build_app(), ["cluster", "cells.h5ad"])  # type: ignore[arg-type]
+    result = run_command("cluster", "cells.h5ad")
     assert result.exit_code == 2
     assert "there is no command 'cluster': 'cellkey annotate'" in result.output
 

@@ -13,9 +13,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
-from cellkey.cli import build_app
 from cellkey.datasets import synthetic_rna
 from cellkey.errors import CellkeyWarning, InputError, NothingToDoError, ParameterError, RunError
 from cellkey.records.fields import ALL_FILES
@@ -23,6 +21,7 @@ from cellkey.records.fingerprint import CALLS, calls_fingerprint
 from cellkey.records.tables import ALL_TABLES, DIAGNOSTIC_REPORT, REFINEMENT_LOG
 from cellkey.refinement import diagnose_run, read_plan, refine_run, undo_run
 from cellkey.refinement.publishing import prepared, working_on
+from command_line import run_command
 
 MERGED = [("B Cells", "Monocytes"), ("Fibroblasts", "Vascular Endothelium")]
 SETTINGS = {"min_cells": 30, "call_resamples": 2, "split_resamples": 3, "min_subcluster_cells": 10}
@@ -321,7 +320,7 @@ def test_a_run_of_another_kind_is_refused_with_what_to_do(tmp_path: Path, file: 
     """The command says what the folder is and which one to take instead; nothing is written."""
     (tmp_path / file).write_text("cluster_id\n", encoding="utf-8")
     for arguments in (["refine"], ["diagnose"], ["refine", "--undo", "1"]):
-        done = CliRunner().invoke(build_app(), [arguments[0], str(tmp_path), *arguments[1:]])
+        done = run_command(arguments[0], tmp_path, *arguments[1:])
         assert done.exit_code == 2
         assert said in " ".join(done.output.split())
     assert [p.name for p in tmp_path.iterdir()] == [file]

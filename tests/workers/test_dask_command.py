@@ -10,20 +10,19 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
-from cellkey.cli import build_app
 from cellkey.errors import InputError, MissingDependencyError, ParameterError
 from cellkey.io.on_disk import open_on_disk
 from cellkey.workers import connection
 from cellkey.workers.connection import WorkerPlan, Workers
+from command_line import run_command
 
 pytestmark = pytest.mark.filterwarnings("ignore::cellkey.errors.CellkeyWarning")
 TABLES = ("cluster_annotations", "marker_scores", "decision_steps", "gating_details", "marker_evidence")
 
 
 def annotate(*arguments: object):
-    return CliRunner().invoke(build_app(), ["annotate", *map(str, arguments), "--skip-figures"])
+    return run_command("annotate", *arguments, "--skip-figures")
 
 
 @pytest.mark.parametrize("form", ["csr.h5ad", "csc.zarr"])

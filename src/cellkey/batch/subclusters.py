@@ -78,7 +78,7 @@ def part_population(
     import pandas as pd
 
     from cellkey.annotation.inputs import cluster_labels
-    from cellkey.annotation.passes import InThisProcess
+    from cellkey.annotation.passes import LocalPasses
     from cellkey.annotation.values import expression_of
     from cellkey.clustering import SubclusteringParameters, pick_layer, subcluster
     from cellkey.profiles.profile import profile_clusters
@@ -94,7 +94,7 @@ def part_population(
             raise InputError(msg)
     inside = np.isin(clusters.astype(str), list(members))
     layer, X = pick_layer(adata, prepared.layer)
-    expression, _ = expression_of(X, layer, names, True, None, None, [], InThisProcess("cpu"))
+    expression, _ = expression_of(X, layer, names, True, None, None, [], LocalPasses("cpu"))
     params = SubclusteringParameters(resolution=resolution, min_cells=50, seed=seed)
     found = subcluster(expression, list(names), np.flatnonzero(inside), params=params)
     if found.outcome != "split":
