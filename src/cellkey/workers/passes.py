@@ -234,9 +234,10 @@ class DaskPasses:
         per_gene = max(matrix.n_values / n_genes, 1.0)
         step = max(1, min(int(self._part_values / per_gene), -(-n_genes // self._workers.count)))
         blocks = spans(n_genes, step)
-        if matrix.axis == 1 or self._workers.memory is None:
+        memory = self._workers.memory  # asked for once: workers come and go
+        if matrix.axis == 1 or memory is None:
             return [blocks]
-        room = self._workers.memory * self._workers.count / 2
+        room = memory * self._workers.count / 2
         at_once = max(int(room / (2 * _BYTES_PER_VALUE * per_gene * step)), self._workers.count)
         return [blocks[i : i + at_once] for i in range(0, len(blocks), at_once)]
 
