@@ -278,7 +278,7 @@ def test_gating_may_be_given_as_the_settings_of_a_map(annotate, cells_file: Path
         "Immune Cells": {"markers": ["PTPRC", "CD74"]}}))
     result, run = annotate(cells_file, "--marker-map", tmp_path / "m.json")
     assert result.output.count("Fibroblasts") == 1, result.output
-    again = CliRunner().invoke(build_app(), ["diagnose", str(run)])  # type: ignore[arg-type]
+    again = run_command("diagnose", run)
     assert again.exit_code == 0
     assert "Fibroblasts" not in again.output
 
