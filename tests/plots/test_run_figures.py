@@ -82,6 +82,16 @@ def test_all_stop_reasons_have_a_place(tables: dict[str, pd.DataFrame]) -> None:
     ax = plots.stop_reason_summary(notes)
     assert [t.get_text() for t in ax.get_yticklabels()] == [r.replace("_", " ") for r in StopReason]
     assert [p.get_width() for p in ax.patches] == stop_reason_counts(notes)["n_clusters"].tolist()
+    assert all(t.get_bbox_patch() is not None for t in ax.texts if "cluster" in t.get_text() and "%" in t.get_text())
+
+
+def test_grey_columns_are_explained_where_there_are_any(tables: dict[str, pd.DataFrame]) -> None:
+    scores, notes = tables["marker_scores"], tables["cluster_annotations"]
+    lost = scores["path"] == scores["path"].iloc[0]
+    for table, expected in ((scores.assign(markers_found=scores["markers_expected"]), False),
+                            (scores.assign(markers_found=scores["markers_expected"].mask(lost, 0)), True)):
+        ax = plots.marker_coverage_heatmap(table, notes)
+        assert any("grey: no marker measured" in t.get_text() for t in ax.texts) is expected
 
 
 def test_composition_counts_cells(tables: dict[str, pd.DataFrame]) -> None:

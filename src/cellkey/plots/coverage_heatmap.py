@@ -68,10 +68,11 @@ def marker_coverage_heatmap(
         ax = matrix_axes(ax, n_rows, n_columns, cell=0.2, top=0.8)
         if matrix.values.size:
             _draw_matrix(ax, matrix, colours)
+        grey = "; grey: no marker measured" if np.isnan(matrix.values).any() else ""
         title(
             ax,
             "Markers that are on, by cluster and cell type",
-            f"{plural(n_rows, 'cluster')} × {plural(n_columns, 'cell type')}; a dot marks the assigned type",
+            f"{plural(n_rows, 'cluster')} × {plural(n_columns, 'cell type')}; a dot marks the assigned type{grey}",
         )
         return ax
 

@@ -207,7 +207,8 @@ def stop_reason_summary(annotations: pd.DataFrame, *, ax: Axes | None = None) ->
             else "none"
             for r in counts.itertuples()
         ]
-        ax.bar_label(bars, labels=notes, padding=5, fontsize=9, color=MUTED)
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # no grid line runs through the words
+        ax.bar_label(bars, labels=notes, padding=5, fontsize=9, color=MUTED, bbox=behind)
         ax.set_yticks(places, [_words(r) for r in counts.index])
         ax.tick_params(axis="y", length=0)
         ax.set_xlim(0, max(counts["n_clusters"].max(), 1) * 1.42)

@@ -143,8 +143,9 @@ def state_before(source: Source, uns: Mapping[str, Any], number: int, parameters
     """
     key, column = f"{ITERATION}{number}", f"before_{number}"
     if key not in uns or source.history is None or column not in source.history:
-        found = ", ".join(str(n) for n in range(1, source.n_done + 1)) or "none"
-        msg = f"iteration {number} cannot be undone: iterations on record are {found}"
+        known = ", ".join(str(n) for n in range(1, source.n_done + 1))
+        found = f"iterations on record are {known}" if known else "no iteration is on record"
+        msg = f"iteration {number} cannot be undone: {found}"
         raise InputError(msg)
     ids = annotated_ids(source.history[column])
     text = str(uns[key]["clusters_before"])
