@@ -218,8 +218,8 @@ def scaling_cells(setting: Setting) -> dict[str, Any]:
                           unit="", limit="1"))
         goals.append(goal(f"the same over the two largest ({sizes[-2]:,} to {sizes[-1]:,} {axis})",
                           spread([curves[axis]["last"]]), 1.1, at_least=False, unit="", limit="1",
-                          reason="neighbours: above 200,000 cells the inverted lists grow with the square root of the "
-                                 "number of cells" if axis == "cells" else ""))
+                          reason="neighbours: the more cells, the more rounds the approximate search takes, and "
+                                 "communities" if axis == "cells" else ""))
     return {"sizes": {"cells": cells, "genes": genes}, "curves": curves, "runs": runs, "failed": {}, "goals": goals,
             "notes": ["Cells with 500 genes; genes with 10,000 cells. CPU seconds of the work, one run each."]}
 

@@ -74,7 +74,8 @@ def test_the_whole_way_says_where_each_step_ran() -> None:
 
 
 @pytest.mark.usefixtures("gpu")
-def test_the_approximate_search_stays_on_the_cpu_and_says_so() -> None:
+def test_the_approximate_search_stays_on_the_cpu_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cellkey.clustering.neighbors._COMPARED", 300)
     names = [f"g{i}" for i in range(90)]
     settings = ClusteringParameters(n_pcs=5, device="gpu", search="approximate")
     found = cluster_cells(Expression(counts(1200)), names, params=settings)

@@ -41,16 +41,72 @@ def test_exact_neighbours_equal_brute_force(method):
     assert (found.method, found.recall) == ("exact", 1.0)
 
 
-@pytest.mark.parametrize("min_recall", [0.95, 0.99])
-def test_approximate_neighbours_reach_their_recall(min_recall):
+def kinds_of_points(kind: str, n: int) -> np.ndarray:
+    rng = np.random.default_rng(4)
+    X = rng.standard_normal((n, 16))
+    if kind in ("groups", "far"):
+        X += (rng.standard_normal((12, 16)) * (3 if kind == "groups" else 300))[rng.integers(0, 12, n)]
+    if kind == "equal":
+        X[: 2 * n // 3] = X[0]
+    return X.astype(np.float32)
+
+
+@pytest.fixture
+def small_searches(monkeypatch):
+    """The approximate search takes few cells for many, and starts poorly."""
+    monkeypatch.setattr("cellkey.clustering.neighbors._COMPARED", 300)
+    monkeypatch.setattr("cellkey.clustering._exploring._LIST_CELLS", 64)
+
+
+@pytest.mark.parametrize("kind", ["groups", "noise", "far"])
+@pytest.mark.parametrize("min_recall", [0.9, 0.975])
+def test_approximate_neighbours_reach_their_recall(kind, min_recall, small_searches):
     """At least the recall promised is reached on all cells, and it is stated."""
-    X = points(6000, 20, seed=1)
+    X = kinds_of_points(kind, 4000)
     found = nearest_neighbors(X, 15, method="approximate", min_recall=min_recall)
     assert found.method == "approximate"
     assert found.recall >= min_recall
-    assert neighbor_recall(found.indices, brute(X, 15)[1]) >= min_recall - 0.01
-    again = nearest_neighbors(X, 15, method="approximate", min_recall=min_recall)
-    np.testing.assert_array_equal(found.indices, again.indices)
+    distances, indices = brute(X, 15)
+    assert neighbor_recall(found.indices, indices) >= min_recall - 0.01
+    assert (found.distances >= distances * (1 - 1e-5)).all()
+
+
+def test_a_recall_out_of_reach_means_all_pairs(small_searches):
+    """Ever wider starts end with the exact search."""
+    X = kinds_of_points("groups", 3000)
+    found = nearest_neighbors(X, 15, method="approximate", min_recall=1.01)
+    np.testing.assert_array_equal(found.indices, brute(X, 15)[1])
+    assert found.recall == 1.0
+
+
+def test_many_equal_cells_do_not_crowd_the_approximate_search(small_searches):
+    """Thousands of cells at one point are neighbours at distance zero, and the others have theirs."""
+    X = kinds_of_points("equal", 6000)
+    found = nearest_neighbors(X, 15, method="approximate", min_recall=0.0)
+    assert (found.distances[:4000] == 0).all()
+    assert neighbor_recall(found.indices[4000:], nearest_neighbors(X, 15).indices[4000:]) > 0.4
+
+
+@pytest.mark.parametrize("kind", ["groups", "noise", "far"])
+def test_exploring_finds_more_with_every_round_whatever_the_threads(kind, small_searches, monkeypatch):
+    """One thread and three give the same cells in the same places, nearest first and none twice."""
+    from cellkey.clustering import _exploring
+
+    X = kinds_of_points(kind, 4000)
+    truth, ends = brute(X, 15)[1], []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        cells = _exploring.small_lists(X)
+        rounds = [cells.as_given(near) for near in _exploring.explored_neighbors(cells, 30, 300)]
+        recalls = [neighbor_recall(near, truth) for near in rounds]
+        ends.append(rounds[-1])
+    np.testing.assert_array_equal(*ends)
+    assert recalls == sorted(recalls)
+    assert recalls[-1] > max(0.9, recalls[0])
+    assert not (ends[0] == np.arange(len(X))[:, None]).any()
+    assert all(len(set(row)) == 30 for row in ends[0])
+    distances = ((X[ends[0]].astype(float) - X[:, None]) ** 2).sum(axis=2)
+    assert (np.diff(distances, axis=1) >= -1e-3 * distances[:, 1:] - 1e-3 * np.abs(X).max()).all()
 
 
 @pytest.mark.parametrize("n_cells", [1, 2, 3, 16])
@@ -184,17 +240,14 @@ def test_leaving_out_far_lists_finds_the_same_neighbours(kind):
     np.testing.assert_allclose(pruned[1], distances, rtol=1e-5, atol=1e-5 * np.abs(points).max())
 
 
-def test_the_search_of_many_cells_is_exact_and_finds_almost_all_approximately():
-    """The exact search is used up to 200,000 cells; beyond, recall is measured and at least 0.95."""
-    rng = np.random.default_rng(1)
-    points = (rng.standard_normal((40, 20)) * 3)[rng.integers(0, 40, 5000)] + rng.standard_normal((5000, 20))
-    points = points.astype(np.float32)
-    exact = nearest_neighbors(points, 15)
-    found = nearest_neighbors(points, 15, method="approximate")
-    assert exact.method == "exact"
-    assert found.method == "approximate"
-    assert found.recall >= 0.95
-    assert neighbor_recall(found.indices, exact.indices) >= 0.93
+def test_the_approximate_search_takes_more_than_the_cells_of_its_start():
+    """Up to 16,384 cells it would compare all pairs anyway; beyond, recall is measured and at least 0.975."""
+    X = points(17_000, 20, seed=1)
+    assert nearest_neighbors(X[:16_384], 15, method="approximate").method == "exact"
+    exact, found = (nearest_neighbors(X, 15, method=method) for method in ("auto", "approximate"))
+    assert (exact.method, found.method) == ("exact", "approximate")
+    assert found.recall >= 0.975
+    assert neighbor_recall(found.indices, exact.indices) >= 0.97
 
 
 def test_linear_algebra_stays_on_one_thread_until_the_last_block_is_left():

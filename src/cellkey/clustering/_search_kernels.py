@@ -1,4 +1,4 @@
-"""Compiled exact search for nearest neighbours that leaves out what cannot be near; arrays in, arrays out."""
+"""Compiled searches for nearest neighbours; arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from cellkey.kernels import njit
 
-__all__ = ["search_lists"]
+__all__ = ["explore", "reverse_neighbors", "search_lists", "search_near_lists"]
 
 _TILE = 128
 
@@ -101,3 +101,122 @@ def search_lists(points, starts, centres, radii, first_list, last_list, k, near)
                 for i in range(n):
                     widest = max(widest, far[i, worst[i]])
                 reach = np.sqrt(widest) * np.float32(1.001)
+
+
+@njit(cache=True, nogil=True)
+def _insert(near, far, fresh, cell, distance):  # type: ignore[no-untyped-def]
+    """Put a cell in its place among neighbours by distance, the last of which falls out."""
+    at = len(near) - 1
+    while at > 0 and far[at - 1] > distance:
+        near[at], far[at], fresh[at] = near[at - 1], far[at - 1], fresh[at - 1]
+        at -= 1
+    near[at], far[at], fresh[at] = cell, distance, True
+
+
+@njit(cache=True, nogil=True)
+def search_near_lists(  # type: ignore[no-untyped-def]
+    points, starts, order, first_list, last_list, enough, near, far, fresh
+):
+    """Fill ``near``, ``far`` and ``fresh`` (cells x k) for all cells in lists ``first_list..last_list``.
+
+    ``order`` holds all lists by distance from each list (lists x lists, the own one first). Cells are compared with the
+    first lists that hold ``enough`` cells together, and never with themselves; squared distances are taken from the
+    first cell of the own list. Neighbours come out nearest first.
+    """
+    for own in range(first_list, last_list):
+        for begin in range(starts[own], starts[own + 1], _TILE):
+            end = min(begin + _TILE, starts[own + 1])
+            n = end - begin
+            origin = points[starts[own]].copy()
+            tile, squares = _shifted(points[begin:end], origin)
+            seen = 0
+            for c in order[own]:
+                # Of a crowded list a part is enough, around the own place where it is the own list.
+                low = max(starts[c], begin - enough // 2) if c == own else starts[c]
+                high = min(starts[c + 1], low + enough)
+                members, member_squares = _shifted(points[low:high], origin)
+                products = np.dot(tile, members.T)
+                for i in range(n):
+                    reach = far[begin + i]
+                    limit = reach[-1]
+                    for j in range(high - low):
+                        squared = squares[i] + member_squares[j] - np.float32(2.0) * products[i, j]
+                        if squared < limit and low + j != begin + i:
+                            _insert(near[begin + i], reach, fresh[begin + i], low + j, squared)
+                            limit = reach[-1]
+                seen += high - low
+                if seen > enough:
+                    break
+
+
+@njit(cache=True, nogil=True)
+def reverse_neighbors(near, far, fresh, width, most):  # type: ignore[no-untyped-def]
+    """Return the nearest ``most`` cells that have each cell among their first ``width``, which of these edges are
+    fresh, and their number."""
+    n_cells = len(near)
+    back = np.zeros((n_cells, most), dtype=np.int32)
+    distances = np.full((n_cells, most), np.inf, dtype=np.float32)
+    is_fresh = np.zeros((n_cells, most), dtype=np.bool_)
+    counts = np.zeros(n_cells, dtype=np.int32)
+    for cell in range(n_cells):
+        for a in range(width):
+            other = near[cell, a]
+            place = counts[other]
+            if place < most:
+                counts[other] += 1
+            else:
+                place = np.argmax(distances[other])
+                if far[cell, a] >= distances[other, place]:
+                    continue
+            back[other, place] = cell
+            distances[other, place] = far[cell, a]
+            is_fresh[other, place] = fresh[cell, a]
+    return back, is_fresh, counts
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _squared_distance(points, a, b):  # type: ignore[no-untyped-def]
+    total = np.float32(0.0)
+    for d in range(points.shape[1]):
+        gap = points[a, d] - points[b, d]
+        total += gap * gap
+    return total
+
+
+@njit(cache=True, nogil=True)
+def explore(  # type: ignore[no-untyped-def]
+    points, near, far, fresh, back, back_fresh, n_back, width, first, last, new_near, new_far, new_fresh
+):
+    """Look among the neighbours of neighbours of cells ``first..last`` for nearer ones.
+
+    Parameters are the points (cells x dims, float32), the neighbours so far, nearest first, with squared distances and
+    whether they were found in the last round (cells x k), :func:`reverse_neighbors` of these, how many neighbours to
+    follow, and the same three for the next round. Paths of two old edges were walked before. The old round alone is
+    read, so that cells may be shared out to threads.
+    """
+    k = near.shape[1]
+    seen = np.zeros(len(points), dtype=np.int32)
+    hops = np.empty(width + back.shape[1], dtype=np.int64)
+    is_fresh = np.empty(len(hops), dtype=np.bool_)
+    for cell in range(first, last):
+        mark = cell + 1
+        new_near[cell], new_far[cell], new_fresh[cell] = near[cell], far[cell], False
+        seen[cell] = mark
+        for a in range(k):
+            seen[near[cell, a]] = mark
+        hops[:width], is_fresh[:width] = near[cell, :width], fresh[cell, :width]
+        n_hops = width + n_back[cell]
+        for a in range(n_back[cell]):
+            hops[width + a], is_fresh[width + a] = back[cell, a], back_fresh[cell, a]
+        limit = new_far[cell, -1]
+        for h in range(n_hops):
+            hop = hops[h]
+            for step in range(-1, width):  # the cell at the other end itself, then its neighbours
+                other = hop if step < 0 else np.int64(near[hop, step])
+                if seen[other] == mark or not (is_fresh[h] or (step >= 0 and fresh[hop, step])):
+                    continue
+                seen[other] = mark
+                squared = _squared_distance(points, cell, other)
+                if squared < limit:
+                    _insert(new_near[cell], new_far[cell], new_fresh[cell], other, squared)
+                    limit = new_far[cell, -1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,9 +11,10 @@ import scipy.sparse as sp
 
 from cellkey.clustering import _kernels, _search_kernels
 from cellkey.clustering._blocks import block_starts
+from cellkey.clustering._exploring import explored_neighbors, small_lists
 from cellkey.clustering._gpu import EXACT_CELLS as EXACT_CELLS_GPU
 from cellkey.clustering._gpu import gpu_candidates
-from cellkey.clustering._threads import n_threads, single_threaded_blas
+from cellkey.clustering._lists import CellLists, over_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +28,8 @@ SearchMethod = Literal["auto", "exact", "approximate"]
 #: Up to this many cells the exact search is affordable (15 s at 30 components on two cores).
 EXACT_CELLS = 200_000
 _PRUNED_CELLS = 2000
+#: With so many cells the approximate search compares each at first; where there are no more, it has no gain.
+_COMPARED = 16_384
 _SPARE = 8
 _RECALL_CELLS = 500
 _CHUNK = 16_384
@@ -60,7 +62,7 @@ def nearest_neighbors(
     k: int = 15,
     *,
     method: SearchMethod = "auto",
-    min_recall: float = 0.95,
+    min_recall: float = 0.975,
     seed: int = 1337,
     device: Device = "cpu",
 ) -> Neighbors:
@@ -73,13 +75,14 @@ def nearest_neighbors(
     k
         Neighbours per cell without the cell itself; 15 is the field's convention.
     method
-        ``"exact"`` compares all pairs; ``"approximate"`` compares within the nearest cells of an inverted
-        list and widens the search until ``min_recall`` is reached on a sample; ``"auto"`` is exact up to
-        200,000 cells, on a GPU up to 1,000,000.
+        ``"exact"`` compares all pairs; ``"approximate"`` compares each of more than 16,384 cells with as many
+        nearby, and then neighbours of neighbours in rounds until ``min_recall`` is reached on a sample; ``"auto"``
+        is exact up to 200,000 cells, on a GPU up to 1,000,000.
     min_recall
-        Of the approximate search.
+        Of the approximate search. Where its rounds find no more, they start anew from four times as many cells each,
+        and at last all pairs are compared.
     seed
-        Of the inverted list and the recall sample; the exact search uses none.
+        Of the recall sample; the searches themselves use none.
     device
         ``"gpu"`` compares all pairs there; the approximate search always runs on the CPU.
 
@@ -94,18 +97,18 @@ def nearest_neighbors(
     k = min(k, n_cells - 1)
     if k < 1:
         return Neighbors(np.empty((n_cells, 0), np.int32), np.empty((n_cells, 0), np.float32), "exact", 1.0)
-    exact = method == "exact" or (method == "auto" and n_cells <= (EXACT_CELLS_GPU if device == "gpu" else EXACT_CELLS))
+    exact_cells = _COMPARED if method == "approximate" else EXACT_CELLS_GPU if device == "gpu" else EXACT_CELLS
+    if method != "exact" and n_cells > exact_cells:
+        candidates, recall = _approximate_candidates(points, k, min_recall, seed)
+        return Neighbors(*_sorted_neighbors(points, candidates, k), "approximate", recall)
     n_candidates = min(k + 1 + _SPARE, n_cells)
-    if exact or n_cells < 1000:  # an inverted list over so few cells is no gain
-        if device == "gpu":
-            candidates = gpu_candidates(points, n_candidates)
-        elif n_cells >= _PRUNED_CELLS:
-            candidates = _pruned_candidates(points, n_candidates)
-        else:
-            candidates = _exact_candidates(points, points, n_candidates)
-        return Neighbors(*_sorted_neighbors(points, candidates, k), "exact", 1.0)
-    candidates, recall = _approximate_candidates(points, n_candidates, k, min_recall, seed)
-    return Neighbors(*_sorted_neighbors(points, candidates, k), "approximate", recall)
+    if device == "gpu":
+        candidates = gpu_candidates(points, n_candidates)
+    elif n_cells >= _PRUNED_CELLS:
+        candidates = _pruned_candidates(points, n_candidates)
+    else:
+        candidates = _exact_candidates(points, points, n_candidates)
+    return Neighbors(*_sorted_neighbors(points, candidates, k), "exact", 1.0)
 
 
 def _exact_candidates(
@@ -125,72 +128,40 @@ def _pruned_candidates(points: NDArray[np.float32], n_candidates: int) -> NDArra
     Cells are gathered in lists around centres; a list is compared only if the triangle inequality allows one of its
     members to be near enough. The more the cells fall into groups, the fewer pairs are looked at.
     """
-    with single_threaded_blas():
-        lists, centres = _lists(points)
-    order = np.argsort(lists, kind="stable")
-    ordered = np.ascontiguousarray(points[order])
-    n_lists = len(centres)
-    starts = np.searchsorted(lists[order], np.arange(n_lists + 1)).astype(np.int64)
-    gaps = np.sqrt(((ordered - centres[lists[order]]).astype(np.float64) ** 2).sum(axis=1))
-    radii = np.array([gaps[a:b].max(initial=0.0) for a, b in pairwise(starts)], dtype=np.float32) * np.float32(1.001)
+    cells = CellLists(points, int(max(1, min(1024, np.sqrt(len(points))))))
+    gaps = np.sqrt(((cells.points - cells.centres[cells.lists]).astype(np.float64) ** 2).sum(axis=1))
+    radii = np.array([gaps[a:b].max(initial=0.0) for a, b in pairwise(cells.starts)], dtype=np.float32)
+    radii *= np.float32(1.001)
     near = np.zeros((len(points), n_candidates), dtype=np.int64)
 
-    def work(span: tuple[int, int]) -> None:
-        _search_kernels.search_lists(ordered, starts, centres, radii, *span, n_candidates, near)
+    def work(first: int, last: int) -> None:
+        _search_kernels.search_lists(
+            cells.points, cells.starts, cells.centres, radii, first, last, n_candidates, near
+        )
 
-    step = max(1, n_lists // 64)
-    with single_threaded_blas(), ThreadPoolExecutor(n_threads()) as pool:
-        list(pool.map(work, block_starts(n_lists, step)))
-    found = np.empty_like(near)
-    found[order] = order[near]
-    return found
-
-
-def _lists(points: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Centres by a few rounds of k-means on a part of the cells, and the nearest centre of each cell."""
-    n_cells = len(points)
-    n_lists = int(max(1, min(1024, np.sqrt(n_cells))))
-    sample = points[np.linspace(0, n_cells - 1, min(n_cells, 40 * n_lists)).astype(np.intp)]
-    centres = np.ascontiguousarray(sample[np.linspace(0, len(sample) - 1, n_lists).astype(np.intp)])
-    for _ in range(5):
-        nearest = _nearest_centre(sample, centres)
-        counts = np.bincount(nearest, minlength=n_lists)
-        sums = np.zeros((n_lists, points.shape[1]))
-        np.add.at(sums, nearest, sample)
-        some = counts > 0
-        centres[some] = (sums[some] / counts[some, None]).astype(np.float32)
-    return _nearest_centre(points, centres), centres
-
-
-def _nearest_centre(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.intp]:
-    half = np.einsum("ij,ij->i", centres, centres) / 2
-    parts = [(points[a:b] @ centres.T - half).argmax(axis=1) for a, b in block_starts(len(points), _CHUNK)]
-    return np.concatenate(parts)
+    over_threads(work, len(radii))
+    return cells.as_given(near)
 
 
 def _approximate_candidates(
-    points: NDArray[np.float32], n_candidates: int, k: int, min_recall: float, seed: int
+    points: NDArray[np.float32], k: int, min_recall: float, seed: int
 ) -> tuple[NDArray[np.int64], float]:
-    import faiss
-
-    rng = np.random.default_rng(seed)
-    n_cells, n_dims = points.shape
-    n_lists = int(min(4096, max(16, 4 * np.sqrt(n_cells))))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(n_dims), n_dims, n_lists)
-    index.cp.seed = seed
-    index.cp.min_points_per_centroid = 1
-    index.train(points[np.sort(rng.choice(n_cells, min(n_cells, 64 * n_lists), replace=False))])
-    index.add(points)
-    sample = np.sort(rng.choice(n_cells, min(_RECALL_CELLS, n_cells), replace=False))
+    """Explore until ``min_recall`` is reached on a sample: from ever wider starts, and at last among all pairs."""
+    n_cells = len(points)
+    n_candidates = min(k + _SPARE + 1, n_cells)
+    sample = np.sort(np.random.default_rng(seed).choice(n_cells, min(_RECALL_CELLS, n_cells), replace=False))
     truth = _sorted_neighbors(points, _exact_candidates(points, points[sample], n_candidates), k, sample)[0]
-    n_probe, recall = 8, 0.0
-    while recall < min_recall:
-        index.nprobe = n_probe = min(2 * n_probe, n_lists)
-        found = _sorted_neighbors(points, index.search(points[sample], n_candidates)[1], k, sample)[0]
-        recall = neighbor_recall(found, truth)
-        if n_probe == n_lists:
-            break
-    return index.search(points, n_candidates)[1], recall
+    cells = small_lists(points)
+    places = cells.places(sample)
+    n_compared = max(_COMPARED, 4 * k)
+    while n_compared < n_cells:
+        for near in explored_neighbors(cells, max(2 * k, k + _SPARE), n_compared):
+            found = _sorted_neighbors(points, cells.order[near[places]], k, sample)[0]
+            recall = neighbor_recall(found, truth)
+            if recall >= min_recall:
+                return cells.as_given(near), recall
+        n_compared *= 4
+    return _pruned_candidates(points, n_candidates), 1.0
 
 
 def _sorted_neighbors(

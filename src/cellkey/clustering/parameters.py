@@ -28,7 +28,8 @@ class ClusteringParameters(Parameters):
     clip
         Largest distance of a scaled value from the mean, in standard deviations; 0 does not clip.
     search
-        Neighbour search: ``exact``, ``approximate``, or ``auto`` (exact up to 200,000 cells, on a GPU up to 1,000,000).
+        Neighbour search: ``exact``, ``approximate`` (of more than 16,384 cells), or ``auto`` (exact up to 200,000
+        cells, on a GPU up to 1,000,000).
     n_iterations
         Passes of the Leiden method; negative runs until nothing changes.
     seed
