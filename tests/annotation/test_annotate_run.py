@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from anndata import AnnData
 
 from cellkey.annotation.cells import annotate
 from cellkey.annotation.run import annotate_file
-from cellkey.errors import CellkeyWarning
+from cellkey.errors import CellkeyWarning, InputError
 from cellkey.records.fields import COARSE_CLUSTERS
 from cellkey.records.tables import ALL_TABLES
 
@@ -212,3 +213,17 @@ def test_real_blood_cells_are_named(labelled_data: Path) -> None:
     assert "Monocyte" in calls["CD14+ Mono"]
     assert "T Cells" in calls["Naive CD4 T"]
     assert "NK" in calls["NK"]
+
+
+def test_what_is_no_anndata_is_refused_with_the_way_to_one(tmp_path):
+    """MuData, SpatialData and paths are common in notebooks; each is told what to pass instead."""
+    mudata = pytest.importorskip("mudata")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        two = mudata.MuData({"rna": ad.AnnData(np.ones((2, 2))), "prot": ad.AnnData(np.ones((2, 1)))})
+    store = type("SpatialData", (), {"tables": {"nuclei": None}})()
+    told = {"found MuData: take one modality.* rna, prot": two, "found SpatialData: take one table.* nuclei": store,
+            "found str: annotate_file": str(tmp_path), "found NoneType": None}
+    for match, given in told.items():
+        with pytest.raises(InputError, match=match):
+            annotate(given)

@@ -24,6 +24,7 @@ from cellkey.annotation.inputs import (
     better_sources,
     cluster_labels,
     default_hierarchy,
+    require_cells,
     resolve_markers,
 )
 from cellkey.annotation.methods import plan_methods
@@ -166,6 +167,7 @@ def annotate(
     """
     from cellkey.clustering import find_technical, pick_layer, technical_intensities
 
+    require_cells(adata)
     started = time.perf_counter()
     clock = StepClock(progress if callable(progress) else None)
     settings = _clustering_settings(clustering)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from cellkey.errors import CellkeyWarning, InputError, MissingFieldError, Parame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -24,8 +24,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_hierarchy", "better_sources", "cluster_labels", "default_hierarchy", "obs_column", "possible_clusters",
-    "resolve_markers", "symbol_columns",
+    "require_cells", "resolve_markers", "symbol_columns",
 ]
+
+
+def require_cells(given: Any) -> None:
+    """Refuse what is no AnnData, with the way to one.
+
+    Raises
+    ------
+    InputError
+        For a path, MuData, SpatialData or anything else.
+    """
+    ways = {"mod": "take one modality, as mdata[NAME], of", "tables": "take one table, as sdata.tables[NAME], of"}
+    parts = [f"{way} {', '.join(getattr(given, name))}" for name, way in ways.items() if hasattr(given, name)]
+    if hasattr(given, "var_names") and not parts:
+        return
+    if isinstance(given, (str, Path)):
+        parts = ["annotate_file(PATH, FOLDER) annotates a file, cellkey.io.read_cells(PATH) reads one"]
+    msg = ": ".join([f"expected cells as AnnData, found {type(given).__name__}", *parts])
+    raise InputError(msg)
 
 
 def as_hierarchy(source: Hierarchy | Mapping[str, Any] | str | Path) -> Hierarchy:
