@@ -17,7 +17,7 @@ from cellkey.batch import BatchSettings, InThisProcess, resume_batch, run_batch
 from cellkey.batch.dataset import DatasetJob, annotate_dataset
 from cellkey.batch.discovery import Dataset
 from cellkey.records.run_tables import run_calls
-from cellkey.report.clusters import cluster_rows
+from cellkey.report.conversations import answer_facts
 from cellkey.report.reading import read_run
 from cellkey.testing import Fault, ModelServer
 
@@ -325,7 +325,7 @@ def test_subclusters_from_files(tmp_path) -> None:
     page = (out / "report.html").read_text()
     for part in ("CD4-positive, alpha-beta T cell", "as scripted", '"sub-clusters of"', "CD3D"):
         assert part in page
-    told = dict(cluster_rows(read_run(out).datasets[0], {})[0]["answer"])
+    told = dict(answer_facts(read_run(out).datasets[0].answers["0"]))
     assert told == {
         "model's label": "CD4-positive, alpha-beta T cell", "general type": "T cell", "outcome": "ok",
         "evidence": "as scripted", "key markers": "CD3D, CD3E, TRAC",
