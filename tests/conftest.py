@@ -136,6 +136,8 @@ def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
     """A GPU: one whose kernels the C++ compiler made for the CPU, and the card of this machine, if it has one."""
     import sys
 
+    import anndata  # noqa: F401 - looks for cupy when it is imported, and so before there is a stand-in
+
     from cellkey import device
     from cellkey.testing.cuda import compiler, stand_in_cupy
 
