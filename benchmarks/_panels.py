@@ -9,24 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from _truth import Truth, load
+from _observations import rows_of_calls
+from _truth import load
 from cellkey.annotation.cells import annotate
-from cellkey.annotation.confidence import call_measurements
 from cellkey.hierarchy.catalogue import get_builtin
 from cellkey.hierarchy.compiling import compile_for_panel
 from cellkey.hierarchy.resolution import resolve_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from cellkey.hierarchy.cell_type import CellType
     from cellkey.hierarchy.tree import Hierarchy
-
-    ShareRight = Callable[[Truth, NDArray[np.intp], Hierarchy, CellType], float | None]
 
 __all__ = ["observe_panels", "panel_of"]
 
@@ -42,7 +35,7 @@ def panel_of(tree: Hierarchy, measured: Sequence[str], size: int) -> list[str]:
     return list(dict.fromkeys(g for k in rounds for genes in own for g in genes[k : k + _MARKERS_PER_TYPE]))[:size]
 
 
-def observe_panels(name: str, tissue: str | None, share_right: ShareRight) -> list[dict[str, Any]]:
+def observe_panels(name: str, tissue: str | None) -> list[dict[str, Any]]:
     """Return one row per level of every call on panels of a data set; none for proteins."""
     adata, truth = load(name)
     rows: list[dict[str, Any]] = []
@@ -53,20 +46,7 @@ def observe_panels(name: str, tissue: str | None, share_right: ShareRight) -> li
             panel = panel_of(tree, list(adata.var_names), size)
             compiled = compile_for_panel(tree, panel).hierarchy
             result = annotate(adata[:, panel].copy(), compiled, method="both")
-            for stability in result.annotation.stability:
-                cells = np.flatnonzero(np.asarray(result.labels) == stability.group)
-                cells = cells[truth.scored[cells]]
-                if not stability.path or not len(cells):
-                    continue
-                measured = call_measurements(result.annotation, stability)
-                for level, node in enumerate(stability.path):
-                    type_ = tree[compiled.nodes[node].path]
-                    right = share_right(truth, cells, tree, type_)
-                    if right is not None:
-                        rows.append({
-                            "data": name, "family": stability.method, "map": tree.name, "panel": size,
-                            "cluster": stability.group, "level": level, "type": type_.name, "cells": len(cells),
-                            "right": right, **{k: float(v[level]) for k, v in measured.items()},
-                        })
+            where = {"data": name, "map": tree.name, "panel": size}
+            rows += [{**where, **row} for row in rows_of_calls(result, tree, truth)]
     print(name, len(rows), flush=True)
     return rows

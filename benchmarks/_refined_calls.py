@@ -14,24 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from _observations import rows_of_call
 from _truth import Truth, load
 from cellkey.annotation.cells import annotate
-from cellkey.annotation.confidence import call_measurements
 from cellkey.calls.calibration import expected_calibration_error
 from cellkey.hierarchy.catalogue import get_builtin
 from cellkey.refinement import refine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from cellkey.hierarchy.cell_type import CellType
     from cellkey.hierarchy.tree import Hierarchy
     from cellkey.refinement.state import State
-
-    ShareRight = Callable[[Truth, NDArray[np.intp], Hierarchy, CellType], float | None]
 
 __all__ = ["BORN", "LEFT", "error_of", "observe_refined", "refined_by_data", "refined_errors", "weighted_as_refined"]
 
@@ -41,9 +35,7 @@ _RESOLUTIONS = (0.6, 0.1)
 _MIN_CELLS = 60  # the data sets are small; as in benchmarks/refinement.py
 
 
-def observe_refined(
-    name: str, families: Sequence[str], tissue: str | None, share_right: ShareRight
-) -> list[dict[str, Any]]:
+def observe_refined(name: str, families: Sequence[str], tissue: str | None) -> list[dict[str, Any]]:
     """Return one row per level of the call of every refined cluster of a data set."""
     adata, truth = load(name)
     layer = "rescaled" if "rescaled" in adata.layers else None
@@ -57,33 +49,24 @@ def observe_refined(
                 cells = adata.copy()
                 annotate(cells, tree, layer=layer, groupby="clusters", method=family)
                 done = refine(cells, parameters={"min_cells": _MIN_CELLS})
-                shared = {"data": name, "family": family, "map": tree.name, "resolution": resolution}
-                rows += [{**shared, **row} for row in _rows(done, tree, truth, share_right)]
+                shared = {"data": name, "map": tree.name, "resolution": resolution}
+                rows += [{**shared, **row} for row in _rows(done, tree, truth)]
                 plan = _uniting(done)
                 if plan:
                     done = refine(cells, plan={"merge": plan})
-                    rows += [{**shared, **r} for r in _rows(done, tree, truth, share_right) if r["born"] == "united"]
+                    rows += [{**shared, **r} for r in _rows(done, tree, truth) if r["born"] == "united"]
         print(name, resolution, len(rows), flush=True)
     return rows
 
 
-def _rows(done: Any, tree: Hierarchy, truth: Truth, share_right: ShareRight) -> Iterator[dict[str, Any]]:
+def _rows(done: Any, tree: Hierarchy, truth: Truth) -> Iterator[dict[str, Any]]:
     state: State = done.refinement.last
     annotation = replace(state.verdict.annotation, calls=tuple(state.calls[c] for c in state.clusters))
     for cluster in state.clusters:
         stability = done.confidence.stability.get(cluster)
-        cells = state.rows(cluster)
-        cells = cells[truth.scored[cells]]
-        if stability is None or not stability.path or not len(cells):
-            continue
-        measured = call_measurements(annotation, stability)
-        for level, node in enumerate(stability.path):
-            right = share_right(truth, cells, tree, tree.nodes[node])
-            if right is not None:
-                yield {
-                    "cluster": cluster, "born": _born(state, cluster), "level": level, "type": tree.nodes[node].name,
-                    "cells": len(cells), "right": right, **{k: float(v[level]) for k, v in measured.items()},
-                }
+        if stability is not None:
+            for row in rows_of_call(annotation, stability, state.rows(cluster), tree, truth):
+                yield {**row, "born": _born(state, cluster)}
 
 
 def _uniting(done: Any) -> list[dict[str, Any]]:

@@ -24,20 +24,17 @@ import pandas as pd
 
 import cellkey
 from _markdown import markdown_table
+from _observations import rows_of_calls
 from _panels import observe_panels
 from _refined_calls import BORN, LEFT, error_of, observe_refined, refined_by_data, refined_errors, weighted_as_refined
-from _truth import DATASETS, Truth, ancestors, data_folder, load
+from _truth import DATASETS, data_folder, load
 from accuracy import _TISSUES
 from cellkey.annotation.cells import annotate
-from cellkey.annotation.confidence import call_measurements
 from cellkey.calls.calibration import Calibration, CalibrationMap, expected_calibration_error, fit_map
 from cellkey.hierarchy.catalogue import get_builtin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from cellkey.hierarchy.cell_type import CellType
-    from cellkey.hierarchy.tree import Hierarchy
 
 FAMILIES = ("markers", "enrichment")
 INPUTS = ("held", "without_marker", "lead", "breadth", "genes")
@@ -78,8 +75,8 @@ def main() -> None:
 def observations(folder: Path | None) -> pd.DataFrame:
     """All observations; ``born`` says of which kind of clusters: first, left alone, split, united, renamed, panel."""
     first = _kept(folder, "first", observe).assign(born="first")
-    refined = _kept(folder, "refined", lambda n: observe_refined(n, FAMILIES, _TISSUES.get(n), share_right))
-    panels = _kept(folder, "panels", lambda n: observe_panels(n, _TISSUES.get(n), share_right)).assign(born="panel")
+    refined = _kept(folder, "refined", lambda n: observe_refined(n, FAMILIES, _TISSUES.get(n)))
+    panels = _kept(folder, "panels", lambda n: observe_panels(n, _TISSUES.get(n))).assign(born="panel")
     rows = pd.concat([first, refined, panels], ignore_index=True).fillna({"panel": 0, "resolution": _RESOLUTIONS[0]})
     return rows.astype({"panel": int})
 
@@ -108,40 +105,10 @@ def observe(name: str) -> list[dict[str, Any]]:
         maps += [get_builtin(_TISSUES[name])] if name in _TISSUES else []
         for tree in maps:
             found = annotate(adata, tree, layer=layer, groupby="clusters", method="both", copy=True)
-            for stability in found.annotation.stability:
-                cells = np.flatnonzero(np.asarray(found.labels) == stability.group)
-                cells = cells[truth.scored[cells]]
-                if not stability.path or not len(cells):
-                    continue
-                measured = call_measurements(found.annotation, stability)
-                for level, node in enumerate(stability.path):
-                    right = share_right(truth, cells, tree, tree.nodes[node])
-                    if right is not None:
-                        rows.append({
-                            "data": name, "family": stability.method, "map": tree.name, "resolution": resolution,
-                            "cluster": stability.group, "level": level, "type": tree.nodes[node].name,
-                            "cells": len(cells), "right": right,
-                            **{k: float(v[level]) for k, v in measured.items()},
-                        })
+            where = {"data": name, "map": tree.name, "resolution": resolution}
+            rows += [{**where, **row} for row in rows_of_calls(found, tree, truth)]
         print(name, resolution, len(rows), flush=True)
     return rows
-
-
-def share_right(truth: Truth, cells: Any, tree: Hierarchy, node: CellType) -> float | None:
-    """Share of the cells for which a type is right; None if no term says what it is.
-
-    A type is right where the true term is, or is a kind of, its own term or that of a type below it: marker
-    hierarchies group by what cells express, and the ontology does not know all of these groups (a fibroblast is
-    no kind of mesenchymal cell there).
-    """
-    terms = {n.ontology_id for n in (node, *tree.descendants(node.path)) if n.ontology_id}
-    if not terms:
-        return None
-
-    def is_right(own: str, also: str) -> bool:
-        return any(terms & ancestors(truth.folder, t) for t in (own, *filter(None, also.split(";"))))
-
-    return float(np.mean([is_right(*pair) for pair in zip(truth.term[cells], truth.also[cells], strict=True)]))
 
 
 def fit(rows: pd.DataFrame) -> CalibrationMap:

@@ -23,9 +23,10 @@ import pandas as pd
 
 import cellkey
 from _markdown import markdown_table
+from _observations import share_right
 from _truth import DATASETS, data_folder, judge, load, shared_terms
 from accuracy import _TISSUES, _id, _log_normalised, _score_genes, _ulm
-from calibration import FAMILIES, fit, observations, share_right
+from calibration import FAMILIES, fit, observations
 from cellkey.annotation.agreement import consensus_measurements
 from cellkey.annotation.cells import annotate
 from cellkey.annotation.confidence import confidence_table

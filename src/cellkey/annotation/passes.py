@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellkey.clustering import Clustering, ClusteringParameters, MatrixReport
-    from cellkey.clustering.inspect import MatrixScan
     from cellkey.device import Device
     from cellkey.profiles.expression import Expression
     from cellkey.profiles.profile import ClusterProfiles, PositiveBasis
     from cellkey.profiles.resampling import Resampler
-    from cellkey.profiles.survey import Survey
     from cellkey.workers.passes import DaskPasses
 
-__all__ = ["LocalPasses", "Passes", "scan_of"]
+__all__ = ["LocalPasses", "Passes"]
 
 Passes: TypeAlias = "LocalPasses | DaskPasses"
 """Check of the values, factors per cell, clusters and profiles; ``device`` says where profiles are computed."""
@@ -46,7 +44,7 @@ class LocalPasses:
         """See :func:`~cellkey.clustering.inspect.inspect_matrix`; sweeps the matrix once."""
         from cellkey.clustering import inspect_matrix
 
-        scan = scan_of(X.survey) if isinstance(X, TileStore) else None
+        scan = X.survey if isinstance(X, TileStore) else None
         return inspect_matrix(X, var_names=var_names, assume=assume, name=name, scan=scan)
 
     def scale(self, X: Any, report: MatrixReport | None) -> NDArray[np.float64] | None:
@@ -92,11 +90,3 @@ class LocalPasses:
             expression, labels, var_names, quantiles=quantiles, basis=basis, n_jobs=n_jobs, resampler=resampler,
             progress=progress, device=self.device,
         )
-
-
-def scan_of(survey: Survey) -> MatrixScan:
-    """Return what :func:`~cellkey.clustering.inspect.inspect_matrix` decides from."""
-    from cellkey.clustering.inspect import MatrixScan
-
-    return MatrixScan(survey.minimum, survey.maximum, survey.n_not_finite, survey.n_not_zero, survey.integer_valued,
-                      survey.has_value)

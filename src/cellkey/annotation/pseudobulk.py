@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellkey.annotation.inputs import cluster_labels
-from cellkey.annotation.passes import scan_of
 from cellkey.errors import CellkeyError, InputError, ParameterError
 from cellkey.profiles.sums import sum_groups
 from cellkey.progress import with_progress
@@ -169,7 +168,7 @@ def _summed(
 
     expected: Transform = _expected(X, assume) if normalize else "none"
     sums, survey = sum_groups(X, labels, names, transform=expected, n_jobs=threads, progress=tell)
-    report = inspect_matrix(X, var_names=list(names), assume=assume, name=layer, scan=scan_of(survey))
+    report = inspect_matrix(X, var_names=list(names), assume=assume, name=layer, scan=survey)
     transform: Transform = report.transform if normalize else "none"
     if transform != expected:
         sums, _ = sum_groups(X, labels, names, transform=transform, n_jobs=threads, progress=tell)

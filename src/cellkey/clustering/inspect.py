@@ -18,6 +18,7 @@ from cellkey.errors import (
     ScaleError,
     did_you_mean,
 )
+from cellkey.profiles.survey import MatrixScan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Kind",
     "MatrixReport",
-    "MatrixScan",
     "Transform",
     "inspect_matrix",
     "require_numbers",
@@ -210,18 +210,6 @@ def inspect_matrix(
         notes=notes,
         name=name,
     )
-
-
-@dataclass(slots=True)
-class MatrixScan:
-    """Extremes and numbers of values; ``has_value`` tells of each cell whether any of its values is not zero."""
-
-    minimum: float
-    maximum: float
-    n_not_finite: int
-    n_not_zero: int
-    integer_valued: bool
-    has_value: NDArray[np.bool_]
 
 
 def scan_matrix(X: Any) -> MatrixScan:

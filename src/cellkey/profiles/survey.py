@@ -14,23 +14,12 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from numpy.typing import NDArray
 
-__all__ = ["Survey", "Sweep", "matrix_digest", "survey_matrix"]
+__all__ = ["MatrixScan", "Survey", "Sweep", "matrix_digest", "survey_matrix"]
 
 
 @dataclass(slots=True)
-class Survey:
-    """What one sweep over all values found.
-
-    Attributes
-    ----------
-    minimum, maximum, n_not_finite, n_not_zero, integer_valued
-        Over all values, zeros included.
-    has_value, totals
-        Per cell: whether any value is not zero, and their sum (float64).
-    digest
-        32 hex digits over all positions and values that are not zero: the same for every way to store or divide
-        the matrix, different (but for a chance of 2^-128) if any value or position changed; empty where none was taken.
-    """
+class MatrixScan:
+    """Extremes and numbers of all values, zeros included; ``has_value`` tells of each cell whether any is not zero."""
 
     minimum: float
     maximum: float
@@ -38,6 +27,21 @@ class Survey:
     n_not_zero: int
     integer_valued: bool
     has_value: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Survey(MatrixScan):
+    """What one sweep over all values found.
+
+    Attributes
+    ----------
+    totals
+        Sum of the values of each cell, float64.
+    digest
+        32 hex digits over all positions and values that are not zero: the same for every way to store or divide
+        the matrix, different (but for a chance of 2^-128) if any value or position changed; empty where none was taken.
+    """
+
     totals: NDArray[np.float64]
     digest: str
 

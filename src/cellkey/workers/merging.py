@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellkey.clustering._sums import FAN_IN, UNIT_CELLS, merged
-from cellkey.clustering.inspect import MatrixScan
+from cellkey.profiles.survey import MatrixScan
 from cellkey.workers.matrix import spans
 
 if TYPE_CHECKING:

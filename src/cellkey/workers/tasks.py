@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from cellkey.clustering._blocks import block_starts
 from cellkey.clustering._threads import single_threaded_blas
 from cellkey.clustering.features import Moments, gene_moments, moment_sums
-from cellkey.clustering.inspect import MatrixScan, scan_matrix
+from cellkey.clustering.inspect import scan_matrix
 from cellkey.clustering.normalise import cell_totals
 from cellkey.clustering.pca import FeatureScaling, Products, ScaledBlocks, project, sum_products
 from cellkey.io.stored import block_rows
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cellkey.clustering.inspect import Transform
     from cellkey.profiles.profile import PositiveBasis
     from cellkey.profiles.resampling import Piece, Resampler
+    from cellkey.profiles.survey import MatrixScan
     from cellkey.workers.matrix import DiskMatrix, Span
 
 __all__ = [
