@@ -102,6 +102,7 @@ def test_columns_and_colours_survive_files(labelled: AnnData, tmp_path: Path) ->
 def test_scanpy_takes_the_colours(labelled: AnnData) -> None:
     """scanpy's own plot uses them without being told."""
     sc = pytest.importorskip("scanpy")
+    import matplotlib.pyplot as plt
     from matplotlib.colors import to_hex
 
     labelled.obsm["X_umap"] = np.arange(2.0 * labelled.n_obs).reshape(-1, 2)
@@ -109,6 +110,7 @@ def test_scanpy_takes_the_colours(labelled: AnnData) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure = sc.pl.umap(labelled, color="cell_type_auto", show=False, return_fig=True)
+    plt.close(figure)
     drawn = {to_hex(c, keep_alpha=False).upper() for c in figure.axes[0].collections[0].get_facecolors()}
     assert list(labelled.uns["cell_type_auto_colors"]) == before
     assert drawn == set(before)

@@ -149,11 +149,12 @@ def test_showing_returns_nothing(
     labelled: tuple[AnnData, AnnotationResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With show=True the figure is shown once and closed; in a notebook that is the default."""
+    before = plt.get_fignums()
     shown: list[int] = []
-    monkeypatch.setattr(plt, "show", lambda: shown.append(len(plt.get_fignums())))
+    monkeypatch.setattr(plt, "show", lambda: shown.append(len(plt.get_fignums()) - len(before)))
     assert pl.tree(labelled[1], show=True) is None
     assert shown == [1]
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == before
     display = pytest.importorskip("IPython.display")
     pictures: list[object] = []
     monkeypatch.setattr(display, "display", pictures.append)
